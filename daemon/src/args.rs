@@ -1,0 +1,87 @@
+//! The command line of dsserve.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Serve one GGUF model over the OpenAI API.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dsserve", version, about)]
+pub struct Args {
+    /// The GGUF file to serve (architectures llama and qwen2)
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// The name under which clients ask for the model
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub served_model_name: String,
+
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+
+    /// File with the accepted API keys, one a line; without it every request is accepted
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+
+    /// Tokens a sequence may have, prompt and answer together [default: the model's own, at most 4096]
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<NonZeroUsize>,
+
+    /// Sequences generated at the same time
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub max_sequences: NonZeroUsize,
+
+    /// Requests that may wait for a free sequence; more are answered 429
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub max_queue: usize,
+
+    /// CPU threads [default: RAYON_NUM_THREADS, else the cores this process may use]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Seconds that running requests get to finish after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    pub shutdown_timeout: u64,
+
+    /// How log lines are written to stderr
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let args = Args::try_parse_from(["dsserve", "--model", "m.gguf", "--served-model-name", "m"]).unwrap();
+        assert_eq!(args.listen.to_string(), "127.0.0.1:8081");
+        assert_eq!((args.max_sequences.get(), args.max_queue, args.shutdown_timeout), (8, 64, 30));
+        assert_eq!((args.context, args.threads, args.log_format), (None, None, LogFormat::Text));
+    }
+
+    #[test]
+    fn zero_sequences_zero_context_and_an_empty_name_are_refused() {
+        let base = ["dsserve", "--model", "m.gguf", "--served-model-name"];
+        for extra in [&["m", "--max-sequences", "0"][..], &["m", "--context", "0"], &[""], &["m", "--listen", "x"]] {
+            let words: Vec<&str> = base.iter().chain(extra).copied().collect();
+            assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{extra:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! dsserve: an OpenAI-compatible inference daemon for quantized GGUF models.
+//!
+//! ```text
+//! HTTP (tokio)                                        engine (one std thread)
+//! body -> ValidRequest -> Job (tokens) --submit--> waiting -> running -> step -> step ...
+//!   answer <- events <------------------------------ sampler, detokeniser, stop strings
+//! ```
+//! The scheduler decides what a step runs and knows no tensor; the model runs it and knows no policy; the HTTP side
+//! parses a request once and never looks at it again. Dropping an answer's body is what cancels its generation.
+
+mod answer;
+mod args;
+mod auth;
+mod chat_template;
+mod engine;
+mod http;
+mod memory;
+mod metrics;
+mod model;
+mod prompt;
+mod request;
+mod request_fields;
+mod run;
+mod sampler;
+mod scheduler;
+mod sequence;
+mod serve;
+mod stop;
+mod threads;
+mod tokenizer;
+
+#[cfg(test)]
+mod http_tests;
+#[cfg(test)]
+mod tiny;
+
+pub use run::{RunError, describe, run};

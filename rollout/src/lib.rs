@@ -1,0 +1,3 @@
+//! Staged cutover as a crash-proof state machine: gates, statistics, `decide()`, `tick()`.
+
+pub mod ports;

@@ -1,0 +1,87 @@
+//! What the controller needs of a gateway: five small verbs. The fake beside it is what the tests drive.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use spec::amount::Weight;
+use spec::id::Variant;
+use spec::route::RouteTable;
+
+/// How an attempt on a variant ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Ok,
+    /// The client's own fault (a 4xx that the other variant would give too): says nothing about the variant.
+    ClientError,
+    /// No connection, a timeout, a 5xx, a 429, a body that is no answer.
+    UpstreamError,
+    /// A stream that ended without its end.
+    Truncated,
+    /// The client went away: says nothing about the variant.
+    ClientAbort,
+}
+
+impl Outcome {
+    /// Whether it belongs in an SLI's denominator.
+    pub const fn is_counted(self) -> bool {
+        matches!(self, Self::Ok | Self::UpstreamError | Self::Truncated)
+    }
+
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::UpstreamError | Self::Truncated)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientError => "client_error",
+            Self::UpstreamError => "upstream_error",
+            Self::Truncated => "truncated",
+            Self::ClientAbort => "client_abort",
+        }
+    }
+}
+
+/// One finished attempt, as exactly as the gateway saw it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    pub variant: Variant,
+    pub outcome: Outcome,
+    /// None if there was no byte.
+    pub time_to_first_token: Option<Duration>,
+    pub duration: Duration,
+    /// Generation of the route table that sent the request there.
+    pub generation: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// The table in force is newer than the change; the controller must read again.
+    #[error("the route table is at generation {in_force}, the change is for {given}")]
+    Stale { in_force: u64, given: u64 },
+    #[error("the route table could not be kept: {0}")]
+    Persist(#[source] std::io::Error),
+    #[error("the candidate can't be looked at: {0}")]
+    Unreachable(String),
+}
+
+/// The data plane, as the controller sees it.
+#[async_trait]
+pub trait Traffic: Send + Sync {
+    /// The table in force.
+    fn route_table(&self) -> RouteTable;
+
+    /// Puts a weight in force under a generation and keeps it on disk before returning. Asking for the generation in
+    /// force with its own weight is Ok and changes nothing, so that a resumed controller may ask again; an older
+    /// generation, or the same with another weight, is [`TrafficError::Stale`].
+    async fn set_weight(&self, candidate: Weight, generation: u64) -> Result<(), TrafficError>;
+
+    /// Attempts finished since the last call, of both variants; each is given once.
+    fn take_observations(&self) -> Vec<Observation>;
+
+    /// Asks the candidate's ready URL; Ok too if the variant has none.
+    async fn probe_candidate(&self) -> Result<(), TrafficError>;
+
+    /// The candidate's /metrics, in the Prometheus text format.
+    async fn scrape_candidate(&self) -> Result<String, TrafficError>;
+}

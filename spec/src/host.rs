@@ -1,0 +1,270 @@
+//! What a host must have (`desired.json`) and what it has (`status.json`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::amount::Span;
+use crate::id::{DeploymentName, HostName, SecretName, Sha256, UnitName, WeightsName};
+use crate::weights::{WeightsSource, WeightsSpec};
+
+/// Everything that the agent converges a host to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostSpec {
+    pub deployment: DeploymentName,
+    pub host: HostName,
+    /// Goes up with each change; the status says which one it speaks of.
+    pub generation: u64,
+    pub run: RunState,
+    pub weights: Vec<WeightsSpec>,
+    pub files: Vec<FileSpec>,
+    pub units: Vec<UnitSpec>,
+    /// Asked of each daemon after it is ready: the host is ready when a real token was generated.
+    pub first_token: Vec<FirstTokenProbe>,
+    /// One-time acts; each id is carried out once.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    Running,
+    /// All units stopped, then the agent ends.
+    Stopped,
+}
+
+/// A file under the host's `files/` folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSpec {
+    /// A plain file name.
+    pub name: String,
+    pub content: String,
+}
+
+/// A supervised process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitSpec {
+    pub name: UnitName,
+    pub artifact: ArtifactSpec,
+    pub args: Vec<Arg>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Loopback ports that the unit will listen on: checked to be free before the first start.
+    pub ports: Vec<u16>,
+    /// Answers 200 when the unit can do its work.
+    pub ready_url: String,
+    /// Between the polite and the impolite signal.
+    pub stop_grace: Span,
+    /// The phase that this unit's start is shown under.
+    pub phase: Phase,
+}
+
+/// A binary, by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactSpec {
+    pub name: String,
+    pub sha256: Sha256,
+}
+
+/// A word of a unit's command line; what is only known on the host is named, not spelt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arg {
+    Text(String),
+    /// Path of a weights file in the cache.
+    Weights(WeightsName),
+    /// Path of a secret's file.
+    Secret(SecretName),
+    /// Path of a file of this host spec.
+    File(String),
+    /// Path of the unit's own data folder.
+    DataFolder,
+}
+
+/// A completion of one token, asked of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstTokenProbe {
+    pub unit: UnitName,
+    /// The daemon's base URL, ending in `/v1`.
+    pub base_url: String,
+    pub model: String,
+    pub key: SecretName,
+}
+
+/// A one-time act on the host; its outcome comes back under the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    pub id: String,
+    pub act: Act,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// Stop a unit politely and start it again.
+    Restart(UnitName),
+}
+
+/// What a host has and does; written by the agent at each change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    pub deployment: DeploymentName,
+    pub host: HostName,
+    /// Generation of the host spec that this speaks of.
+    pub generation: u64,
+    pub written_at: Timestamp,
+    pub agent: AgentStatus,
+    /// In the order in which they are gone through.
+    pub phases: Vec<PhaseLine>,
+    pub weights: Vec<WeightsStatus>,
+    pub units: Vec<UnitStatus>,
+    /// When a real token was generated with this generation; none while the host is not ready.
+    pub ready_since: Option<Timestamp>,
+    pub outcomes: Vec<ActionOutcome>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    pub pid: u32,
+    pub version: String,
+    pub started_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Files,
+    Weights,
+    Daemon,
+    BaselineDaemon,
+    Gateway,
+    FirstToken,
+}
+
+impl Phase {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Weights => "weights",
+            Self::Daemon => "daemon",
+            Self::BaselineDaemon => "baseline daemon",
+            Self::Gateway => "gateway",
+            Self::FirstToken => "first token",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseState {
+    Waiting,
+    Running,
+    Done,
+    Failed,
+}
+
+/// One line of a host's progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseLine {
+    pub phase: Phase,
+    pub state: PhaseState,
+    /// What it does or waits for, or how it ended.
+    pub detail: String,
+    pub progress: Option<Progress>,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub failure: Option<PhaseFailure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub done_bytes: u64,
+    /// 0 while unknown.
+    pub total_bytes: u64,
+    /// Over the last seconds.
+    pub bytes_per_second: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseFailure {
+    pub message: String,
+    /// The last lines of the unit's log, 20 at most.
+    pub log_tail: Vec<String>,
+    /// The next command to run.
+    pub next: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightsStatus {
+    pub name: WeightsName,
+    pub sha256: Sha256,
+    pub size: u64,
+    pub path: PathBuf,
+    /// Where the bytes came from.
+    pub source: WeightsSource,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitState {
+    /// Not started yet.
+    Waiting,
+    /// Alive, not answering 200 yet.
+    Starting,
+    Ready,
+    /// Ended by itself; starts again at `next_start_at`.
+    Backoff,
+    Stopped,
+    /// Can't be started: the phase line says why.
+    Failed,
+}
+
+impl UnitState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Backoff => "backoff",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    pub name: UnitName,
+    pub state: UnitState,
+    pub process: Option<ProcessId>,
+    pub started_at: Option<Timestamp>,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// How it ended last, e.g. `exit status: 1` or `signal: 9 (SIGKILL)`.
+    pub last_exit: Option<String>,
+    pub next_start_at: Option<Timestamp>,
+}
+
+/// A process, safe against the reuse of its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: u32,
+    /// Seconds since 1970, as the operating system has it.
+    pub started: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionOutcome {
+    pub id: String,
+    pub at: Timestamp,
+    pub result: Result<String, String>,
+}

@@ -1,0 +1,12 @@
+//! The contracts that every program of the house shares, as plain data: no I/O, no async, no cloud.
+
+pub mod amount;
+pub mod host;
+pub mod id;
+pub mod layout;
+pub mod metric;
+pub mod openai;
+pub mod rollout;
+pub mod route;
+pub mod weights;
+pub mod yaml;

@@ -1,0 +1,227 @@
+//! Metric names, units and buckets: the one place where they are spelt.
+//!
+//! dsserve speaks vLLM's names, so that dashboards and autoscalers made for vLLM work unchanged; dsgate's own names
+//! begin with `dsctl_`. Counters are listed as they appear in the exposition, `_total` included.
+//! Source of vLLM's names and buckets: `vllm/v1/metrics/loggers.py`.
+
+/// How a metric is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric: its name as exposed, its kind, its labels and what it says.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+    /// Upper bounds in the metric's unit; empty unless a histogram.
+    pub buckets: &'static [f64],
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: MetricKind::Counter, labels, help, buckets: &[] }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: MetricKind::Gauge, labels, help, buckets: &[] }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    buckets: &'static [f64],
+) -> Metric {
+    Metric { name, kind: MetricKind::Histogram, labels, help, buckets }
+}
+
+const TIME_TO_FIRST_TOKEN_BUCKETS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
+];
+/// dsgate adds 15 s, the default objective, so that a quantile objective can be read exactly from the buckets.
+const GATEWAY_TIME_TO_FIRST_TOKEN_BUCKETS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
+];
+const INTER_TOKEN_BUCKETS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
+const REQUEST_BUCKETS: &[f64] = &[
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
+];
+const TOKEN_COUNT_BUCKETS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0, 100000.0,
+];
+
+/// dsserve's metrics, under vLLM's names.
+pub mod daemon {
+    use super::*;
+
+    pub const REQUESTS_RUNNING: Metric =
+        gauge("vllm:num_requests_running", &["model_name"], "Sequences being generated now.");
+    pub const REQUESTS_WAITING: Metric =
+        gauge("vllm:num_requests_waiting", &["model_name"], "Requests accepted and not yet running.");
+    pub const KV_CACHE_USAGE: Metric =
+        gauge("vllm:kv_cache_usage_perc", &["model_name"], "Share of the key-value cache in use, 0 to 1.");
+    pub const PROMPT_TOKENS: Metric = counter("vllm:prompt_tokens_total", &["model_name"], "Prompt tokens processed.");
+    pub const GENERATION_TOKENS: Metric = counter("vllm:generation_tokens_total", &["model_name"], "Tokens generated.");
+    pub const REQUEST_SUCCESS: Metric = counter(
+        "vllm:request_success_total",
+        &["model_name", "finished_reason"],
+        "Requests that ended, by reason: stop, length, abort.",
+    );
+    pub const TIME_TO_FIRST_TOKEN: Metric = histogram(
+        "vllm:time_to_first_token_seconds",
+        &["model_name"],
+        "Seconds from acceptance to the first token.",
+        TIME_TO_FIRST_TOKEN_BUCKETS,
+    );
+    pub const INTER_TOKEN_LATENCY: Metric = histogram(
+        "vllm:inter_token_latency_seconds",
+        &["model_name"],
+        "Seconds between two tokens of one sequence.",
+        INTER_TOKEN_BUCKETS,
+    );
+    pub const REQUEST_TIME_PER_OUTPUT_TOKEN: Metric = histogram(
+        "vllm:request_time_per_output_token_seconds",
+        &["model_name"],
+        "Mean seconds per output token of a request, the first left out.",
+        INTER_TOKEN_BUCKETS,
+    );
+    pub const E2E_LATENCY: Metric = histogram(
+        "vllm:e2e_request_latency_seconds",
+        &["model_name"],
+        "Seconds from acceptance to the last token.",
+        REQUEST_BUCKETS,
+    );
+    pub const QUEUE_TIME: Metric =
+        histogram("vllm:request_queue_time_seconds", &["model_name"], "Seconds spent waiting.", REQUEST_BUCKETS);
+    pub const PREFILL_TIME: Metric = histogram(
+        "vllm:request_prefill_time_seconds",
+        &["model_name"],
+        "Seconds from running to the first token.",
+        REQUEST_BUCKETS,
+    );
+    pub const DECODE_TIME: Metric = histogram(
+        "vllm:request_decode_time_seconds",
+        &["model_name"],
+        "Seconds from the first token to the last.",
+        REQUEST_BUCKETS,
+    );
+    pub const REQUEST_PROMPT_TOKENS: Metric =
+        histogram("vllm:request_prompt_tokens", &["model_name"], "Prompt tokens of a request.", TOKEN_COUNT_BUCKETS);
+    pub const REQUEST_GENERATION_TOKENS: Metric = histogram(
+        "vllm:request_generation_tokens",
+        &["model_name"],
+        "Tokens generated for a request.",
+        TOKEN_COUNT_BUCKETS,
+    );
+    pub const REQUESTS_REJECTED: Metric = counter(
+        "dsctl_requests_rejected_total",
+        &["model_name", "reason"],
+        "Requests refused before they ran, by reason.",
+    );
+
+    pub const ALL: &[Metric] = &[
+        REQUESTS_RUNNING,
+        REQUESTS_WAITING,
+        KV_CACHE_USAGE,
+        PROMPT_TOKENS,
+        GENERATION_TOKENS,
+        REQUEST_SUCCESS,
+        TIME_TO_FIRST_TOKEN,
+        INTER_TOKEN_LATENCY,
+        REQUEST_TIME_PER_OUTPUT_TOKEN,
+        E2E_LATENCY,
+        QUEUE_TIME,
+        PREFILL_TIME,
+        DECODE_TIME,
+        REQUEST_PROMPT_TOKENS,
+        REQUEST_GENERATION_TOKENS,
+        REQUESTS_REJECTED,
+    ];
+}
+
+/// dsgate's metrics.
+pub mod gateway {
+    use super::*;
+
+    pub const REQUESTS: Metric = counter(
+        "dsctl_gateway_requests_total",
+        &["variant", "outcome"],
+        "Attempts on a variant by how they ended: ok, client_error, upstream_error, truncated, client_abort.",
+    );
+    pub const ANSWERS: Metric = counter(
+        "dsctl_gateway_answers_total",
+        &["variant", "status"],
+        "Answers given to clients, by the variant that gave them and the HTTP status; variant none if refused here.",
+    );
+    pub const FALLBACKS: Metric = counter(
+        "dsctl_gateway_fallbacks_total",
+        &["from", "to"],
+        "Requests that failed on one variant before the first byte and were sent to the other.",
+    );
+    pub const TIME_TO_FIRST_TOKEN: Metric = histogram(
+        "dsctl_gateway_time_to_first_token_seconds",
+        &["variant"],
+        "Seconds from the request to the first byte of the answer's body.",
+        GATEWAY_TIME_TO_FIRST_TOKEN_BUCKETS,
+    );
+    pub const REQUEST_DURATION: Metric = histogram(
+        "dsctl_gateway_request_duration_seconds",
+        &["variant"],
+        "Seconds from the request to the last byte of the answer.",
+        REQUEST_BUCKETS,
+    );
+    pub const IN_FLIGHT: Metric =
+        gauge("dsctl_gateway_requests_in_flight", &["variant"], "Requests being answered now.");
+    pub const WEIGHT: Metric =
+        gauge("dsctl_rollout_weight", &["variant"], "Share of new requests that the variant gets, 0 to 1.");
+    pub const GENERATION: Metric =
+        gauge("dsctl_gateway_route_table_generation", &[], "Generation of the route table in force.");
+    pub const CONFIG_RELOADED: Metric = gauge(
+        "dsctl_gateway_config_last_reload_successful",
+        &[],
+        "1 if the last configuration read was put in force, 0 if it was refused and the one before stayed.",
+    );
+    pub const STAGE: Metric =
+        gauge("dsctl_rollout_stage", &[], "Stage of the rollout, counted from 1; 0 without a rollout.");
+    pub const DECISIONS: Metric =
+        counter("dsctl_rollout_decisions_total", &["verdict"], "Verdicts of the rollout controller.");
+
+    pub const ALL: &[Metric] = &[
+        REQUESTS,
+        ANSWERS,
+        FALLBACKS,
+        TIME_TO_FIRST_TOKEN,
+        REQUEST_DURATION,
+        IN_FLIGHT,
+        WEIGHT,
+        GENERATION,
+        CONFIG_RELOADED,
+        STAGE,
+        DECISIONS,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_their_kind() {
+        let all: Vec<Metric> = daemon::ALL.iter().chain(gateway::ALL).copied().collect();
+        for (at, metric) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other.name != metric.name), "{} is there twice", metric.name);
+            assert_eq!(metric.kind == MetricKind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert_eq!(metric.kind == MetricKind::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
+            assert!(metric.buckets.is_sorted(), "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Routing as data: the gateway's configuration, the route table in force, and the shapes of its admin API.
+//!
+//! Admin API of dsgate, on a loopback address of its own, `Authorization: Bearer <admin token>`:
+//!
+//! | call | answers |
+//! |---|---|
+//! | `GET /admin/status` | [`GatewayStatus`] |
+//! | `PUT /admin/route-table` with [`RouteTableChange`] | [`RouteTable`]; 409 if the generation moved on or a rollout owns the weights |
+//! | `POST /admin/reload` | [`GatewayStatus`]; 422 with the reason if the configuration file is refused |
+//! | `POST /admin/rollout` with [`crate::rollout::RolloutSpec`] | 201 [`crate::rollout::RolloutReport`]; 409 if one is going on |
+//! | `GET /admin/rollout` | [`crate::rollout::RolloutReport`] of the last rollout; 404 if there was none |
+//! | `POST /admin/rollout/pause`, `/resume`, `/abort` | [`crate::rollout::RolloutReport`]; 409 if its phase has no such move |
+//! | `GET /admin/rollout/history` | a list of [`crate::rollout::RolloutEvent`] |
+//!
+//! Errors are [`crate::openai::ErrorBody`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::amount::{Span, Weight};
+use crate::id::Variant;
+
+/// dsgate's configuration file (JSON). Validated whole, then swapped; a bad one leaves the last good one in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where clients come in.
+    pub listen: SocketAddr,
+    /// Where `dsctl` comes in; loopback only.
+    pub admin_listen: SocketAddr,
+    /// One API key a line.
+    pub api_keys_file: PathBuf,
+    pub admin_token_file: PathBuf,
+    /// Without a baseline the candidate gets everything.
+    pub variants: BTreeMap<Variant, VariantConfig>,
+    /// Mixed into the hash that assigns requests to variants.
+    pub salt: String,
+    pub limits: Limits,
+}
+
+/// A model and settings behind a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantConfig {
+    /// Ends in `/v1` (or what the API has in its place).
+    pub base_url: String,
+    /// The upstream's API key, if it wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Model name in the request -> model name for this upstream.
+    #[serde(default)]
+    pub models: BTreeMap<String, String>,
+    /// For a model name that `models` does not have; without it the name goes through as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_model: Option<String>,
+    /// Answers 200 while the variant can serve; probed by the rollout controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_url: Option<String>,
+    /// Prometheus text format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body_bytes: u64,
+    pub connect_timeout: Span,
+    /// From sending the request to the first byte of the answer.
+    pub first_byte_timeout: Span,
+    /// Between two pieces of a streamed answer.
+    pub idle_timeout: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 4 << 20,
+            connect_timeout: Span::seconds(5),
+            first_byte_timeout: Span::seconds(120),
+            idle_timeout: Span::seconds(60),
+        }
+    }
+}
+
+/// Weights in force. The generation goes up with each change and never comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTable {
+    pub generation: u64,
+    pub salt: String,
+    /// The candidate's share; the baseline has the rest.
+    pub candidate: Weight,
+}
+
+impl RouteTable {
+    pub const fn weight(&self, variant: Variant) -> Weight {
+        match variant {
+            Variant::Baseline => self.candidate.rest(),
+            Variant::Candidate => self.candidate,
+        }
+    }
+}
+
+/// A change by hand: carried out only if the table is still the one that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTableChange {
+    pub expected_generation: u64,
+    pub candidate: Weight,
+}
+
+/// What the gateway is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    pub version: String,
+    pub route_table: RouteTable,
+    pub variants: BTreeMap<Variant, VariantStatus>,
+    pub rollout: Option<crate::rollout::RolloutReport>,
+}
+
+/// Counts since the gateway's start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariantStatus {
+    pub base_url: String,
+    pub attempts: u64,
+    /// Upstream errors and truncated answers.
+    pub failures: u64,
+    pub in_flight: u64,
+}
