@@ -1,4 +1,16 @@
-//! The engine: desired graph -> plan -> apply -> state, with journal, store and lock. It knows no cloud, no terminal.
+//! The engine: desired graph -> plan -> apply -> state, with journal, store and lease. It knows no cloud, no terminal.
+//!
+//! ```text
+//! Graph + State + what provider.read() sees -> diff -> Plan -> apply (journal, provider, state)
+//! ```
 
+pub mod apply;
+#[cfg(any(test, feature = "conformance"))]
+pub mod fake;
+pub mod graph;
 pub mod journal;
+pub mod lease;
+pub mod plan;
+pub mod provider;
+pub mod state;
 pub mod store;

@@ -1,0 +1,154 @@
+//! The durable record: address -> remote id and what it was made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spec::id::DeploymentName;
+
+use crate::graph::Address;
+use crate::store::{Expect, Store, StoreError, Version};
+
+const KEY: &str = "state.json";
+const FORMAT: u32 = 1;
+
+/// The provider's own name for a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RemoteId(pub String);
+
+/// One resource that exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resource {
+    pub remote_id: RemoteId,
+    pub inputs: Value,
+    pub depends_on: BTreeSet<Address>,
+}
+
+/// All resources of a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub format: u32,
+    pub deployment: DeploymentName,
+    /// Goes up with each write.
+    pub serial: u64,
+    pub resources: BTreeMap<Address, Resource>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("state.json: not a state: {0}")]
+    Unreadable(#[source] serde_json::Error),
+    #[error("state.json: format {found} is newer than this dsctl knows ({FORMAT}); use the dsctl that wrote it")]
+    Newer { found: u32 },
+    #[error("state.json: belongs to deployment {found}, not {wanted}")]
+    OtherDeployment { found: DeploymentName, wanted: DeploymentName },
+}
+
+/// A state together with the token that the next write needs.
+#[derive(Debug)]
+pub struct StateFile {
+    store: Arc<dyn Store>,
+    version: Option<Version>,
+    state: State,
+}
+
+impl StateFile {
+    /// An absent state is an empty one.
+    pub async fn open(store: Arc<dyn Store>, deployment: &DeploymentName) -> Result<Self, StateError> {
+        let (state, version) = match store.get(KEY).await? {
+            None => (empty(deployment), None),
+            Some((bytes, version)) => (parse(&bytes, deployment)?, Some(version)),
+        };
+        Ok(Self { store, version, state })
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Records that a resource exists.
+    pub async fn put(&mut self, address: Address, resource: Resource) -> Result<(), StateError> {
+        self.state.resources.insert(address, resource);
+        self.write().await
+    }
+
+    /// Records that a resource does not exist any more.
+    pub async fn remove(&mut self, address: &Address) -> Result<(), StateError> {
+        match self.state.resources.remove(address) {
+            Some(_) => self.write().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), StateError> {
+        self.state.serial += 1;
+        let bytes = serde_json::to_vec_pretty(&self.state).map_err(StateError::Unreadable)?;
+        let expect = self.version.take().map_or(Expect::Absent, Expect::Version);
+        self.version = Some(self.store.put_if(KEY, &bytes, expect).await?);
+        Ok(())
+    }
+}
+
+fn empty(deployment: &DeploymentName) -> State {
+    State { format: FORMAT, deployment: deployment.clone(), serial: 0, resources: BTreeMap::new() }
+}
+
+fn parse(bytes: &[u8], wanted: &DeploymentName) -> Result<State, StateError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } = serde_json::from_slice(bytes).map_err(StateError::Unreadable)?;
+    if format > FORMAT {
+        return Err(StateError::Newer { found: format });
+    }
+    let state: State = serde_json::from_slice(bytes).map_err(StateError::Unreadable)?;
+    if state.deployment != *wanted {
+        return Err(StateError::OtherDeployment { found: state.deployment, wanted: wanted.clone() });
+    }
+    Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn resource() -> Resource {
+        Resource { remote_id: RemoteId("r-1".to_owned()), inputs: json!({"a": 1}), depends_on: BTreeSet::new() }
+    }
+
+    #[tokio::test]
+    async fn a_second_writer_learns_that_it_is_not_alone() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let name = "default".parse().unwrap();
+        let mut first = StateFile::open(store.clone(), &name).await.unwrap();
+        let mut second = StateFile::open(store.clone(), &name).await.unwrap();
+        first.put(Address::new("thing", "a"), resource()).await.unwrap();
+        let error = second.put(Address::new("thing", "b"), resource()).await.unwrap_err();
+        assert!(matches!(error, StateError::Store(StoreError::Conflict { .. })), "{error}");
+        let read = StateFile::open(store, &name).await.unwrap();
+        assert_eq!(read.state().resources.len(), 1);
+        assert_eq!(read.state().serial, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_state_of_ours_is_refused() {
+        for (text, hint) in [
+            ("{", "not a state"),
+            (r#"{"format": 99}"#, "newer than this dsctl knows"),
+            (r#"{"format":1,"deployment":"other","serial":1,"resources":{}}"#, "belongs to deployment other"),
+        ] {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+            store.put_if(KEY, text.as_bytes(), Expect::Absent).await.unwrap();
+            let error = StateFile::open(store, &"default".parse().unwrap()).await.unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+    }
+}
