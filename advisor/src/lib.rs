@@ -1,1 +1,16 @@
-//! advisor
+//! What to run where, and what it needs: the model catalogue and the memory arithmetic. Pure: no file, no network.
+//!
+//! ```text
+//! "70b-int8" -> Catalogue::find -> Entry (facts, file) -> MemoryNeed -> fits?
+//!            -> Catalogue::resolve -> ModelChoice with the WeightsSpec to fetch
+//! ```
+
+pub mod catalogue;
+pub mod gguf;
+pub mod memory;
+pub mod model;
+
+pub use catalogue::{Catalogue, CatalogueError, Entry, ModelChoice, ResolveError, catalogue};
+pub use gguf::FileType;
+pub use memory::{CacheType, MemoryNeed, Shortfall, Workload};
+pub use model::{Architecture, Model, Quantization, WeightsFile};

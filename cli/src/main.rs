@@ -1,1 +1,112 @@
-fn main() {}
+//! dsctl: words the user types -> library calls. The only crate that prints or exits.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod gateway;
+mod prepare;
+mod probe;
+mod progress;
+mod resolve;
+mod session;
+mod talk;
+mod view;
+
+use args::{Cli, Command};
+use context::Context;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = wants_json(&cli.command);
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            tell(&failure, json);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Commands that only print need no runtime: `--help` and completion answer at once.
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "dsctl", &mut script);
+            talk::print_text(&String::from_utf8_lossy(&script)).map(done)
+        }
+        Command::Models(args) => commands::models::run(&args).map(done),
+        Command::Init(args) => commands::init::run(&args).map(done),
+        command => {
+            let context = Context::new(cli.home)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let result = runtime.block_on(dispatch(&context, command));
+            // A read of stdin or a slow name lookup must not keep a finished command alive.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(args) => commands::up::run(context, args).await.map(done),
+        Command::Plan(args) => commands::plan::run(context, args).await,
+        Command::Down(args) => commands::down::run(context, args).await.map(done),
+        Command::Status(args) => commands::status::run(context, args).await,
+        Command::Logs(args) => commands::logs::run(context, args).await.map(done),
+        Command::Weights(command) => commands::weights::run(context, command).await.map(done),
+        Command::Rollout(command) => commands::rollout::run(context, command).await,
+        Command::Runbook(command) => commands::runbook::run(context, command).await,
+        Command::Agent(args) => commands::agent::run(context, args).await.map(done),
+        Command::Completion { .. } | Command::Models(_) | Command::Init(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn done(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+fn wants_json(command: &Command) -> bool {
+    use args::{RolloutCommand, RunbookCommand, WeightsCommand};
+    match command {
+        Command::Up(args) => args.json.json,
+        Command::Plan(args) => args.json.json,
+        Command::Down(args) => args.json.json,
+        Command::Status(args) => args.json.json,
+        Command::Models(args) => args.json,
+        Command::Weights(WeightsCommand::List(json) | WeightsCommand::Verify(json)) => json.json,
+        Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
+        Command::Rollout(command) => match command {
+            RolloutCommand::Start(args) => args.json.json,
+            RolloutCommand::Status { json, .. } | RolloutCommand::History { json, .. } => json.json,
+            RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => args.json.json,
+            RolloutCommand::Watch { .. } => false,
+        },
+        Command::Runbook(RunbookCommand::List(json) | RunbookCommand::Run { json, .. }) => json.json,
+        Command::Runbook(RunbookCommand::Show { .. }) => false,
+        Command::Logs(_) | Command::Init(_) | Command::Completion { .. } | Command::Agent(_) => false,
+    }
+}
+
+/// The failure on stderr for the person, and as the one JSON value on stdout for the script that asked for JSON.
+fn tell(failure: &Failure, json: bool) {
+    let label = console::Style::new().for_stderr().red().bold().apply_to("error:");
+    talk::say(format!("{label} {}", failure.message));
+    if let Some(next) = &failure.next {
+        talk::say(format!("next: {next}"));
+    }
+    if json {
+        let error = serde_json::json!({
+            "kind": failure.kind.name(), "message": failure.message, "next": failure.next,
+        });
+        // Nothing is left to be done about a stdout that can't be written.
+        let _ = talk::print_json(&serde_json::json!({ "error": error }));
+    }
+}

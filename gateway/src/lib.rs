@@ -1,1 +1,86 @@
-//! gateway
+//! dsgate: one OpenAI-compatible endpoint in front of two variants.
+//!
+//! ```text
+//! client -> public: key, body -> proxy: pick -> upstream -> relay -> client
+//!                                  |             |            |
+//!                                table         failure      observe -> metrics, log line
+//! dsctl  -> admin ----------------- | ------ carrier (rollout controller) <- observations
+//! ```
+//! Settings and route table are swapped whole while requests go on; the data plane needs nothing but the last of each,
+//! so a controller that fails stops nothing.
+
+mod admin;
+mod answer;
+mod args;
+mod body;
+mod carrier;
+mod config;
+mod control;
+mod failure;
+mod headers;
+mod keys;
+mod listen;
+mod metrics;
+mod observe;
+mod pick;
+mod plane;
+mod proxy;
+mod public;
+mod relay;
+mod serve;
+mod sse;
+mod table;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::{Args, LogFormat};
+pub use serve::RunError;
+
+/// Runs the program from its command line to its end.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, RunError> {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help goes to stdout, a usage error to stderr; if that is closed there is nobody to tell.
+            drop(error.print());
+            return Ok(if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS });
+        }
+    };
+    log_to_stderr(args.log_format);
+    serve::run(&args)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An error with its causes, on one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let said = source.to_string();
+        // Some errors say their cause themselves.
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = source.source();
+    }
+    text
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let result = match format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    // A second call in one process (as in tests) keeps the first one's lines.
+    drop(result);
+}

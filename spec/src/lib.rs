@@ -1,11 +1,13 @@
 //! The contracts that every program of the house shares, as plain data: no I/O, no async, no cloud.
 
 pub mod amount;
+pub mod deployment;
 pub mod host;
 pub mod id;
 pub mod layout;
 pub mod metric;
 pub mod openai;
+pub mod resolved;
 pub mod rollout;
 pub mod route;
 pub mod weights;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 mod directory;
 mod memory;
 
-pub use directory::DirectoryStore;
+pub use directory::{DirectoryStore, create_private_folder, write_durably};
 pub use memory::MemoryStore;
 
 /// What a store says a key held when it was read: the token for the next write.

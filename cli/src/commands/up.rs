@@ -1,0 +1,208 @@
+//! `dsctl up`: plan, confirm, apply, ready.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use engine::apply::Step;
+use engine::plan::{Action, Plan};
+use serde::Serialize;
+use spec::host::{HostStatus, PhaseState};
+use spec::layout::DeploymentLayout;
+
+use crate::args::UpArgs;
+use crate::commands::down;
+use crate::context::Context;
+use crate::exit::{Failure, Kind};
+use crate::gateway::{gateway_files, host_spec};
+use crate::prepare::{Prepared, prepare};
+use crate::progress::HostProgress;
+use crate::session::{Session, interrupted};
+use crate::talk::{confirm, print, print_json, say};
+use crate::view;
+use crate::view::phases;
+use crate::view::ready::Ready;
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The agent must have taken the new host spec up by then.
+const AGENT_LIMIT: Duration = Duration::from_secs(30);
+
+/// What `up --json` prints.
+#[derive(Debug, Serialize)]
+struct UpReport {
+    changed: bool,
+    changes: Vec<ChangeReport>,
+    #[serde(flatten)]
+    ready: Ready,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangeReport {
+    address: String,
+    action: Action,
+    reason: String,
+}
+
+pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !args.yes && !can_ask {
+        let message = "up asks before it changes anything, and there is no terminal to ask on; nothing was done";
+        return Err(Failure::usage(message).next("the same command with --yes; `dsctl plan` shows what it would do"));
+    }
+    let prepared = prepare(context, &args.spec)?;
+    let plan = prepared.plan(context, "dsctl up").await?;
+    say(view::plan::plan(&plan));
+    let is_new = prepared.layout.bucket().root().is_dir().then_some(()).is_none();
+    if !plan.is_empty() {
+        if !args.yes {
+            confirm("\nApply this plan?", "dsctl up")?;
+        }
+        apply(context, &prepared, &plan, is_new && !args.keep_failed).await?;
+    }
+    match wait_until_ready(&prepared.layout, args.timeout.0).await {
+        Ok(_) => report(&prepared, &plan, &args, begun),
+        Err(failure) if is_new && !args.keep_failed && failure.kind == Kind::Resource => {
+            Err(take_back(context, &prepared, failure).await)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_failed: bool) -> Result<(), Failure> {
+    say("");
+    let mut session = Session::open(&context.home, &prepared.spec.name, prepared.provider.clone(), "dsctl up").await?;
+    let applied = session.apply(plan, &prepared.graph, &mut |step| show(&step)).await;
+    session.release().await?;
+    match applied {
+        Err(failure) if take_back_failed && failure.kind == Kind::Resource => {
+            Err(take_back(context, prepared, failure).await)
+        }
+        other => other,
+    }
+}
+
+fn show(step: &Step<'_>) {
+    match step {
+        Step::Begins(_) => {}
+        Step::Done(change) => say(format!("  {} {}", change.action.symbol(), change.address)),
+        Step::Failed(change, message) => say(format!("  ✗ {}: {message}", change.address)),
+    }
+}
+
+/// A deployment that did not come up at its first try is removed again: nothing half-started is left.
+async fn take_back(context: &Context, prepared: &Prepared, failure: Failure) -> Failure {
+    let rescue = rescue_logs(&prepared.layout);
+    say("");
+    say("It did not come up; taking back what was started (--keep-failed leaves it).");
+    let removed = down::destroy(context, &prepared.spec.name, "dsctl up").await;
+    let mut failure = failure;
+    if let Err(error) = removed {
+        failure.message = format!("{}\ntaking it back failed too: {}", failure.message, error.message);
+        failure.next = Some(format!("dsctl down --name {}", prepared.spec.name));
+    }
+    match rescue {
+        Ok(Some(folder)) => failure.message = format!("{}\nlogs: {}", failure.message, folder.display()),
+        Ok(None) => {}
+        Err(error) => failure.message = format!("{}\nits logs could not be kept: {error}", failure.message),
+    }
+    failure
+}
+
+/// The units' logs outlive what is taken back, in the folder that the system cleans up.
+fn rescue_logs(layout: &DeploymentLayout) -> std::io::Result<Option<std::path::PathBuf>> {
+    let logs = layout.host().logs();
+    if !logs.is_dir() {
+        return Ok(None);
+    }
+    let kept = std::env::temp_dir().join(format!("dsctl-failed-{}", std::process::id()));
+    engine::store::create_private_folder(&kept)?;
+    for entry in std::fs::read_dir(&logs)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), kept.join(entry.file_name()))?;
+    }
+    Ok(Some(kept))
+}
+
+/// Watches the host's status until a real token was generated.
+async fn wait_until_ready(layout: &DeploymentLayout, limit: Duration) -> Result<HostStatus, Failure> {
+    let mut progress = HostProgress::new();
+    let waited = tokio::select! {
+        waited = watch_status(layout, limit, &mut progress) => waited,
+        _ = tokio::signal::ctrl_c() => Err(interrupted()),
+    };
+    progress.finish();
+    waited
+}
+
+async fn watch_status(
+    layout: &DeploymentLayout,
+    limit: Duration,
+    progress: &mut HostProgress,
+) -> Result<HostStatus, Failure> {
+    let generation = host_spec(layout)?.generation;
+    let begun = Instant::now();
+    let mut heard = false;
+    loop {
+        if let Some(status) = read_status(layout).filter(|status| status.generation == generation) {
+            heard = true;
+            progress.update(&status);
+            if let Some(failure) = failed_phase(&status) {
+                return Err(failure);
+            }
+            if status.ready_since.is_some() {
+                return Ok(status);
+            }
+        }
+        if !providers::local::agent_is_alive(layout)? {
+            return Err(Failure::new(Kind::Resource, "the agent is not running any more").next("dsctl logs agent"));
+        }
+        if !heard && begun.elapsed() > AGENT_LIMIT {
+            return Err(Failure::new(Kind::Resource, "the agent does not report").next("dsctl logs agent"));
+        }
+        if begun.elapsed() > limit {
+            return Err(Failure::new(Kind::TimedOut, "not ready in time; it goes on").next("dsctl status --watch"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn read_status(layout: &DeploymentLayout) -> Option<HostStatus> {
+    let bytes = std::fs::read(layout.bucket().status(&providers::local::host_name())).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn failed_phase(status: &HostStatus) -> Option<Failure> {
+    let phase = status.phases.iter().find(|phase| phase.state == PhaseState::Failed)?;
+    let failure = match &phase.failure {
+        Some(failure) => {
+            let message = format!("{}: {}", phase.phase.as_str(), phases::failure(failure));
+            Failure::new(Kind::Resource, message).next(&failure.next)
+        }
+        None => Failure::new(Kind::Resource, format!("{}: {}", phase.phase.as_str(), phase.detail)),
+    };
+    Some(failure)
+}
+
+fn report(prepared: &Prepared, plan: &Plan, args: &UpArgs, begun: Instant) -> Result<(), Failure> {
+    let files = gateway_files(&prepared.layout)?;
+    let ready = Ready::new(
+        prepared.spec.name.as_str(),
+        files.endpoint(),
+        files.api_key_file,
+        prepared.spec.model.served_name.clone(),
+        prepared.spec.baseline.is_some(),
+    );
+    let seconds = begun.elapsed().as_secs_f64();
+    if args.json.json {
+        let changing = plan.changes.iter().filter(|change| change.action != Action::NoOp);
+        let changes = changing.map(|change| ChangeReport {
+            address: change.address.to_string(),
+            action: change.action,
+            reason: change.reason.clone(),
+        });
+        return print_json(&UpReport { changed: !plan.is_empty(), changes: changes.collect(), ready, seconds });
+    }
+    say(format!("\n{} is ready ({seconds:.1} s).\n", prepared.spec.name));
+    print(view::ready::ready(&ready))
+}

@@ -1,0 +1,234 @@
+//! A deployment on this machine as a runbook sees it, and the remedies as what dsctl does anyway.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent::weights::{Verdict, WeightsCache};
+use agent::{AgentLife, ObservedState};
+use async_trait::async_trait;
+use providers::local::host_name;
+use runbooks::runbook::Unit;
+use runbooks::{MetricSource, PhaseSeen, Probe, ProbeError, Remedy, Sample, StateSeen, StatusSeen, WeightsSeen};
+use spec::host::{Act, Action, HostSpec};
+use spec::id::{DeploymentName, Variant};
+use spec::rollout::RolloutReport;
+use spec::route::GatewayStatus;
+
+use crate::commands::status;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::gateway::{Gateway, gateway_files, host_spec};
+
+/// No /metrics page takes longer.
+const SCRAPE_LIMIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub struct DeploymentProbe {
+    context: Context,
+    name: DeploymentName,
+}
+
+fn failed(what: &str) -> impl FnOnce(Failure) -> ProbeError + '_ {
+    move |failure| ProbeError::new(format!("{what}: {}", failure.message))
+}
+
+impl DeploymentProbe {
+    pub fn new(context: Context, name: DeploymentName) -> Self {
+        Self { context, name }
+    }
+
+    fn gateway(&self) -> Result<Gateway, ProbeError> {
+        Gateway::of(&self.context.home.deployment(&self.name)).map_err(failed("gateway"))
+    }
+
+    fn metrics_url(&self, source: MetricSource) -> Result<String, ProbeError> {
+        let files = gateway_files(&self.context.home.deployment(&self.name)).map_err(failed("gateway"))?;
+        match source {
+            MetricSource::Gateway => Ok(format!("http://{}/metrics", files.config.listen)),
+            MetricSource::Daemon => files
+                .config
+                .variants
+                .get(&Variant::Candidate)
+                .and_then(|variant| variant.metrics_url.clone())
+                .ok_or_else(|| ProbeError::new("the daemon has no metrics address")),
+        }
+    }
+
+    /// Asks the agent for an act through the host spec.
+    fn ask_agent(&self, act: Act) -> Result<String, ProbeError> {
+        let layout = self.context.home.deployment(&self.name);
+        let mut spec: HostSpec = host_spec(&layout).map_err(failed("host spec"))?;
+        let id = format!("runbook-{}", jiff::Timestamp::now().as_millisecond());
+        spec.actions.push(Action { id: id.clone(), act });
+        spec.generation += 1;
+        let bytes = serde_json::to_vec_pretty(&spec).map_err(|error| ProbeError::new(error.to_string()))?;
+        let path = layout.bucket().desired(&host_name());
+        engine::store::write_durably(&path, &bytes)
+            .map_err(|error| ProbeError::new(format!("{}: {error}", path.display())))?;
+        Ok(format!("asked the agent (action {id})"))
+    }
+
+    async fn up(&self) -> Result<String, ProbeError> {
+        let provider = providers::local::LocalProvider::new(
+            self.context.home.clone(),
+            self.name.clone(),
+            self.context.binaries().map_err(failed("binaries"))?,
+        );
+        provider.start_agent().await.map_err(|error| ProbeError::new(error.to_string()))?;
+        Ok("started the agent from the deployment's own record".to_owned())
+    }
+
+    async fn refetch(&self) -> Result<String, ProbeError> {
+        let layout = self.context.home.deployment(&self.name);
+        let cache = WeightsCache::new(&self.context.home);
+        let spec = host_spec(&layout).map_err(failed("host spec"))?;
+        let mut fetched = Vec::new();
+        for weights in &spec.weights {
+            let cancel = tokio_util::sync::CancellationToken::new();
+            let status = agent::weights::fetch(&cache, weights, |_| {}, &cancel).await;
+            fetched.push(status.map_err(|error| ProbeError::new(error.to_string()))?.name.to_string());
+        }
+        Ok(format!("{} are in the cache", fetched.join(", ")))
+    }
+}
+
+#[async_trait]
+impl Probe for DeploymentProbe {
+    async fn status(&self) -> Result<StatusSeen, ProbeError> {
+        let report = status::look(&self.context, &self.name).await.map_err(failed("status"))?;
+        let agent = match report.host.agent {
+            AgentLife::Alive => StateSeen::Ready,
+            AgentLife::Dead => StateSeen::Dead,
+            AgentLife::NeverStarted => StateSeen::Waiting,
+        };
+        let mut units = BTreeMap::from([(Unit::Agent, agent)]);
+        let known = [Unit::Dsserve, Unit::DsserveBaseline, Unit::Dsgate];
+        for seen in &report.host.units {
+            if let Some(unit) = known.iter().find(|unit| unit.as_str() == seen.name.as_str()) {
+                units.insert(*unit, unit_state(seen.state));
+            }
+        }
+        let phases = report
+            .host
+            .status
+            .iter()
+            .flat_map(|status| &status.phases)
+            .map(|line| (line.phase, PhaseSeen { state: line.state, detail: line.detail.clone() }));
+        Ok(StatusSeen { units, phases: phases.collect() })
+    }
+
+    async fn scrape(&self, source: MetricSource) -> Result<Vec<Sample>, ProbeError> {
+        let url = self.metrics_url(source)?;
+        let text = async {
+            let client = reqwest::Client::builder().no_proxy().timeout(SCRAPE_LIMIT).build()?;
+            client.get(&url).send().await?.error_for_status()?.text().await
+        };
+        let text =
+            text.await.map_err(|error| ProbeError::new(format!("{url}: {}", crate::gateway::root_cause(&error))))?;
+        samples(&text).map_err(|error| ProbeError::new(format!("{url}: {error}")))
+    }
+
+    async fn free_space(&self) -> Result<u64, ProbeError> {
+        let root = self.context.home.root();
+        let seen =
+            rustix::fs::statvfs(root).map_err(|error| ProbeError::new(format!("{}: {error}", root.display())))?;
+        Ok(seen.f_bavail * seen.f_frsize)
+    }
+
+    async fn rollout(&self) -> Result<Option<RolloutReport>, ProbeError> {
+        let status: GatewayStatus = self.gateway()?.get("/admin/status").await.map_err(failed("gateway"))?;
+        Ok(status.rollout)
+    }
+
+    async fn weights(&self) -> Result<WeightsSeen, ProbeError> {
+        let cache = WeightsCache::new(&self.context.home);
+        let spec = host_spec(&self.context.home.deployment(&self.name)).map_err(failed("host spec"))?;
+        let verified = tokio::task::spawn_blocking(move || agent::weights::verify(&cache, &|_, _| {})).await;
+        let verified = verified
+            .map_err(|error| ProbeError::new(error.to_string()))?
+            .map_err(|error| ProbeError::new(error.to_string()))?;
+        for weights in &spec.weights {
+            let Some(seen) = verified.iter().find(|seen| seen.names.contains(&weights.name)) else {
+                return Ok(WeightsSeen::Missing(format!("{} is not in the cache", weights.name)));
+            };
+            match &seen.verdict {
+                Verdict::Whole => {}
+                Verdict::Missing => return Ok(WeightsSeen::Missing(format!("the file of {} is gone", weights.name))),
+                Verdict::Corrupt { found } => {
+                    return Ok(WeightsSeen::Damaged(format!(
+                        "{} has sha256 {found}, not {}",
+                        weights.name, seen.sha256
+                    )));
+                }
+            }
+        }
+        Ok(WeightsSeen::Sound)
+    }
+
+    async fn act(&self, remedy: &Remedy) -> Result<String, ProbeError> {
+        match remedy {
+            Remedy::Restart(Unit::Agent) | Remedy::Up => self.up().await,
+            Remedy::Restart(unit) => {
+                let name = unit.as_str().parse().map_err(|error| ProbeError::new(format!("{error}")))?;
+                self.ask_agent(Act::Restart(name))
+            }
+            Remedy::RolloutAbort => {
+                let report: RolloutReport =
+                    self.gateway()?.post("/admin/rollout/abort", None::<&()>).await.map_err(failed("abort"))?;
+                Ok(format!("aborted rollout {}", report.id))
+            }
+            Remedy::RefetchWeights => self.refetch().await,
+        }
+    }
+
+    async fn wait(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+fn unit_state(state: ObservedState) -> StateSeen {
+    match state {
+        ObservedState::Ready => StateSeen::Ready,
+        ObservedState::NotReady => StateSeen::Starting,
+        ObservedState::Dead => StateSeen::Dead,
+        ObservedState::NeverStarted => StateSeen::Waiting,
+    }
+}
+
+fn samples(text: &str) -> std::io::Result<Vec<Sample>> {
+    use prometheus_parse::Value;
+    let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned())))?;
+    let mut samples = Vec::new();
+    for sample in scrape.samples {
+        let labels: BTreeMap<String, String> =
+            sample.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        match sample.value {
+            Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => {
+                samples.push(Sample { name: sample.metric, labels, value });
+            }
+            Value::Histogram(buckets) => samples.extend(buckets.iter().map(|bucket| {
+                let mut labels = labels.clone();
+                labels.insert("le".to_owned(), bucket.less_than.to_string());
+                Sample { name: format!("{}_bucket", sample.metric), labels, value: bucket.count }
+            })),
+            Value::Summary(_) => {}
+        }
+    }
+    Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_gauges_and_buckets_are_read() {
+        let text = "# TYPE a_total counter\na_total{x=\"1\"} 2\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 5\nh_count 4\n";
+        let read = samples(text).unwrap();
+        let find = |name: &str, le: Option<&str>| {
+            read.iter().find(|s| s.name == name && s.labels.get("le").map(String::as_str) == le).map(|s| s.value)
+        };
+        assert_eq!(find("a_total", None), Some(2.0));
+        assert_eq!(find("h_bucket", Some("1")), Some(3.0));
+    }
+}

@@ -1,0 +1,116 @@
+//! Deployment -> ResolvedSpec: defaults, names and sizes filled in; what can't be is an error that says where.
+
+use advisor::{Catalogue, ModelChoice};
+use spec::deployment::{ApiWish, BaselineWish, Cloud, Deployment, WeightsWish};
+use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
+use spec::weights::WeightsSpec;
+
+use crate::exit::Failure;
+
+const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_MAX_SEQUENCES: u32 = 8;
+
+/// Fills a deployment in, or says what is missing or wrong.
+pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<ResolvedSpec, Failure> {
+    let cloud = deployment.cloud.unwrap_or(Cloud::Local);
+    if cloud != Cloud::Local {
+        let message = format!("cloud: this dsctl has no adapter for {cloud} yet; it serves on this machine only");
+        return Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"));
+    }
+    let Some(name) = deployment.model else {
+        return Err(Failure::usage("model: none is named").next("dsctl models"));
+    };
+    let model = match deployment.weights {
+        None => look_up(catalogue, "model", &name)?,
+        Some(wish) => with_own_weights(catalogue, &name, wish)?,
+    };
+    let daemon = ResolvedDaemon {
+        context: at_least("daemon.context", deployment.daemon.context, 16)?,
+        max_sequences: at_least("daemon.max_sequences", deployment.daemon.max_sequences, 1)?
+            .unwrap_or(DEFAULT_MAX_SEQUENCES),
+        threads: at_least("daemon.threads", deployment.daemon.threads, 1)?,
+    };
+    let baseline = deployment.baseline.map(|wish| resolve_baseline(wish, catalogue, &model)).transpose()?;
+    Ok(ResolvedSpec {
+        name: match deployment.name {
+            Some(name) => name,
+            None => "default".parse().map_err(Failure::failed)?,
+        },
+        cloud,
+        model,
+        gateway_port: match deployment.gateway.port {
+            Some(0) => PortChoice::AnyFree,
+            port => PortChoice::Fixed(port.unwrap_or(DEFAULT_PORT)),
+        },
+        daemon,
+        baseline,
+    })
+}
+
+fn at_least(field: &str, given: Option<u32>, least: u32) -> Result<Option<u32>, Failure> {
+    match given {
+        Some(value) if value < least => Err(Failure::usage(format!("{field}: {value} is below {least}"))),
+        other => Ok(other),
+    }
+}
+
+/// A model of the catalogue whose file comes from where the user says.
+fn with_own_weights(catalogue: &Catalogue, name: &str, wish: WeightsWish) -> Result<ResolvedModel, Failure> {
+    if wish.sources.is_empty() {
+        return Err(Failure::usage("weights.sources: none is named, e.g. file:/data/model.gguf"));
+    }
+    let entry =
+        catalogue.find(name).map_err(|error| Failure::usage(format!("model: {error}")).next("dsctl models"))?;
+    let weights =
+        WeightsSpec { name: entry.name.clone(), sources: wish.sources, sha256: wish.sha256, size: None };
+    Ok(ResolvedModel { name: entry.name.clone(), served_name: entry.model.served_name.clone(), weights })
+}
+
+/// A model by the name a user gave it; `field` is where the name stood.
+pub fn look_up(catalogue: &Catalogue, field: &str, name: &str) -> Result<ResolvedModel, Failure> {
+    let choice =
+        catalogue.resolve(name).map_err(|error| Failure::usage(format!("{field}: {error}")).next("dsctl models"))?;
+    Ok(resolved_model(choice))
+}
+
+fn resolved_model(choice: ModelChoice) -> ResolvedModel {
+    ResolvedModel { name: choice.weights.name.clone(), served_name: choice.served_name, weights: choice.weights }
+}
+
+fn resolve_baseline(
+    wish: BaselineWish,
+    catalogue: &Catalogue,
+    candidate: &ResolvedModel,
+) -> Result<ResolvedBaseline, Failure> {
+    match wish {
+        BaselineWish::Local { model } => {
+            let model = look_up(catalogue, "baseline", &model)?;
+            // The same name is the same file, wherever the candidate's was said to come from.
+            let same = model.weights.name == candidate.weights.name;
+            Ok(ResolvedBaseline::Local(if same { candidate.clone() } else { model }))
+        }
+        BaselineWish::Api(api) => resolve_api(api),
+    }
+}
+
+fn resolve_api(api: ApiWish) -> Result<ResolvedBaseline, Failure> {
+    let url = reqwest::Url::parse(&api.url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
+        .ok_or_else(|| {
+            Failure::usage(format!("baseline.url: \"{}\" is no URL like https://api.openai.com/v1", api.url))
+        })?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let message = "baseline.url: holds a user name or password; give the key by key_env or key_file";
+        return Err(Failure::usage(message));
+    }
+    let key = match (api.key_env, api.key_file) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage("baseline: key_env and key_file are both given; one is enough"));
+        }
+        (Some(name), None) => KeySource::Environment(name),
+        (None, Some(path)) => KeySource::File(path),
+        (None, None) => KeySource::None,
+    };
+    Ok(ResolvedBaseline::Api { url: url.as_str().trim_end_matches('/').to_owned(), model: api.model, key })
+}

@@ -1,0 +1,58 @@
+//! What a person reads, as text: pure functions of the values that `--json` prints.
+
+pub mod phases;
+pub mod plan;
+pub mod ready;
+pub mod rollout;
+pub mod status;
+
+/// Columns padded to their widest cell; the last one as it is.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| console::measure_text_width(cell)).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| {
+                let missing = width.saturating_sub(console::measure_text_width(cell));
+                format!("{cell}{}", " ".repeat(missing))
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The first word of a line that says how something is, in its colour.
+pub fn coloured(state: &str) -> String {
+    let style = match state {
+        "ready" | "alive" | "promoted" | "promote" => console::Style::new().green(),
+        "failed" | "dead" | "rolled-back" | "roll-back" | "backoff" => console::Style::new().red(),
+        _ => console::Style::new().yellow(),
+    };
+    style.apply_to(state).to_string()
+}
+
+/// A time as `HH:MM:SS` of the reader's day, with the date if it is another.
+pub fn clock(at: jiff::Timestamp) -> String {
+    let zoned = at.to_zoned_datetime(jiff::tz::TimeZone::system());
+    let today = jiff::ZonedDateTime::now().date();
+    if zoned.date() == today {
+        zoned.strftime("%H:%M:%S").to_string()
+    } else {
+        zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_no_line_ends_in_spaces() {
+        let rows = [["a", "bb", ""], ["ccc", "d", "e"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "a    bb\nccc  d   e");
+    }
+}

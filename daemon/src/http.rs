@@ -1,0 +1,333 @@
+//! The HTTP side: routes, the order in which a request is checked, and the answers.
+//!
+//! key -> readiness -> content type -> size -> JSON and fields -> model name -> context -> queue
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::BytesMut;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use spec::openai::{ErrorBody, ErrorKind};
+
+use crate::answer::{self, Form, Heading};
+use crate::engine::{Generation, SubmitError};
+use crate::metrics::Rejection;
+use crate::request::{Delivery, ValidRequest};
+use crate::request_fields::RequestError;
+use crate::sequence::{Event, FinishReason, TokenReport, Usage};
+use crate::serve::{App, Phase, Service};
+
+const LARGEST_BODY: usize = 4 << 20;
+/// A body that is too large is still read this far, so that the client gets to the answer instead of a broken pipe.
+const LARGEST_DISCARDED: usize = 64 << 20;
+/// What a client is told to wait for while the model loads.
+const LOADING_RETRY: Duration = Duration::from_secs(5);
+
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/health", get(async || Json(json!({"status": "ok"}))))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/models", get(list_models))
+        .route("/v1/models/{*name}", get(show_model))
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(completion))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), authorize))
+        .layer(from_fn_with_state(app.clone(), log))
+        .with_state(app)
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let status = app.phase().name();
+    match app.phase() {
+        Phase::Ready(_) => Json(json!({"status": status})).into_response(),
+        Phase::Loading | Phase::Draining => {
+            let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": status}))).into_response();
+            set_retry_after(&mut response, LOADING_RETRY);
+            response
+        }
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    match app.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => failure(&RequestError::new(ErrorKind::Server, error.to_string())),
+    }
+}
+
+async fn list_models(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(answer::models(&app.model_name, app.created))
+}
+
+async fn show_model(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    match check_model(&app, &name) {
+        Ok(()) => Json(answer::model(&app.model_name, app.created)).into_response(),
+        Err(error) => failure(&error),
+    }
+}
+
+async fn chat(State(app): State<Arc<App>>, request: Request) -> Response {
+    generate(&app, Form::Chat, request).await.unwrap_or_else(|refusal| refusal.into_response(&app))
+}
+
+async fn completion(State(app): State<Arc<App>>, request: Request) -> Response {
+    generate(&app, Form::Completion, request).await.unwrap_or_else(|refusal| refusal.into_response(&app))
+}
+
+/// Why a request was not answered, and what to count it as.
+struct Refusal {
+    error: RequestError,
+    reason: Option<Rejection>,
+    retry_after: Option<Duration>,
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        Self { error, reason: Some(Rejection::Invalid), retry_after: None }
+    }
+}
+
+impl Refusal {
+    fn not_ready(message: &str) -> Self {
+        let error = RequestError::new(ErrorKind::Unavailable, message);
+        Self { error, reason: Some(Rejection::NotReady), retry_after: Some(LOADING_RETRY) }
+    }
+
+    /// After the request ran.
+    fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { error: RequestError::new(kind, message), reason: None, retry_after: None }
+    }
+
+    fn into_response(self, app: &App) -> Response {
+        if let Some(reason) = self.reason {
+            app.metrics.reject(reason);
+        }
+        let mut response = failure(&self.error);
+        if let Some(after) = self.retry_after {
+            set_retry_after(&mut response, after);
+        }
+        response
+    }
+}
+
+impl From<SubmitError> for Refusal {
+    fn from(error: SubmitError) -> Self {
+        let message = error.to_string();
+        match error {
+            SubmitError::QueueFull { retry_after } => Self {
+                error: RequestError::new(ErrorKind::RateLimit, message).with_code("queue_full"),
+                reason: Some(Rejection::QueueFull),
+                retry_after: Some(retry_after),
+            },
+            SubmitError::Stopped => Self::failed(ErrorKind::Server, message),
+        }
+    }
+}
+
+async fn generate(app: &App, form: Form, request: Request) -> Result<Response, Refusal> {
+    let service = match app.phase() {
+        Phase::Ready(service) => service,
+        Phase::Loading => return Err(Refusal::not_ready("the model is still loading")),
+        Phase::Draining => return Err(Refusal::not_ready("the server is shutting down")),
+    };
+    check_content_type(request.headers())?;
+    let body = read_body(request).await?;
+    let valid = match form {
+        Form::Chat => ValidRequest::chat(&body)?,
+        Form::Completion => ValidRequest::completion(&body)?,
+    };
+    check_model(app, &valid.model)?;
+    let heading = Heading::new(form, &app.model_name, valid.sampling.logprobs.is_some());
+    let delivery = valid.delivery;
+    let generation = submit(service, valid).await?;
+    match delivery {
+        Delivery::Whole => whole(&heading, generation).await,
+        Delivery::Streamed { include_usage } => streamed(heading, generation, include_usage).await,
+    }
+}
+
+/// Tokenizing a long prompt takes a while: not on a thread that serves connections.
+async fn submit(service: Arc<Service>, valid: ValidRequest) -> Result<Generation, Refusal> {
+    let engine = service.engine.clone();
+    let prepared = tokio::task::spawn_blocking(move || service.language.prepare(valid)).await;
+    let job = prepared.map_err(|error| Refusal::failed(ErrorKind::Server, error.to_string()))??;
+    Ok(engine.submit(job)?)
+}
+
+async fn whole(heading: &Heading, mut generation: Generation) -> Result<Response, Refusal> {
+    let mut text = String::new();
+    let mut reports: Vec<TokenReport> = Vec::new();
+    loop {
+        match ended(generation.next().await)? {
+            Part::Text(more, logprobs) => {
+                text.push_str(&more);
+                reports.extend(logprobs);
+            }
+            Part::End(reason, usage) => {
+                return Ok(Json(heading.whole(&text, &reports, reason, usage)).into_response());
+            }
+        }
+    }
+}
+
+enum Part {
+    Text(String, Vec<TokenReport>),
+    End(FinishReason, Usage),
+}
+
+fn ended(event: Option<Event>) -> Result<Part, Refusal> {
+    match event {
+        Some(Event::Text { text, logprobs }) => Ok(Part::Text(text, logprobs)),
+        Some(Event::Finished { reason, usage }) => Ok(Part::End(reason, usage)),
+        Some(Event::Failed(message)) => Err(Refusal::failed(ErrorKind::Server, message)),
+        Some(Event::Aborted) => Err(Refusal::failed(ErrorKind::Unavailable, "the server is shutting down")),
+        None => Err(Refusal::failed(ErrorKind::Server, "the engine has stopped")),
+    }
+}
+
+/// Waits for the first event before the head of the answer is sent: until then a failure still has its own status, and
+/// whoever stands in front can still turn to another server.
+async fn streamed(heading: Heading, mut generation: Generation, include_usage: bool) -> Result<Response, Refusal> {
+    let mut part = ended(generation.next().await)?;
+    let events = async_stream::stream! {
+        if let Some(opening) = heading.opening() {
+            yield data(opening, include_usage);
+        }
+        let mut offset = 0;
+        loop {
+            match part {
+                Part::Text(text, logprobs) => {
+                    yield data(heading.part(&text, &logprobs, offset), include_usage);
+                    offset += text.chars().count();
+                }
+                Part::End(reason, usage) => {
+                    yield data(heading.closing(reason), include_usage);
+                    if include_usage {
+                        yield data(heading.usage_part(usage), false);
+                    }
+                    yield Ok(Bytes::from_static(b"data: [DONE]\n\n"));
+                    return;
+                }
+            }
+            part = match ended(generation.next().await) {
+                Ok(part) => part,
+                Err(refusal) => {
+                    yield data(json!(refusal.error.body()), false);
+                    return;
+                }
+            };
+        }
+    };
+    let head = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((head, Body::from_stream(events)).into_response())
+}
+
+/// One server-sent event. With `include_usage` every part but the last one says that it has no usage.
+fn data(mut value: Value, null_usage: bool) -> Result<Bytes, std::convert::Infallible> {
+    if null_usage {
+        value["usage"] = Value::Null;
+    }
+    Ok(Bytes::from(format!("data: {value}\n\n")))
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = format!("the content type must be application/json, got {value:?}");
+    Err(RequestError::new(ErrorKind::UnsupportedMediaType, message))
+}
+
+async fn read_body(request: Request) -> Result<Bytes, RequestError> {
+    let too_large = || {
+        let message = format!("the request body is larger than {} MiB", LARGEST_BODY >> 20);
+        RequestError::new(ErrorKind::TooLarge, message)
+    };
+    let mut stream = request.into_body().into_data_stream();
+    let mut body = BytesMut::new();
+    let mut length = 0usize;
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            RequestError::new(ErrorKind::InvalidRequest, format!("the request body can't be read: {error}"))
+        })?;
+        length += chunk.len();
+        if length <= LARGEST_BODY {
+            body.extend_from_slice(&chunk);
+        } else if length > LARGEST_DISCARDED {
+            break;
+        }
+    }
+    if length > LARGEST_BODY { Err(too_large()) } else { Ok(body.freeze()) }
+}
+
+fn check_model(app: &App, name: &str) -> Result<(), RequestError> {
+    if name == app.model_name {
+        return Ok(());
+    }
+    let message = format!("the model {name:?} does not exist: this server serves {:?}", app.model_name);
+    let error = RequestError::new(ErrorKind::NotFound, message).with_code("model_not_found");
+    Err(RequestError { param: Some("model".to_owned()), ..error })
+}
+
+async fn unknown_path(request: Request) -> Response {
+    let message = format!("no such path: {} {}", request.method(), request.uri().path());
+    failure(&RequestError::new(ErrorKind::NotFound, message).with_code("unknown_path"))
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let message = format!("{} is not allowed on {}", request.method(), request.uri().path());
+    failure(&RequestError::new(ErrorKind::MethodNotAllowed, message))
+}
+
+/// Probes and scrapes need no key; everything else does, also what does not exist.
+async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let is_open = matches!(request.uri().path(), "/health" | "/ready" | "/metrics");
+    let Some(keys) = app.keys.as_ref().filter(|_| !is_open) else { return next.run(request).await };
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if keys.accept(header) {
+        return next.run(request).await;
+    }
+    app.metrics.reject(Rejection::Unauthorized);
+    let message = match header {
+        None => "an API key is required: send it as `Authorization: Bearer KEY`",
+        Some(_) => "the API key is not accepted",
+    };
+    let mut response = failure(&RequestError::new(ErrorKind::Authentication, message).with_code("invalid_api_key"));
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// One line a request, without its text.
+async fn log(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (method, path, begin) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let response = next.run(request).await;
+    let (status, seconds) = (response.status().as_u16(), begin.elapsed().as_secs_f64());
+    if path.starts_with("/v1/") {
+        tracing::info!(%method, path, status, seconds, "http");
+    } else {
+        tracing::debug!(%method, path, status, seconds, "http");
+    }
+    response
+}
+
+fn failure(error: &RequestError) -> Response {
+    let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json::<ErrorBody>(error.body())).into_response()
+}
+
+fn set_retry_after(response: &mut Response, after: Duration) {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+}

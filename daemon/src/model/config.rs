@@ -1,0 +1,143 @@
+//! The shape of a model, from its metadata; whatever would change the arithmetic and isn't known is refused by name.
+
+use super::{LoadError, Metadata, MetadataError};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    Llama,
+    Qwen2,
+}
+
+/// Which components of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// 2i with 2i + 1: GGUF files of llama models have their q and k rows permuted for this.
+    Interleaved,
+    /// i with i + half.
+    Halves,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    pub architecture: Architecture,
+    pub layers: usize,
+    pub hidden: usize,
+    pub feed_forward: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub rms_eps: f32,
+    pub rope_base: f64,
+    /// Positions are divided by this (linear scaling); 1 without scaling.
+    pub rope_divisor: f64,
+    pub context: usize,
+    pub vocabulary: usize,
+}
+
+impl ModelConfig {
+    pub fn from_metadata(metadata: &Metadata<'_>) -> Result<Self, LoadError> {
+        let name = metadata.string("general.architecture")?;
+        let architecture = match name {
+            "llama" => Architecture::Llama,
+            "qwen2" => Architecture::Qwen2,
+            other => return Err(LoadError::Architecture(other.to_owned())),
+        };
+        let key = |suffix: &str| format!("{name}.{suffix}");
+        let heads = metadata.size(&key("attention.head_count"))?;
+        let hidden = metadata.size(&key("embedding_length"))?;
+        let head_dim = match metadata.optional_size(&key("attention.key_length"))? {
+            Some(length) => length,
+            None if heads > 0 => hidden / heads,
+            None => 0,
+        };
+        let config = Self {
+            architecture,
+            layers: metadata.size(&key("block_count"))?,
+            hidden,
+            feed_forward: metadata.size(&key("feed_forward_length"))?,
+            heads,
+            kv_heads: metadata.optional_size(&key("attention.head_count_kv"))?.unwrap_or(heads),
+            head_dim,
+            rms_eps: metadata.float(&key("attention.layer_norm_rms_epsilon"))? as f32,
+            rope_base: metadata.optional_float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_divisor: rope_divisor(metadata, &key)?,
+            context: metadata.size(&key("context_length"))?,
+            vocabulary: metadata.length("tokenizer.ggml.tokens")?,
+        };
+        refuse_unknown(metadata, &key, &config)?;
+        Ok(config)
+    }
+
+    pub fn rope_pairs(&self) -> RopePairs {
+        match self.architecture {
+            Architecture::Llama => RopePairs::Interleaved,
+            Architecture::Qwen2 => RopePairs::Halves,
+        }
+    }
+
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Bytes of keys and values (f32) that one token takes in all layers.
+    pub fn cache_bytes_per_token(&self) -> u64 {
+        (2 * self.layers * self.kv_width() * size_of::<f32>()) as u64
+    }
+}
+
+/// Linear scaling under its present key or the one of older files.
+fn rope_divisor(metadata: &Metadata<'_>, key: &impl Fn(&str) -> String) -> Result<f64, LoadError> {
+    let factor = metadata.optional_float(&key("rope.scaling.factor"))?;
+    let divisor = match metadata.optional_string(&key("rope.scaling.type"))? {
+        Some("none") => None,
+        Some("linear") => factor,
+        Some(other) => return Err(LoadError::Feature { feature: format!("{} {other}", key("rope.scaling.type")) }),
+        None => factor.or(metadata.optional_float(&key("rope.scale_linear"))?),
+    };
+    match divisor {
+        None => Ok(1.0),
+        Some(divisor) if divisor.is_finite() && divisor > 0.0 => Ok(divisor),
+        Some(divisor) => {
+            Err(MetadataError::Unsupported { key: key("rope.scaling.factor"), value: divisor.to_string() }.into())
+        }
+    }
+}
+
+fn refuse_unknown(
+    metadata: &Metadata<'_>,
+    key: &impl Fn(&str) -> String,
+    config: &ModelConfig,
+) -> Result<(), LoadError> {
+    let shape = [
+        ("block_count", config.layers),
+        ("embedding_length", config.hidden),
+        ("attention.head_count", config.heads),
+        ("attention.head_count_kv", config.kv_heads),
+        ("context_length", config.context),
+    ];
+    if let Some((suffix, _)) = shape.iter().find(|(_, value)| *value == 0) {
+        return Err(MetadataError::Unsupported { key: key(suffix), value: "0".to_owned() }.into());
+    }
+    if config.heads % config.kv_heads != 0 || config.head_dim == 0 || config.head_dim % 2 != 0 {
+        let feature = format!(
+            "{} query heads over {} key-value heads of {} components",
+            config.heads, config.kv_heads, config.head_dim
+        );
+        return Err(LoadError::Feature { feature });
+    }
+    let only = [
+        ("rope.dimension_count", config.head_dim),
+        ("attention.value_length", config.head_dim),
+        ("expert_count", 0),
+        ("attention.sliding_window", 0),
+    ];
+    for (suffix, known) in only {
+        match metadata.optional_size(&key(suffix))? {
+            Some(value) if value != known => {
+                return Err(MetadataError::Unsupported { key: key(suffix), value: value.to_string() }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

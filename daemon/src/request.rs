@@ -1,0 +1,302 @@
+//! A request, parsed once: whatever is in a `ValidRequest` needs no second look.
+//!
+//! Fields that would change the answer and aren't computed here are refused by name; so are unknown ones. Fields that
+//! change nothing (`user`, `metadata`, ...) are accepted.
+
+use serde_json::{Value, json};
+use spec::openai::ErrorKind;
+
+use crate::request_fields::{Fields, RequestError, wrong_kind};
+use crate::sampler::Sampling;
+
+/// Tokens of a completion without `max_tokens`, as in the OpenAI API.
+const COMPLETION_TOKENS: usize = 16;
+const MOST_STOPS: usize = 4;
+const MOST_CHAT_LOGPROBS: i64 = 20;
+const MOST_COMPLETION_LOGPROBS: i64 = 5;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidRequest {
+    pub model: String,
+    pub input: Input,
+    pub sampling: Sampling,
+    /// `None`: as many as the context holds.
+    pub max_tokens: Option<usize>,
+    pub stop: Vec<String>,
+    /// Goes on after the token that ends an answer: for load tests, which need answers of a known length.
+    pub ignore_end: bool,
+    pub delivery: Delivery,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    Chat(Vec<ChatMessage>),
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatMessage {
+    pub role: Role,
+    pub content: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Whole,
+    Streamed { include_usage: bool },
+}
+
+impl ValidRequest {
+    /// `POST /v1/chat/completions`.
+    pub fn chat(body: &[u8]) -> Result<Self, RequestError> {
+        let mut fields = read_json(body)?;
+        let model = model(&mut fields)?;
+        let messages = messages(fields.required("messages")?)?;
+        let wants_logprobs = fields.boolean("logprobs")?;
+        let top = fields.integer("top_logprobs", 0, MOST_CHAT_LOGPROBS)?;
+        if top.is_some() && !wants_logprobs {
+            return Err(RequestError::field("top_logprobs", "needs logprobs to be true"));
+        }
+        let logprobs = wants_logprobs.then(|| top.unwrap_or(0) as usize);
+        let max_tokens = chat_max_tokens(&mut fields)?;
+        refuse_unsupported_chat(&mut fields)?;
+        let input = Input::Chat(messages);
+        Self::shared(fields, Self::of(model, input, logprobs, max_tokens))
+    }
+
+    /// `POST /v1/completions`.
+    pub fn completion(body: &[u8]) -> Result<Self, RequestError> {
+        let mut fields = read_json(body)?;
+        let model = model(&mut fields)?;
+        let input = prompt("prompt", fields.required("prompt")?)?;
+        let logprobs = fields.integer("logprobs", 0, MOST_COMPLETION_LOGPROBS)?.map(|top| top as usize);
+        let max_tokens = max_tokens(&mut fields, "max_tokens")?.unwrap_or(COMPLETION_TOKENS);
+        for (name, neutral) in [("echo", json!(false)), ("best_of", json!(1)), ("suffix", json!(""))] {
+            fields.only(name, &[neutral])?;
+        }
+        Self::shared(fields, Self::of(model, input, logprobs, Some(max_tokens)))
+    }
+
+    fn of(model: String, input: Input, logprobs: Option<usize>, max_tokens: Option<usize>) -> Self {
+        let sampling = Sampling { logprobs, ..Sampling::default() };
+        let (stop, ignore_end, delivery) = (Vec::new(), false, Delivery::Whole);
+        Self { model, input, sampling, max_tokens, stop, ignore_end, delivery }
+    }
+
+    /// The fields that both forms have.
+    fn shared(mut fields: Fields, request: Self) -> Result<Self, RequestError> {
+        let plain = Sampling::default();
+        let float = |value: Option<f64>, default: f32| value.map_or(default, |value| value as f32);
+        let sampling = Sampling {
+            temperature: float(fields.number("temperature", 0.0, 2.0)?, plain.temperature),
+            top_p: float(fields.number("top_p", 0.0, 1.0)?, plain.top_p),
+            frequency_penalty: float(fields.number("frequency_penalty", -2.0, 2.0)?, 0.0),
+            presence_penalty: float(fields.number("presence_penalty", -2.0, 2.0)?, 0.0),
+            seed: fields.integer("seed", i64::MIN, i64::MAX)?.map(i64::cast_unsigned),
+            logprobs: request.sampling.logprobs,
+        };
+        if fields.integer("n", 1, i64::MAX)?.is_some_and(|count| count != 1) {
+            let problem = "more than one answer per request is not supported by this server; send the request again";
+            return Err(RequestError::field("n", problem).with_code("unsupported_parameter"));
+        }
+        let stop = stop(&mut fields)?;
+        let delivery = delivery(&mut fields)?;
+        let ignore_end = fields.boolean("ignore_eos")?;
+        fields.only("logit_bias", &[json!({})])?;
+        fields.only("store", &[json!(false)])?;
+        fields.only("service_tier", &[json!("auto"), json!("default")])?;
+        fields.ignore(&["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"]);
+        fields.finish()?;
+        Ok(Self { sampling, stop, ignore_end, delivery, ..request })
+    }
+}
+
+fn read_json(body: &[u8]) -> Result<Fields, RequestError> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        RequestError::new(ErrorKind::InvalidRequest, format!("the request body is not valid JSON: {error}"))
+    })?;
+    Fields::new("", value)
+}
+
+fn model(fields: &mut Fields) -> Result<String, RequestError> {
+    match fields.string("model")? {
+        Some(model) if !model.is_empty() => Ok(model),
+        _ => Err(RequestError::field("model", "is required")),
+    }
+}
+
+fn refuse_unsupported_chat(fields: &mut Fields) -> Result<(), RequestError> {
+    fields.only("tools", &[json!([])])?;
+    fields.only("functions", &[json!([])])?;
+    fields.only("tool_choice", &[json!("none"), json!("auto")])?;
+    fields.only("function_call", &[json!("none"), json!("auto")])?;
+    fields.only("response_format", &[json!({"type": "text"})])?;
+    fields.only("modalities", &[json!(["text"])])?;
+    for name in ["audio", "prediction", "web_search_options", "reasoning_effort", "verbosity"] {
+        fields.only(name, &[])?;
+    }
+    fields.ignore(&["parallel_tool_calls"]);
+    Ok(())
+}
+
+fn max_tokens(fields: &mut Fields, name: &str) -> Result<Option<usize>, RequestError> {
+    Ok(fields.integer(name, 1, i64::from(u32::MAX))?.map(|tokens| tokens as usize))
+}
+
+/// The old and the new name of the same limit.
+fn chat_max_tokens(fields: &mut Fields) -> Result<Option<usize>, RequestError> {
+    match (max_tokens(fields, "max_completion_tokens")?, max_tokens(fields, "max_tokens")?) {
+        (Some(new), Some(old)) if new != old => {
+            Err(RequestError::field("max_tokens", format!("is {old}, but max_completion_tokens is {new}: give one")))
+        }
+        (new, old) => Ok(new.or(old)),
+    }
+}
+
+fn stop(fields: &mut Fields) -> Result<Vec<String>, RequestError> {
+    let stops = match fields.take("stop") {
+        None => Vec::new(),
+        Some(Value::String(stop)) => vec![stop],
+        Some(Value::Array(stops)) if stops.len() > MOST_STOPS => {
+            return Err(RequestError::field("stop", format!("must be at most {MOST_STOPS} strings, got {}", stops.len())));
+        }
+        Some(Value::Array(stops)) => {
+            let string = |(at, stop): (usize, Value)| match stop {
+                Value::String(stop) => Ok(stop),
+                other => Err(wrong_kind(&format!("stop[{at}]"), "a string", &other)),
+            };
+            stops.into_iter().enumerate().map(string).collect::<Result<_, _>>()?
+        }
+        Some(other) => return Err(wrong_kind("stop", "a string or an array of strings", &other)),
+    };
+    match stops.iter().any(String::is_empty) {
+        true => Err(RequestError::field("stop", "must not hold an empty string")),
+        false => Ok(stops),
+    }
+}
+
+fn delivery(fields: &mut Fields) -> Result<Delivery, RequestError> {
+    let streams = fields.boolean("stream")?;
+    let Some(options) = fields.take("stream_options") else {
+        return Ok(if streams { Delivery::Streamed { include_usage: false } } else { Delivery::Whole });
+    };
+    if !streams {
+        return Err(RequestError::field("stream_options", "needs stream to be true"));
+    }
+    let mut options = Fields::new("stream_options", options)?;
+    let include_usage = options.boolean("include_usage")?;
+    options.ignore(&["include_obfuscation"]);
+    options.finish()?;
+    Ok(Delivery::Streamed { include_usage })
+}
+
+fn messages(value: Value) -> Result<Vec<ChatMessage>, RequestError> {
+    match value {
+        Value::Array(messages) if messages.is_empty() => {
+            Err(RequestError::field("messages", "must hold at least one message"))
+        }
+        Value::Array(messages) => messages.into_iter().enumerate().map(|(at, value)| message(at, value)).collect(),
+        other => Err(wrong_kind("messages", "an array", &other)),
+    }
+}
+
+fn message(at: usize, value: Value) -> Result<ChatMessage, RequestError> {
+    let mut fields = Fields::new(&format!("messages[{at}]"), value)?;
+    let path = fields.path("role");
+    let role = match fields.required("role")? {
+        Value::String(role) => self::role(&path, &role)?,
+        other => return Err(wrong_kind(&path, "a string", &other)),
+    };
+    let path = fields.path("content");
+    let content = content(&path, fields.required("content")?)?;
+    fields.only("tool_calls", &[json!([])])?;
+    fields.ignore(&["name", "refusal", "annotations", "reasoning_content"]);
+    fields.finish()?;
+    Ok(ChatMessage { role, content })
+}
+
+fn role(path: &str, name: &str) -> Result<Role, RequestError> {
+    match name {
+        // The newer name of the same role; templates know the older one.
+        "system" | "developer" => Ok(Role::System),
+        "user" => Ok(Role::User),
+        "assistant" => Ok(Role::Assistant),
+        "tool" | "function" => {
+            Err(RequestError::field(path, "tools are not supported by this server").with_code("unsupported_parameter"))
+        }
+        other => Err(RequestError::field(path, format!("must be system, developer, user or assistant, got {other:?}"))),
+    }
+}
+
+/// A string, or an array of text parts.
+fn content(path: &str, value: Value) -> Result<String, RequestError> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Array(parts) => {
+            parts.into_iter().enumerate().map(|(at, part)| text_part(&format!("{path}[{at}]"), part)).collect()
+        }
+        other => Err(wrong_kind(path, "a string or an array of parts", &other)),
+    }
+}
+
+fn text_part(path: &str, value: Value) -> Result<String, RequestError> {
+    let mut part = Fields::new(path, value)?;
+    let kind_path = part.path("type");
+    match part.required("type")? {
+        Value::String(kind) if kind == "text" => {}
+        Value::String(kind) => {
+            return Err(RequestError::field(&kind_path, format!("must be \"text\", got {kind:?}: this server reads text only")));
+        }
+        other => return Err(wrong_kind(&kind_path, "a string", &other)),
+    }
+    let text_path = part.path("text");
+    match part.required("text")? {
+        Value::String(text) => Ok(text),
+        other => Err(wrong_kind(&text_path, "a string", &other)),
+    }
+}
+
+/// A string, an array of one string, or an array of tokens.
+fn prompt(path: &str, value: Value) -> Result<Input, RequestError> {
+    match value {
+        Value::String(text) => Ok(Input::Text(text)),
+        Value::Array(mut items) if matches!(items.first(), Some(Value::String(_) | Value::Array(_))) => {
+            if items.len() > 1 {
+                let problem = "more than one prompt per request is not supported by this server; send one each";
+                return Err(RequestError::field(path, problem));
+            }
+            prompt(&format!("{path}[0]"), items.remove(0))
+        }
+        Value::Array(items) if items.is_empty() => Err(RequestError::field(path, "must not be empty")),
+        Value::Array(items) => {
+            let token = |(at, item): (usize, &Value)| match item.as_u64().and_then(|token| u32::try_from(token).ok()) {
+                Some(token) => Ok(token),
+                None => Err(wrong_kind(&format!("{path}[{at}]"), "a token (a whole number)", item)),
+            };
+            Ok(Input::Tokens(items.iter().enumerate().map(token).collect::<Result<_, _>>()?))
+        }
+        other => Err(wrong_kind(path, "a string, an array of one string, or an array of tokens", &other)),
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,190 @@
+//! One request inside the engine: its tokens, how its next token is drawn, and what of its text may be shown.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::prompt::Job;
+use crate::sampler::{NoFiniteLogit, Sampler, TokenLogprobs};
+use crate::stop::StopMatcher;
+use crate::tokenizer::{Detokenizer, Tokenizer};
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    Stop,
+    Length,
+}
+
+impl FinishReason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub prompt_tokens: usize,
+    pub completion_tokens: usize,
+}
+
+/// What happens to a request, in order; exactly one of the last three ends it.
+#[derive(Debug)]
+pub enum Event {
+    Text { text: String, logprobs: Vec<TokenReport> },
+    Finished { reason: FinishReason, usage: Usage },
+    Failed(String),
+    /// The daemon stops.
+    Aborted,
+}
+
+/// A token with its log probability and those of its rivals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenReport {
+    pub token: NamedToken,
+    pub top: Vec<NamedToken>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedToken {
+    pub name: String,
+    pub bytes: Vec<u8>,
+    pub logprob: f32,
+}
+
+/// When things happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    pub accepted: Instant,
+    pub running: Option<Instant>,
+    pub first_token: Option<Instant>,
+    pub last_token: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub struct Sequence {
+    pub tokens: Vec<u32>,
+    pub prompt_tokens: usize,
+    pub times: Times,
+    max_tokens: usize,
+    ignore_end: bool,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    stop: StopMatcher,
+    tokenizer: Arc<Tokenizer>,
+    events: UnboundedSender<Event>,
+    /// Reports of tokens whose text was not shown yet, each with where its text begins.
+    unreported: VecDeque<(usize, TokenReport)>,
+    decoded_bytes: usize,
+    shown_bytes: usize,
+}
+
+impl Sequence {
+    pub fn new(job: Job, tokenizer: Arc<Tokenizer>, events: UnboundedSender<Event>, accepted: Instant) -> Self {
+        Self {
+            prompt_tokens: job.prompt.len(),
+            tokens: job.prompt,
+            times: Times { accepted, running: None, first_token: None, last_token: None },
+            max_tokens: job.max_tokens,
+            ignore_end: job.ignore_end,
+            sampler: Sampler::new(job.sampling),
+            detokenizer: Detokenizer::default(),
+            stop: StopMatcher::new(job.stop),
+            tokenizer,
+            events,
+            unreported: VecDeque::new(),
+            decoded_bytes: 0,
+            shown_bytes: 0,
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    pub fn usage(&self) -> Usage {
+        let completion_tokens = self.tokens.len() - self.prompt_tokens;
+        Usage { prompt_tokens: self.prompt_tokens, completion_tokens }
+    }
+
+    /// Draws the next token and shows what it makes certain; gives the reason if the answer ended with it.
+    pub fn advance(&mut self, logits: Vec<f32>) -> Result<Option<FinishReason>, NoFiniteLogit> {
+        let drawn = self.sampler.draw(logits)?;
+        self.tokens.push(drawn.token);
+        if !self.ignore_end && self.tokenizer.is_end(drawn.token) {
+            return Ok(Some(self.finish(FinishReason::Stop)));
+        }
+        if let Some(logprobs) = drawn.logprobs {
+            let report = self.report(drawn.token, &logprobs);
+            self.unreported.push_back((self.decoded_bytes, report));
+        }
+        let text = self.detokenizer.push(self.tokenizer.bytes(drawn.token));
+        self.decoded_bytes += text.len();
+        let progress = self.stop.push(&text);
+        self.show(progress.text);
+        if progress.stopped {
+            self.send(Event::Finished { reason: FinishReason::Stop, usage: self.usage() });
+            return Ok(Some(FinishReason::Stop));
+        }
+        let is_full = self.usage().completion_tokens >= self.max_tokens;
+        Ok(is_full.then(|| self.finish(FinishReason::Length)))
+    }
+
+    pub fn fail(&self, message: String) {
+        self.send(Event::Failed(message));
+    }
+
+    pub fn abort(&self) {
+        self.send(Event::Aborted);
+    }
+
+    /// Shows what was held back, then ends the answer.
+    fn finish(&mut self, reason: FinishReason) -> FinishReason {
+        let tail = self.detokenizer.finish();
+        self.decoded_bytes += tail.len();
+        let progress = self.stop.push(&tail);
+        let held = if progress.stopped { String::new() } else { self.stop.finish() };
+        self.show(progress.text + &held);
+        let rest: Vec<TokenReport> = self.unreported.drain(..).map(|(_, report)| report).collect();
+        if !rest.is_empty() {
+            self.send(Event::Text { text: String::new(), logprobs: rest });
+        }
+        self.send(Event::Finished { reason, usage: self.usage() });
+        reason
+    }
+
+    /// Sends text, with the reports of the tokens that it is made of.
+    fn show(&mut self, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        self.shown_bytes += text.len();
+        let shown = self.unreported.iter().take_while(|(begin, _)| *begin < self.shown_bytes).count();
+        let logprobs = self.unreported.drain(..shown).map(|(_, report)| report).collect();
+        self.send(Event::Text { text, logprobs });
+    }
+
+    fn report(&self, token: u32, logprobs: &TokenLogprobs) -> TokenReport {
+        let named = |token: u32, logprob: f32| {
+            let name = self.tokenizer.name(token);
+            let bytes = match self.tokenizer.bytes(token) {
+                [] => name.clone().into_bytes(),
+                bytes => bytes.to_vec(),
+            };
+            NamedToken { name, bytes, logprob }
+        };
+        let top = logprobs.top.iter().map(|(token, logprob)| named(*token, *logprob)).collect();
+        TokenReport { token: named(token, logprobs.logprob), top }
+    }
+
+    /// A closed channel means that the client went away, which `is_abandoned` tells before the next step.
+    fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}

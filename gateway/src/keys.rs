@@ -1,0 +1,135 @@
+//! Keys and tokens: read from files, compared in constant time, never shown.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use subtle::{Choice, ConstantTimeEq};
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("can't read {path}: {source}")]
+    Read { path: String, source: io::Error },
+    #[error("{path} holds no key: write one key a line")]
+    Empty { path: String },
+    #[error("{path} holds more than one key; only one can be sent")]
+    Several { path: String },
+    #[error("{path}: line {line} can't be sent in a header: only printable ASCII without spaces can")]
+    Unprintable { path: String, line: usize },
+}
+
+/// The keys that are accepted.
+#[derive(Clone)]
+pub struct Keys(Vec<String>);
+
+/// What a request's `Authorization` header is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Accepted,
+    Missing,
+    Wrong,
+}
+
+impl Keys {
+    /// One key a line; blank lines and lines that begin with `#` are no keys.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let shown = || path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| KeyError::Read { path: shown(), source })?;
+        let mut keys = Vec::new();
+        for (at, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if !line.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(KeyError::Unprintable { path: shown(), line: at + 1 });
+            }
+            keys.push(line.to_owned());
+        }
+        if keys.is_empty() { Err(KeyError::Empty { path: shown() }) } else { Ok(Self(keys)) }
+    }
+
+    /// Every key is compared, whichever matches, so that the time taken says nothing.
+    pub fn admit(&self, headers: &http::HeaderMap) -> Admission {
+        let Some(header) = headers.get(AUTHORIZATION) else { return Admission::Missing };
+        let Some(token) = header.to_str().ok().and_then(bearer_token) else { return Admission::Wrong };
+        let found = self.0.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(token.as_bytes()));
+        if found.into() { Admission::Accepted } else { Admission::Wrong }
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.0.len())
+    }
+}
+
+/// The `Authorization` header for an upstream, from a file that holds one key.
+pub fn read_authorization(path: &Path) -> Result<HeaderValue, KeyError> {
+    let keys = Keys::read(path)?;
+    let [key] = keys.0.as_slice() else { return Err(KeyError::Several { path: path.display().to_string() }) };
+    let mut header = HeaderValue::from_str(&format!("Bearer {key}"))
+        .map_err(|_| KeyError::Unprintable { path: path.display().to_string(), line: 1 })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn admit(keys: &Keys, header: Option<&str>) -> Admission {
+        let mut headers = http::HeaderMap::new();
+        if let Some(header) = header {
+            headers.insert(AUTHORIZATION, header.parse().unwrap());
+        }
+        keys.admit(&headers)
+    }
+
+    #[test]
+    fn only_a_listed_key_is_accepted() {
+        let keys = Keys::read(file("# ours\nalpha\n\n  beta  \n").path()).unwrap();
+        for header in ["Bearer alpha", "bearer beta", "BEARER  alpha"] {
+            assert_eq!(admit(&keys, Some(header)), Admission::Accepted, "{header}");
+        }
+        for header in ["alpha", "Basic alpha", "Bearer alphab", "Bearer alph", "Bearer ", "Bearer #", "Bearer alpha beta"]
+        {
+            assert_eq!(admit(&keys, Some(header)), Admission::Wrong, "{header}");
+        }
+        assert_eq!(admit(&keys, None), Admission::Missing);
+        assert_eq!(format!("{keys:?}"), "Keys(2)");
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_by_name() {
+        for (text, hint) in [("", "holds no key"), ("# none\n", "holds no key"), ("a b\n", "line 1"), ("ok\nü\n", "line 2")] {
+            let file = file(text);
+            let error = Keys::read(file.path()).unwrap_err().to_string();
+            assert!(error.contains(hint) && error.contains(file.path().to_str().unwrap()), "{error}");
+        }
+        let error = Keys::read(Path::new("/nowhere/keys")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/keys"), "{error}");
+    }
+
+    #[test]
+    fn an_upstream_has_one_key_and_it_is_not_shown() {
+        let header = read_authorization(file("secret-1\n").path()).unwrap();
+        assert_eq!(header.to_str().unwrap(), "Bearer secret-1");
+        assert!(!format!("{header:?}").contains("secret"));
+        assert!(matches!(read_authorization(file("a\nb\n").path()), Err(KeyError::Several { .. })));
+    }
+}

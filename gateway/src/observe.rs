@@ -1,0 +1,235 @@
+//! What is seen of each attempt: metrics, counts since the start, the controller's observations, the log line.
+//!
+//! An [`Attempt`] that is dropped unfinished was left by its client: nothing else drops one.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rollout::ports::{Observation, Outcome};
+use spec::id::Variant;
+use spec::metric::gateway;
+use spec::route::VariantStatus;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+
+/// Observations that are kept for a controller that does not ask: without a rollout nobody does.
+const MAX_KEPT: usize = 65_536;
+
+#[derive(Debug)]
+pub struct Observer {
+    metrics: Arc<Metrics>,
+    kept: Mutex<VecDeque<Observation>>,
+    counts: [Counts; 2],
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    attempts: AtomicU64,
+    failures: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+impl Observer {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, kept: Mutex::default(), counts: Default::default() }
+    }
+
+    /// An attempt on a variant begins.
+    pub fn begin(self: &Arc<Self>, variant: Variant, generation: u64) -> Attempt {
+        let counts = self.counts(variant);
+        counts.attempts.fetch_add(1, Ordering::Relaxed);
+        self.show_in_flight(variant, counts.in_flight.fetch_add(1, Ordering::Relaxed) + 1);
+        Attempt {
+            observer: Arc::clone(self),
+            variant,
+            generation,
+            began: Instant::now(),
+            first_byte: None,
+            line: None,
+            is_finished: false,
+        }
+    }
+
+    /// Attempts finished since the last call.
+    pub fn take(&self) -> Vec<Observation> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+    }
+
+    pub fn status(&self, variant: Variant, base_url: &str) -> VariantStatus {
+        let counts = self.counts(variant);
+        VariantStatus {
+            base_url: base_url.to_owned(),
+            attempts: counts.attempts.load(Ordering::Relaxed),
+            failures: counts.failures.load(Ordering::Relaxed),
+            in_flight: counts.in_flight.load(Ordering::Relaxed),
+        }
+    }
+
+    fn finished(&self, seen: Observation) {
+        let counts = self.counts(seen.variant);
+        if seen.outcome.is_failure() {
+            counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.show_in_flight(seen.variant, counts.in_flight.fetch_sub(1, Ordering::Relaxed) - 1);
+        let variant = [seen.variant.as_str()];
+        self.metrics.count(&gateway::REQUESTS, &[seen.variant.as_str(), seen.outcome.as_str()], 1);
+        if let Some(first_byte) = seen.time_to_first_token.filter(|_| seen.outcome.is_counted()) {
+            self.metrics.observe(&gateway::TIME_TO_FIRST_TOKEN, &variant, first_byte.as_secs_f64());
+            self.metrics.observe(&gateway::REQUEST_DURATION, &variant, seen.duration.as_secs_f64());
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == MAX_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(seen);
+    }
+
+    fn show_in_flight(&self, variant: Variant, count: u64) {
+        self.metrics.set(&gateway::IN_FLIGHT, &[variant.as_str()], count as f64);
+    }
+
+    const fn counts(&self, variant: Variant) -> &Counts {
+        match variant {
+            Variant::Baseline => &self.counts[0],
+            Variant::Candidate => &self.counts[1],
+        }
+    }
+}
+
+/// One attempt on a variant, from the request's sending to the answer's last byte.
+#[derive(Debug)]
+pub struct Attempt {
+    observer: Arc<Observer>,
+    pub variant: Variant,
+    pub generation: u64,
+    began: Instant,
+    first_byte: Option<Duration>,
+    line: Option<RequestLine>,
+    is_finished: bool,
+}
+
+impl Attempt {
+    /// The first byte of the answer's body is here.
+    pub fn first_byte(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.began.elapsed());
+    }
+
+    /// This attempt is the one that answers: its end is the request's.
+    pub fn carry(&mut self, line: RequestLine) {
+        self.line = Some(line);
+    }
+
+    /// Only the first call counts.
+    pub fn finish(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return;
+        }
+        self.observer.finished(Observation {
+            variant: self.variant,
+            outcome,
+            time_to_first_token: self.first_byte,
+            duration: self.began.elapsed(),
+            generation: self.generation,
+        });
+        if let Some(mut line) = self.line.take() {
+            line.outcome = outcome.as_str();
+            line.first_byte = self.first_byte;
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.finish(Outcome::ClientAbort);
+    }
+}
+
+/// The one log line of a request that was routed; written when it is dropped. No prompt, no key.
+#[derive(Debug)]
+pub struct RequestLine {
+    path: &'static str,
+    began: Instant,
+    pub generation: u64,
+    pub variant: Option<Variant>,
+    pub status: Option<u16>,
+    pub outcome: &'static str,
+    /// What went wrong on the variants tried before.
+    pub failures: String,
+    first_byte: Option<Duration>,
+}
+
+impl RequestLine {
+    pub fn new(path: &'static str, generation: u64) -> Self {
+        Self {
+            path,
+            began: Instant::now(),
+            generation,
+            variant: None,
+            status: None,
+            outcome: Outcome::ClientAbort.as_str(),
+            failures: String::new(),
+            first_byte: None,
+        }
+    }
+}
+
+impl Drop for RequestLine {
+    fn drop(&mut self) {
+        tracing::info!(
+            method = "POST",
+            path = self.path,
+            status = self.status,
+            variant = self.variant.map(Variant::as_str),
+            generation = self.generation,
+            outcome = self.outcome,
+            first_byte_ms = self.first_byte.map(|time| time.as_millis() as u64),
+            duration_ms = self.began.elapsed().as_millis() as u64,
+            failures = (!self.failures.is_empty()).then_some(self.failures.as_str()),
+            "request"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observer() -> Arc<Observer> {
+        Arc::new(Observer::new(Arc::new(Metrics::new().unwrap())))
+    }
+
+    #[test]
+    fn an_attempt_is_seen_once_and_one_left_alone_was_left_by_its_client() {
+        let observer = observer();
+        let mut attempt = observer.begin(Variant::Candidate, 3);
+        assert_eq!(observer.status(Variant::Candidate, "").in_flight, 1);
+        attempt.first_byte();
+        attempt.finish(Outcome::Truncated);
+        attempt.finish(Outcome::Ok);
+        drop(attempt);
+        drop(observer.begin(Variant::Baseline, 3));
+        let seen = observer.take();
+        let outcomes: Vec<_> = seen.iter().map(|seen| (seen.variant, seen.outcome, seen.generation)).collect();
+        assert_eq!(
+            outcomes,
+            [(Variant::Candidate, Outcome::Truncated, 3), (Variant::Baseline, Outcome::ClientAbort, 3)]
+        );
+        assert!(seen[0].time_to_first_token.is_some() && seen[1].time_to_first_token.is_none());
+        assert!(observer.take().is_empty());
+        let status = observer.status(Variant::Candidate, "u");
+        assert_eq!((status.attempts, status.failures, status.in_flight), (1, 1, 0));
+    }
+
+    #[test]
+    fn what_nobody_takes_does_not_grow_for_ever() {
+        let observer = observer();
+        for generation in 0..MAX_KEPT as u64 + 10 {
+            observer.begin(Variant::Candidate, generation).finish(Outcome::Ok);
+        }
+        let seen = observer.take();
+        assert_eq!((seen.len(), seen[0].generation), (MAX_KEPT, 10));
+    }
+}

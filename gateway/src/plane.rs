@@ -1,0 +1,137 @@
+//! The data plane: what every request needs, and what the rollout controller sees and moves of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use engine::store::Store;
+use rollout::ports::{Observation, Traffic, TrafficError};
+use spec::amount::Weight;
+use spec::id::Variant;
+use spec::metric::gateway;
+use spec::route::{RouteTable, RouteTableChange};
+
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::observe::Observer;
+use crate::pick::{Configured, bucket_of_key, bucket_of_turn};
+use crate::table::{Table, TableError};
+use crate::upstream::Upstream;
+
+#[derive(Debug)]
+pub struct DataPlane {
+    settings: ArcSwap<Settings>,
+    table: Table,
+    pub metrics: Arc<Metrics>,
+    pub observer: Arc<Observer>,
+    /// Requests so far that named no session.
+    turns: AtomicU64,
+    is_draining: AtomicBool,
+}
+
+impl DataPlane {
+    /// Takes up the route table that was in force, or the first one: all to the baseline, if there is one.
+    pub async fn open(settings: Settings, store: Arc<dyn Store>, metrics: Metrics) -> Result<Self, TableError> {
+        let candidate = if settings.config.variants.contains_key(&Variant::Baseline) { Weight::NONE } else { Weight::ALL };
+        let first = RouteTable { generation: 1, salt: settings.config.salt.clone(), candidate };
+        let metrics = Arc::new(metrics);
+        let plane = Self {
+            settings: ArcSwap::from_pointee(settings),
+            table: Table::open(store, first).await?,
+            observer: Arc::new(Observer::new(Arc::clone(&metrics))),
+            metrics,
+            turns: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
+        };
+        plane.show();
+        Ok(plane)
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Puts other settings in force for new requests; those under way keep theirs.
+    pub fn replace_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.show();
+    }
+
+    pub fn table(&self) -> Arc<RouteTable> {
+        self.table.load()
+    }
+
+    /// A change by hand.
+    pub async fn change_table(&self, change: &RouteTableChange) -> Result<Arc<RouteTable>, TableError> {
+        let changed = self.table.change(change).await;
+        self.show();
+        changed
+    }
+
+    pub async fn set_salt(&self, salt: &str) -> Result<(), TableError> {
+        let changed = self.table.set_salt(salt).await;
+        self.show();
+        changed
+    }
+
+    /// The bucket of a request with this session, or without one.
+    pub fn bucket(&self, table: &RouteTable, session: Option<&[u8]>) -> u16 {
+        match session {
+            Some(session) => bucket_of_key(&table.salt, session),
+            None => bucket_of_turn(self.turns.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Why no rollout can be carried out: it needs two variants.
+    pub fn lacks_variant(&self) -> Option<Variant> {
+        match self.settings().configured {
+            Configured::Only(variant) => Some(variant.other()),
+            Configured::Both => None,
+        }
+    }
+
+    fn candidate(&self) -> Result<Arc<Upstream>, TrafficError> {
+        let candidate = self.settings().upstreams.get(&Variant::Candidate).cloned();
+        candidate.ok_or_else(|| TrafficError::Unreachable("it is not configured".to_owned()))
+    }
+
+    fn show(&self) {
+        let table = self.table.load();
+        self.metrics.weights(self.settings().configured.candidate_share(table.candidate));
+        self.metrics.set(&gateway::GENERATION, &[], table.generation as f64);
+    }
+}
+
+#[async_trait]
+impl Traffic for DataPlane {
+    fn route_table(&self) -> RouteTable {
+        RouteTable::clone(&self.table.load())
+    }
+
+    async fn set_weight(&self, candidate: Weight, generation: u64) -> Result<(), TrafficError> {
+        let set = self.table.set_weight(candidate, generation).await;
+        self.show();
+        set
+    }
+
+    fn take_observations(&self) -> Vec<Observation> {
+        self.observer.take()
+    }
+
+    async fn probe_candidate(&self) -> Result<(), TrafficError> {
+        self.candidate()?.probe().await.map_err(TrafficError::Unreachable)
+    }
+
+    async fn scrape_candidate(&self) -> Result<String, TrafficError> {
+        self.candidate()?.scrape().await.map_err(TrafficError::Unreachable)
+    }
+}

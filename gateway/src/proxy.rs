@@ -1,0 +1,231 @@
+//! A request's way: pick a variant, ask it, and if it fails before the first byte ask the other one, once.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use rollout::ports::Outcome;
+use spec::id::Variant;
+use spec::metric::gateway;
+use spec::route::Limits;
+use tokio::time::{Instant, timeout_at};
+
+use crate::answer::{Routed, refusal};
+use crate::body::RequestBody;
+use crate::config::Settings;
+use crate::failure::{Failure, sum_up};
+use crate::headers;
+use crate::observe::{Attempt, RequestLine};
+use crate::plane::DataPlane;
+use crate::relay::{self, OpenedStream, PlainBody};
+use crate::sse::{EventKind, kind_of_object};
+use crate::upstream::{ModelName, Upstream, described};
+
+/// One of the API's calls that are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    ChatCompletions,
+    Completions,
+    Embeddings,
+}
+
+impl Endpoint {
+    /// The path here.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+        }
+    }
+
+    /// The path below an upstream's base URL.
+    const fn below_base(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Embeddings => "/embeddings",
+        }
+    }
+}
+
+/// A request that was checked.
+#[derive(Debug)]
+pub struct ClientRequest {
+    pub endpoint: Endpoint,
+    pub headers: HeaderMap,
+    pub body: RequestBody,
+}
+
+impl ClientRequest {
+    /// What keeps a session with its variant.
+    fn session(&self) -> Option<&[u8]> {
+        let header = self.headers.get(&headers::SESSION).map(HeaderValue::as_bytes).filter(|value| !value.is_empty());
+        header.or(self.body.user.as_deref().map(str::as_bytes))
+    }
+}
+
+/// Answers a request from one variant or the other, or says why neither could.
+pub async fn answer(plane: &Arc<DataPlane>, request: ClientRequest) -> Response {
+    let settings = plane.settings();
+    let table = plane.table();
+    let bucket = plane.bucket(&table, request.session());
+    let first = settings.configured.pick(table.candidate, bucket);
+    let mut line = RequestLine::new(request.endpoint.path(), table.generation);
+    let mut failures: Vec<(Variant, Failure)> = Vec::new();
+    for variant in std::iter::once(first).chain(settings.configured.other(first)) {
+        let Some(upstream) = settings.upstreams.get(&variant) else { continue };
+        if !failures.is_empty() {
+            plane.metrics.count(&gateway::FALLBACKS, &[first.as_str(), variant.as_str()], 1);
+        }
+        line.variant = Some(variant);
+        let mut attempt = plane.observer.begin(variant, table.generation);
+        match ask(upstream, &request, &settings.config.limits, &mut attempt).await {
+            Ok(taken) => return commit(plane, &settings, taken, attempt, line),
+            Err(failure) => {
+                attempt.finish(Outcome::UpstreamError);
+                line.failures = [line.failures.as_str(), &format!("{variant} {failure}")].join(" ").trim().to_owned();
+                failures.push((variant, failure));
+            }
+        }
+    }
+    give_up(plane, &failures, line)
+}
+
+/// An upstream's answer, taken far enough to be the client's.
+struct Taken {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// As the upstream gave it.
+    length: Option<HeaderValue>,
+    body: TakenBody,
+}
+
+enum TakenBody {
+    Stream(OpenedStream),
+    Plain(PlainBody),
+}
+
+async fn ask(
+    upstream: &Upstream,
+    request: &ClientRequest,
+    limits: &Limits,
+    attempt: &mut Attempt,
+) -> Result<Taken, Failure> {
+    let by = Instant::now() + limits.first_byte_timeout.0;
+    let name = upstream.name_for(&request.body.model);
+    let body = request.body.with_model(name.as_str());
+    let sending = upstream.request(request.endpoint.below_base(), &request.headers, body).send();
+    let response = timeout_at(by, sending).await.map_err(|_| Failure::FirstByteTimeout(limits.first_byte_timeout))?;
+    let response = response.map_err(|error| unsent(error, upstream.variant, limits))?;
+    let status = response.status();
+    refuse_by_status(status, response.headers(), name)?;
+    if headers::is_encoded(response.headers()) {
+        return Err(Failure::NoAnswer("it is compressed, which was not asked for"));
+    }
+    let headers = headers::for_client(response.headers());
+    let length = response.headers().get(CONTENT_LENGTH).cloned();
+    let body = if status.is_success() && headers::is_event_stream(response.headers()) {
+        let opened = relay::open(response, by, limits).await?;
+        attempt.first_byte();
+        TakenBody::Stream(opened)
+    } else {
+        let plain = relay::read(response, by, limits, attempt).await?;
+        if let PlainBody::Whole(bytes) = &plain {
+            refuse_by_body(status, bytes)?;
+        }
+        TakenBody::Plain(plain)
+    };
+    Ok(Taken { status, headers, length, body })
+}
+
+fn unsent(error: reqwest::Error, variant: Variant, limits: &Limits) -> Failure {
+    let failure = match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Failure::ConnectTimeout(limits.connect_timeout),
+        (true, false) => Failure::Unreachable,
+        (false, _) => Failure::Broken,
+    };
+    tracing::warn!(variant = variant.as_str(), error = described(error), "an upstream {failure}");
+    failure
+}
+
+/// Which statuses say that the variant, or our configuration of it, is at fault. What is left is an answer, or the
+/// client's own fault.
+fn refuse_by_status(status: StatusCode, headers: &HeaderMap, name: ModelName<'_>) -> Result<(), Failure> {
+    match status.as_u16() {
+        429 | 500..=599 => Err(Failure::Status { status, retry_after: headers.get(RETRY_AFTER).cloned() }),
+        // Our key, our bill, our path.
+        401 | 402 | 403 | 405 => Err(Failure::Refused(status)),
+        404 if matches!(name, ModelName::Mapped(_)) => Err(Failure::Refused(status)),
+        200..=299 | 400..=499 => Ok(()),
+        _ => Err(Failure::NoAnswer("it is a redirect or no HTTP answer at all")),
+    }
+}
+
+fn refuse_by_body(status: StatusCode, body: &[u8]) -> Result<(), Failure> {
+    match kind_of_object(body) {
+        // A 404 without the API's error object comes from something else than the API: our URL is wrong.
+        EventKind::Error if !status.is_success() => Ok(()),
+        _ if status == StatusCode::NOT_FOUND => Err(Failure::Refused(status)),
+        _ if !status.is_success() => Ok(()),
+        EventKind::Error => Err(Failure::NoAnswer("an error with the status of a success")),
+        EventKind::Piece => Ok(()),
+        EventKind::Silent | EventKind::Done | EventKind::Unreadable => Err(Failure::NoAnswer("not a JSON object")),
+    }
+}
+
+/// The answer goes to the client: from here on nothing falls back.
+fn commit(
+    plane: &DataPlane,
+    settings: &Settings,
+    taken: Taken,
+    mut attempt: Attempt,
+    mut line: RequestLine,
+) -> Response {
+    let Taken { status, headers, length, body } = taken;
+    let (variant, generation) = (attempt.variant, attempt.generation);
+    plane.metrics.count(&gateway::ANSWERS, &[variant.as_str(), status.as_str()], 1);
+    line.status = Some(status.as_u16());
+    attempt.carry(line);
+    let idle_timeout = settings.config.limits.idle_timeout;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    *response.body_mut() = match body {
+        TakenBody::Stream(opened) => opened.into_body(attempt, idle_timeout),
+        TakenBody::Plain(PlainBody::Whole(bytes)) => {
+            attempt.finish(if status.is_success() { Outcome::Ok } else { Outcome::ClientError });
+            Body::from(bytes)
+        }
+        TakenBody::Plain(PlainBody::Long(start, rest)) => {
+            if let Some(length) = length {
+                response.headers_mut().insert(CONTENT_LENGTH, length);
+            }
+            relay::pass_long(start, rest, attempt, idle_timeout)
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(headers::VARIANT.clone(), HeaderValue::from_static(variant.as_str()));
+    headers.insert(headers::GENERATION.clone(), HeaderValue::from(generation));
+    response.extensions_mut().insert(Routed);
+    response
+}
+
+fn give_up(plane: &DataPlane, failures: &[(Variant, Failure)], mut line: RequestLine) -> Response {
+    let told = sum_up(failures);
+    let mut response = refusal(told.kind, told.message, None, Some("no_variant_available"));
+    if let Some(wait) = told.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, wait);
+    }
+    let status = response.status();
+    plane.metrics.count(&gateway::ANSWERS, &[crate::metrics::NO_VARIANT, status.as_str()], 1);
+    line.status = Some(status.as_u16());
+    line.outcome = Outcome::UpstreamError.as_str();
+    line.variant = None;
+    response.headers_mut().insert(headers::GENERATION.clone(), HeaderValue::from(line.generation));
+    response.extensions_mut().insert(Routed);
+    response
+}

@@ -1,0 +1,141 @@
+//! The API that clients use.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+use spec::metric::gateway;
+use spec::openai::ErrorKind;
+use tokio::time::Instant;
+
+use crate::answer::{self, Routed, refusal};
+use crate::body::RequestBody;
+use crate::headers;
+use crate::metrics::NO_VARIANT;
+use crate::plane::DataPlane;
+use crate::proxy::{self, ClientRequest, Endpoint};
+
+/// The address at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+pub fn router(plane: Arc<DataPlane>) -> Router {
+    let pass = |endpoint: Endpoint| {
+        post(move |State(plane): State<Arc<DataPlane>>, request: Request| async move {
+            pass_on(&plane, endpoint, request).await
+        })
+    };
+    let keyed = Router::new()
+        .route(Endpoint::ChatCompletions.path(), pass(Endpoint::ChatCompletions))
+        .route(Endpoint::Completions.path(), pass(Endpoint::Completions))
+        .route(Endpoint::Embeddings.path(), pass(Endpoint::Embeddings))
+        .route("/v1/models", get(models))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&plane), require_key));
+    Router::new()
+        .merge(keyed)
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(answer::unknown_path)
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), account))
+        .with_state(plane)
+}
+
+/// Counts and logs what the gateway answered by itself.
+async fn account(State(plane): State<Arc<DataPlane>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    if response.extensions().get::<Routed>().is_some() {
+        return response;
+    }
+    let status = response.status();
+    plane.metrics.count(&gateway::ANSWERS, &[NO_VARIANT, status.as_str()], 1);
+    let duration_ms = began.elapsed().as_millis() as u64;
+    if status.is_success() && !path.starts_with("/v1/") {
+        tracing::debug!(%method, path, status = status.as_u16(), duration_ms, "request");
+    } else {
+        tracing::info!(%method, path, status = status.as_u16(), duration_ms, "request");
+    }
+    response
+}
+
+async fn require_key(State(plane): State<Arc<DataPlane>>, request: Request, next: Next) -> Response {
+    match answer::unauthorized(plane.settings().api_keys.admit(request.headers()), "API key") {
+        Some(refused) => refused,
+        None => next.run(request).await,
+    }
+}
+
+async fn pass_on(plane: &Arc<DataPlane>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Some(refused) = refuse_content_type(&parts.headers) {
+        return refused;
+    }
+    let bytes = match answer::read_body(body, plane.settings().config.limits.body_bytes).await {
+        Ok(bytes) => bytes,
+        Err(refused) => return refused,
+    };
+    match RequestBody::parse(bytes) {
+        Ok(body) => proxy::answer(plane, ClientRequest { endpoint, headers: parts.headers, body }).await,
+        Err(error) => refusal(ErrorKind::InvalidRequest, error.to_string(), error.param(), None),
+    }
+}
+
+/// A client that names no type is taken to mean JSON.
+fn refuse_content_type(headers: &HeaderMap) -> Option<Response> {
+    let given = headers.get(CONTENT_TYPE)?;
+    let media_type = headers::media_type(headers).unwrap_or_default();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return None;
+    }
+    let given = String::from_utf8_lossy(given.as_bytes()).into_owned();
+    let message = format!("the content type must be application/json, not {given}");
+    Some(refusal(ErrorKind::UnsupportedMediaType, message, None, None))
+}
+
+async fn models(State(plane): State<Arc<DataPlane>>) -> Response {
+    let names = plane.settings().model_names();
+    let entry = |name: &String| json!({"id": name, "object": "model", "created": 0, "owned_by": "dsctl"});
+    let list = json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()});
+    answer::json(StatusCode::OK, &list)
+}
+
+/// The process lives.
+async fn health() -> Response {
+    answer::json(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// New requests are wanted: there is always a variant, since no configuration without one is put in force.
+async fn ready(State(plane): State<Arc<DataPlane>>) -> Response {
+    if plane.is_draining() {
+        return refusal(ErrorKind::Unavailable, "the gateway is shutting down", None, Some("draining"));
+    }
+    answer::json(StatusCode::OK, &json!({"status": "ready"}))
+}
+
+/// Open to this machine, where Prometheus is; from elsewhere with an API key.
+async fn metrics(State(plane): State<Arc<DataPlane>>, request: Request) -> Response {
+    let is_local = request.extensions().get::<Peer>().is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
+    if !is_local {
+        let admission = plane.settings().api_keys.admit(request.headers());
+        if let Some(refused) = answer::unauthorized(admission, "API key") {
+            return refused;
+        }
+    }
+    match plane.metrics.render() {
+        Ok(text) => {
+            ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))], text).into_response()
+        }
+        Err(error) => refusal(ErrorKind::Server, format!("metrics can't be shown: {error}"), None, None),
+    }
+}

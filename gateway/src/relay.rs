@@ -1,0 +1,212 @@
+//! Passing an answer on: a stream event by event, a body whole.
+//!
+//! ```text
+//! upstream --open--> first event (failures up to here can fall back) --> Relay --> client, every event at once
+//! upstream --read--> whole body, checked (the same)                  --> client
+//! ```
+//! A stream that began ends in exactly one of two ways: `data: [DONE]`, or an event with an `error` and no `[DONE]`.
+
+use std::io;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use reqwest::Response;
+use rollout::ports::Outcome;
+use spec::amount::Span;
+use spec::openai::ErrorKind;
+use spec::route::Limits;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::failure::Failure;
+use crate::observe::Attempt;
+use crate::sse::{Event, EventKind, SseWatch, TooLong};
+
+/// A body is held up to this size, so that a cut can still fall back; the rest of a longer one is passed as it comes.
+const HELD_BYTES: usize = 8 << 20;
+
+/// Takes the place of an event that no client could read.
+const LEFT_OUT: &[u8] = b": an unreadable event of the upstream was left out\n\n";
+
+/// How long an upstream may take to close a stream that has ended, for its connection to be used again.
+const CLOSING_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A stream whose first event is here.
+#[derive(Debug)]
+pub struct OpenedStream {
+    response: Response,
+    watch: SseWatch,
+    first: Bytes,
+}
+
+/// Waits for the first event of a stream.
+pub async fn open(mut response: Response, by: Instant, limits: &Limits) -> Result<OpenedStream, Failure> {
+    let mut watch = SseWatch::default();
+    let mut first = BytesMut::new();
+    loop {
+        while let Some(event) = watch.next() {
+            first.extend_from_slice(&event.bytes);
+            match event.kind {
+                EventKind::Silent => {}
+                EventKind::Piece => return Ok(OpenedStream { response, watch, first: first.freeze() }),
+                EventKind::Done => return Err(Failure::NoAnswer("its stream ended before it began")),
+                EventKind::Error => return Err(Failure::NoAnswer("its stream began with an error")),
+                EventKind::Unreadable => return Err(Failure::NoAnswer("its stream began with an unreadable event")),
+            }
+        }
+        let chunk = timeout_at(by, response.chunk())
+            .await
+            .map_err(|_| Failure::FirstByteTimeout(limits.first_byte_timeout))?
+            .map_err(|_| Failure::Broken)?
+            .ok_or(Failure::NoAnswer("its stream ended before it began"))?;
+        watch.push(&chunk).map_err(|TooLong| Failure::NoAnswer("its stream began with an endless event"))?;
+    }
+}
+
+impl OpenedStream {
+    /// From here on the answer is the client's: `attempt` ends with it.
+    pub fn into_body(self, attempt: Attempt, idle_timeout: Span) -> Body {
+        let Self { response, watch, first } = self;
+        let relay = Relay { response: Some(response), watch, first: Some(first), attempt, idle_timeout, had_fault: false };
+        Body::from_stream(stream::unfold(relay, |mut relay| async move {
+            relay.next().await.map(|bytes| (Ok::<_, io::Error>(bytes), relay))
+        }))
+    }
+}
+
+struct Relay {
+    /// None once the stream has ended.
+    response: Option<Response>,
+    watch: SseWatch,
+    first: Option<Bytes>,
+    attempt: Attempt,
+    idle_timeout: Span,
+    had_fault: bool,
+}
+
+impl Relay {
+    /// The next bytes for the client; none after the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        loop {
+            self.response.as_ref()?;
+            if let Some(event) = self.watch.next() {
+                return Some(self.pass(event));
+            }
+            if let Some(bytes) = self.wait().await {
+                return Some(bytes);
+            }
+        }
+    }
+
+    /// Waits for more of the stream; gives the client's last bytes if there is no more.
+    async fn wait(&mut self) -> Option<Bytes> {
+        let response = self.response.as_mut()?;
+        match timeout(self.idle_timeout.0, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => match self.watch.push(&chunk) {
+                Ok(()) => None,
+                Err(error) => Some(self.cut(&error.to_string())),
+            },
+            Ok(ended) => Some(match (self.watch.finish(), ended) {
+                (Some(end), _) => self.pass(end),
+                (None, Ok(_)) => self.cut("the upstream ended the stream before its end"),
+                (None, Err(_)) => self.cut("the upstream broke off the stream"),
+            }),
+            Err(_) => Some(self.cut(&format!("the upstream stalled for {}", self.idle_timeout))),
+        }
+    }
+
+    fn pass(&mut self, event: Event) -> Bytes {
+        match event.kind {
+            EventKind::Silent | EventKind::Piece => event.bytes,
+            EventKind::Unreadable => {
+                // One bad event need not cost the client the answer, but it is not a whole one.
+                self.had_fault = true;
+                Bytes::from_static(LEFT_OUT)
+            }
+            EventKind::Done => {
+                self.end(if self.had_fault { Outcome::Truncated } else { Outcome::Ok });
+                event.bytes
+            }
+            EventKind::Error => {
+                self.end(Outcome::Truncated);
+                event.bytes
+            }
+        }
+    }
+
+    fn cut(&mut self, why: &str) -> Bytes {
+        self.end(Outcome::Truncated);
+        let variant = self.attempt.variant;
+        let message = format!("the answer of {variant} is incomplete: {why}");
+        let body = ErrorKind::BadGateway.body(message, None, Some("stream_truncated"));
+        let json = serde_json::to_string(&body).unwrap_or_else(|_| "{\"error\":{}}".to_owned());
+        Bytes::from(format!("data: {json}\n\n"))
+    }
+
+    /// The outcome is settled before the last bytes leave: a client may hang up as soon as it has them.
+    fn end(&mut self, outcome: Outcome) {
+        self.attempt.finish(outcome);
+        if let Some(response) = self.response.take().filter(|_| outcome == Outcome::Ok) {
+            tokio::spawn(timeout(CLOSING_TIME, close(response)));
+        }
+    }
+}
+
+/// Reads up to the end of the body: only then can the connection be used again.
+async fn close(mut response: Response) {
+    while let Ok(Some(_)) = response.chunk().await {}
+}
+
+/// A body that is no stream.
+#[derive(Debug)]
+pub enum PlainBody {
+    Whole(Bytes),
+    /// Too long to be held: the start, and where the rest comes from.
+    Long(Bytes, Response),
+}
+
+/// Reads a body whole, or as much as is held.
+pub async fn read(
+    mut response: Response,
+    by: Instant,
+    limits: &Limits,
+    attempt: &mut Attempt,
+) -> Result<PlainBody, Failure> {
+    let mut held = BytesMut::new();
+    let late = |_| Failure::FirstByteTimeout(limits.first_byte_timeout);
+    let mut chunk = timeout_at(by, response.chunk()).await.map_err(late)?;
+    loop {
+        let Some(bytes) = chunk.map_err(|_| Failure::Broken)? else { return Ok(PlainBody::Whole(held.freeze())) };
+        attempt.first_byte();
+        held.extend_from_slice(&bytes);
+        if held.len() > HELD_BYTES {
+            return Ok(PlainBody::Long(held.freeze(), response));
+        }
+        let stalled = |_| Failure::Stalled(limits.idle_timeout);
+        chunk = timeout(limits.idle_timeout.0, response.chunk()).await.map_err(stalled)?;
+    }
+}
+
+/// Passes a long body on. Where it breaks off, the client's connection breaks off too: there is no other way to say it.
+pub fn pass_long(start: Bytes, rest: Response, attempt: Attempt, idle_timeout: Span) -> Body {
+    let state = (Some(start), rest, attempt);
+    Body::from_stream(stream::unfold(state, move |(start, mut rest, mut attempt)| async move {
+        if let Some(start) = start {
+            return Some((Ok(start), (None, rest, attempt)));
+        }
+        let error = match timeout(idle_timeout.0, rest.chunk()).await {
+            Ok(Ok(Some(bytes))) => return Some((Ok(bytes), (None, rest, attempt))),
+            Ok(Ok(None)) => {
+                attempt.finish(Outcome::Ok);
+                return None;
+            }
+            Ok(Err(_)) => io::Error::from(io::ErrorKind::UnexpectedEof),
+            Err(_) => io::Error::from(io::ErrorKind::TimedOut),
+        };
+        attempt.finish(Outcome::Truncated);
+        Some((Err(error), (None, rest, attempt)))
+    }))
+}

@@ -1,0 +1,181 @@
+//! The life of the process: read, lock, bind, serve, drain.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::store::{DirectoryStore, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::args::Args;
+use crate::carrier::{Carrier, CarrierError};
+use crate::config::{ConfigError, Settings};
+use crate::control::Control;
+use crate::metrics::Metrics;
+use crate::plane::DataPlane;
+use crate::table::TableError;
+use crate::{admin, listen, public};
+
+/// What requests under way get to finish after SIGTERM.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// Held while a gateway uses the folder.
+const LOCK_FILE: &str = "dsgate.lock";
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("can't use the data folder {}", path.display())]
+    DataFolder { path: PathBuf, source: std::io::Error },
+    #[error("the data folder {} is used by another dsgate: stop it, or give --data-dir another folder", path.display())]
+    DataFolderTaken { path: PathBuf },
+    #[error("can't listen on {address} ({field} in the configuration)")]
+    Bind { field: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the rollout journal can't be read")]
+    Carrier(#[from] CarrierError),
+    #[error("metrics can't be set up")]
+    Metrics(#[from] prometheus::Error),
+    #[error("the process can't be set up")]
+    Process(#[source] std::io::Error),
+}
+
+impl RunError {
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(args: &Args) -> Result<(), RunError> {
+    let settings = Settings::load(&args.config, None)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Process)?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(RunError::Process)?;
+        let gateway = Gateway::open(settings, &args.config, &args.data_dir).await?;
+        let (stop, control) = (CancellationToken::new(), Arc::clone(&gateway.control));
+        tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                signals.until_stop(&control).await;
+                stop.cancel();
+            }
+        });
+        gateway.serve(stop).await;
+        Ok(())
+    });
+    // What did not end in the time to drain does not hold up the exit.
+    runtime.shutdown_background();
+    result
+}
+
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Reloads at each SIGHUP; returns at SIGTERM or SIGINT.
+    async fn until_stop(&mut self, control: &Arc<Control>) {
+        loop {
+            tokio::select! {
+                _ = self.hang_up.recv() => {
+                    // Logged and shown as a metric where it happens; the last good configuration stays.
+                    drop(control.reload().await);
+                }
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+}
+
+/// A gateway with its ports bound.
+pub(crate) struct Gateway {
+    pub(crate) control: Arc<Control>,
+    pub(crate) public: TcpListener,
+    pub(crate) admin: TcpListener,
+    /// Unlocked by the end of the process, however it comes.
+    _lock: File,
+}
+
+impl Gateway {
+    pub(crate) async fn open(settings: Settings, config: &Path, data_dir: &Path) -> Result<Self, RunError> {
+        let lock = lock(data_dir)?;
+        let public = bind("listen", settings.config.listen).await?;
+        let admin = bind("admin_listen", settings.config.admin_listen).await?;
+        let salt = settings.config.salt.clone();
+        let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(data_dir));
+        let plane = Arc::new(DataPlane::open(settings, Arc::clone(&store), Metrics::new()?).await?);
+        let carrier = Carrier::open(store, Arc::clone(&plane)).await?;
+        let control = Arc::new(Control::new(plane, carrier, config.to_owned()));
+        if let Err(error) = control.carrier.set_salt(&salt).await {
+            tracing::warn!(error = crate::describe(&error), "sessions stay dealt by the salt before");
+        }
+        Ok(Self { control, public, admin, _lock: lock })
+    }
+
+    /// Serves until `stop`, then finishes what is under way.
+    pub(crate) async fn serve(self, stop: CancellationToken) {
+        let tracker = TaskTracker::new();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listen = self.public.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+            admin_listen = self.admin.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+            generation = self.control.plane.table().generation,
+            "serving"
+        );
+        let routers = [
+            (self.public, public::router(Arc::clone(&self.control.plane))),
+            (self.admin, admin::router(Arc::clone(&self.control))),
+        ];
+        for (listener, router) in routers {
+            tokio::spawn(listen::serve(listener, router, stop.clone(), tracker.clone()));
+        }
+        let carrying = Arc::clone(&self.control);
+        let carried = stop.clone();
+        tokio::spawn(async move { carrying.carrier.carry(carried).await });
+        stop.cancelled().await;
+        self.control.plane.drain();
+        tracker.close();
+        tracing::info!(requests = tracker.len(), "stopping: no new connections, requests under way are finished");
+        if tokio::time::timeout(DRAIN_TIME, tracker.wait()).await.is_err() {
+            tracing::warn!(requests = tracker.len(), "requests were cut: they took longer than {DRAIN_TIME:?}");
+        }
+    }
+}
+
+fn lock(data_dir: &Path) -> Result<File, RunError> {
+    let failed = |source| RunError::DataFolder { path: data_dir.to_owned(), source };
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    let file = File::create(data_dir.join(LOCK_FILE)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::DataFolderTaken { path: data_dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Bind { field, address, source })
+}

@@ -1,0 +1,122 @@
+//! `desired.json`: written whole, its generation one up each time.
+
+use std::{fs, io};
+
+use engine::provider::ProviderError;
+use engine::store::write_durably;
+use serde_json::Value;
+use spec::host::{HostSpec, RunState};
+use spec::layout::DeploymentLayout;
+
+use super::host_name;
+
+/// A host spec's inputs are the spec less what changes by itself: generation, actions, whether it runs.
+pub fn inputs(spec: &HostSpec) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(spec)?;
+    if let Some(fields) = value.as_object_mut() {
+        for field in ["generation", "actions", "run"] {
+            fields.remove(field);
+        }
+    }
+    Ok(value)
+}
+
+fn from_inputs(inputs: &Value, generation: u64) -> Result<HostSpec, serde_json::Error> {
+    let mut value = inputs.clone();
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("generation".to_owned(), generation.into());
+        fields.insert("run".to_owned(), serde_json::to_value(RunState::Running)?);
+    }
+    serde_json::from_value(value)
+}
+
+/// The host spec that lies in the bucket, if any.
+pub fn load(layout: &DeploymentLayout) -> Result<Option<HostSpec>, ProviderError> {
+    let path = layout.bucket().desired(&host_name());
+    match fs::read(&path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|error| ProviderError::permanent(path.display(), error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ProviderError::permanent(path.display(), error)),
+    }
+}
+
+pub fn store(layout: &DeploymentLayout, spec: &HostSpec) -> Result<(), ProviderError> {
+    let path = layout.bucket().desired(&host_name());
+    let bytes = serde_json::to_vec_pretty(spec).map_err(|error| ProviderError::permanent(path.display(), error))?;
+    write_durably(&path, &bytes).map_err(|error| ProviderError::permanent(path.display(), error))
+}
+
+pub fn read(layout: &DeploymentLayout) -> Result<Option<Value>, ProviderError> {
+    // A spec that says "stopped" is what an interrupted `down` left: not what a running deployment wants.
+    let running = load(layout)?.filter(|spec| spec.run == RunState::Running);
+    running.map(|spec| inputs(&spec).map_err(|error| ProviderError::permanent("desired.json", error))).transpose()
+}
+
+pub async fn write(layout: &DeploymentLayout, wanted: &Value) -> Result<(), ProviderError> {
+    let generation = load(layout)?.map_or(0, |spec| spec.generation) + 1;
+    let spec = from_inputs(wanted, generation).map_err(|error| ProviderError::permanent("host-spec.local", error))?;
+    store(layout, &spec)
+}
+
+pub fn remove(layout: &DeploymentLayout) -> Result<(), ProviderError> {
+    let path = layout.bucket().desired(&host_name());
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ProviderError::permanent(path.display(), error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use spec::host::{ArtifactSpec, Phase, UnitSpec};
+
+    use super::*;
+
+    pub fn inputs(port: u16) -> Value {
+        let unit = UnitSpec {
+            name: "dsgate".parse().unwrap(),
+            artifact: ArtifactSpec { name: "dsgate".to_owned(), sha256: "0".repeat(64).parse().unwrap() },
+            args: Vec::new(),
+            env: Default::default(),
+            ports: vec![port],
+            ready_url: format!("http://127.0.0.1:{port}/ready"),
+            stop_grace: spec::amount::Span::seconds(1),
+            phase: Phase::Gateway,
+        };
+        let spec = HostSpec {
+            deployment: "default".parse().unwrap(),
+            host: host_name(),
+            generation: 7,
+            run: RunState::Running,
+            weights: Vec::new(),
+            files: Vec::new(),
+            units: vec![unit],
+            first_token: Vec::new(),
+            actions: Vec::new(),
+        };
+        super::inputs(&spec).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_generation_goes_up_with_each_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = spec::layout::HomeLayout::new(folder.path()).deployment(&"default".parse().unwrap());
+        for generation in 1..=3 {
+            write(&layout, &inputs(8080)).await.unwrap();
+            assert_eq!(load(&layout).unwrap().unwrap().generation, generation);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_spec_that_an_interrupted_down_left_is_not_what_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = spec::layout::HomeLayout::new(folder.path()).deployment(&"default".parse().unwrap());
+        write(&layout, &inputs(8080)).await.unwrap();
+        let mut spec = load(&layout).unwrap().unwrap();
+        spec.run = RunState::Stopped;
+        store(&layout, &spec).unwrap();
+        assert_eq!(read(&layout).unwrap(), None);
+    }
+}

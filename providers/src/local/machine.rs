@@ -1,0 +1,137 @@
+//! The machine of a local deployment: a detached `dsctl agent`. Alive means that its lock is held, which no crash and
+//! no reuse of process numbers can fake.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use engine::provider::ProviderError;
+use engine::store::create_private_folder;
+use serde_json::Value;
+use spec::host::{HostStatus, RunState};
+use spec::id::{DeploymentName, Sha256};
+use spec::layout::{DeploymentLayout, HomeLayout};
+
+use super::{host_name, host_spec};
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A start is a fork, a read of a small file and a lock.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Above the units' own grace periods.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+fn error(message: impl ToString) -> ProviderError {
+    ProviderError::permanent("agent.local", message)
+}
+
+pub fn is_alive(layout: &DeploymentLayout) -> Result<bool, ProviderError> {
+    let path = layout.host().agent_lock();
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(other) => return Err(ProviderError::permanent(path.display(), other)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(other)) => Err(ProviderError::permanent(path.display(), other)),
+    }
+}
+
+/// Starts the agent unless one is alive, and waits until it is.
+pub async fn start(home: &HomeLayout, deployment: &DeploymentName, inputs: &Value) -> Result<(), ProviderError> {
+    let layout = home.deployment(deployment);
+    if is_alive(&layout)? {
+        return Ok(());
+    }
+    let mut child = spawn(home, deployment, inputs)?;
+    let begun = Instant::now();
+    while !is_alive(&layout)? {
+        if let Some(status) = child.try_wait().map_err(error)? {
+            return Err(error(format!("the agent ended at once ({status}){}", log_tail(&layout))));
+        }
+        if begun.elapsed() > START_LIMIT {
+            return Err(error(format!("the agent did not come up in {} s", START_LIMIT.as_secs())));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+fn spawn(home: &HomeLayout, deployment: &DeploymentName, inputs: &Value) -> Result<Child, ProviderError> {
+    let digest: Sha256 = inputs["sha256"].as_str().unwrap_or_default().parse().map_err(error)?;
+    let log_path = home.deployment(deployment).host().log("agent");
+    let log = open_log(&log_path).map_err(|cause| ProviderError::permanent(log_path.display(), cause))?;
+    let log_again = log.try_clone().map_err(error)?;
+    let binary = home.artifact(&digest, "dsctl");
+    Command::new(&binary)
+        .arg("--home")
+        .arg(home.root())
+        .args(["agent", "--name", deployment.as_str(), "--host", host_name().as_str()])
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(log_again)
+        .current_dir("/")
+        .spawn()
+        .map_err(|cause| ProviderError::permanent(binary.display(), cause))
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        create_private_folder(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn log_tail(layout: &DeploymentLayout) -> String {
+    let text = fs::read_to_string(layout.host().log("agent")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.iter().rev().map(|line| format!("\n  {line}")).collect()
+}
+
+/// Ends the agent but not its units: the next agent adopts them.
+pub async fn leave(layout: &DeploymentLayout) -> Result<(), ProviderError> {
+    if !is_alive(layout)? {
+        return Ok(());
+    }
+    let path = layout.bucket().status(&host_name());
+    let bytes = fs::read(&path).map_err(|cause| ProviderError::permanent(path.display(), cause))?;
+    let status: HostStatus =
+        serde_json::from_slice(&bytes).map_err(|cause| ProviderError::permanent(path.display(), cause))?;
+    let pid = i32::try_from(status.agent.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| error(format!("{} is no process id", status.agent.pid)))?;
+    match rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => wait_until_gone(layout, START_LIMIT).await,
+        Err(cause) => Err(error(cause)),
+    }
+}
+
+/// Stops all units through the agent, started again if it is dead, and waits for its end.
+pub async fn stop(home: &HomeLayout, deployment: &DeploymentName, inputs: &Value) -> Result<(), ProviderError> {
+    let layout = home.deployment(deployment);
+    let Some(mut spec) = host_spec::load(&layout)? else { return Ok(()) };
+    if spec.run != RunState::Stopped {
+        spec.run = RunState::Stopped;
+        spec.generation += 1;
+        host_spec::store(&layout, &spec)?;
+    }
+    if !is_alive(&layout)? {
+        // It may end before it is seen alive: then it has done its work.
+        spawn(home, deployment, inputs)?.wait().map_err(error)?;
+    }
+    wait_until_gone(&layout, STOP_LIMIT).await
+}
+
+async fn wait_until_gone(layout: &DeploymentLayout, limit: Duration) -> Result<(), ProviderError> {
+    let begun = Instant::now();
+    while is_alive(layout)? {
+        if begun.elapsed() > limit {
+            let message = format!("the agent did not end in {} s{}", limit.as_secs(), log_tail(layout));
+            return Err(error(message));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}

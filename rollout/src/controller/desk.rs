@@ -1,0 +1,284 @@
+//! The work of the controller, done by one caller at a time: catch up, settle, observe, decide, journal, act.
+
+use std::sync::Arc;
+
+use engine::store::Store;
+use jiff::Timestamp;
+use spec::amount::Weight;
+use spec::rollout::{RolloutEvent, RolloutReport, RolloutSpec, Verdict};
+
+use super::look::Sight;
+use crate::decide::{Situation, decide};
+use crate::error::ControllerError;
+use crate::event::{Cause, Event, next_id};
+use crate::ledger::{Ledger, forget_oldest, past_events};
+use crate::machine::Move;
+use crate::ports::{Traffic, TrafficError};
+
+/// How often a change of weight is intended anew, within a tick, because the table moved on.
+const ATTEMPTS: u32 = 3;
+
+pub(super) struct Desk {
+    store: Arc<dyn Store>,
+    traffic: Arc<dyn Traffic>,
+    ledger: Option<Ledger>,
+    /// History of the rollouts before the last.
+    past: Vec<RolloutEvent>,
+    /// An append failed: the journal may hold more than the ledger knows.
+    is_behind: bool,
+    /// Why the last tick could not do all it should.
+    trouble: Option<String>,
+}
+
+impl Desk {
+    pub async fn open(store: Arc<dyn Store>, traffic: Arc<dyn Traffic>) -> Result<Self, ControllerError> {
+        let ledger = Ledger::open_last(Arc::clone(&store)).await?;
+        let past = past_events(&store).await?;
+        Ok(Self { store, traffic, ledger, past, is_behind: false, trouble: None })
+    }
+
+    /// Of the last rollout and of those before it, oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &RolloutEvent> {
+        self.past.iter().chain(self.ledger.iter().flat_map(|ledger| &ledger.rollout.events))
+    }
+
+    /// Reads the journal again if a write to it failed.
+    pub async fn catch_up(&mut self) -> Result<(), ControllerError> {
+        if !self.is_behind {
+            return Ok(());
+        }
+        let mut read = Ledger::open_last(Arc::clone(&self.store)).await?;
+        if let (Some(read), Some(earlier)) = (&mut read, &self.ledger) {
+            read.keep_evidence_of(earlier);
+        }
+        let is_next = read.as_ref().map(|ledger| &ledger.rollout.id) != self.ledger.as_ref().map(|ledger| &ledger.rollout.id);
+        let earlier = std::mem::replace(&mut self.ledger, read);
+        if is_next {
+            self.remember(earlier);
+        }
+        self.is_behind = false;
+        Ok(())
+    }
+
+    fn remember(&mut self, ended: Option<Ledger>) {
+        self.past.extend(ended.into_iter().flat_map(|ledger| ledger.rollout.events));
+        forget_oldest(&mut self.past);
+    }
+
+    /// The rollout that is going on.
+    pub fn live(&mut self) -> Option<&mut Ledger> {
+        self.ledger.as_mut().filter(|ledger| !ledger.rollout.is_over())
+    }
+
+    pub async fn start(&mut self, spec: RolloutSpec, now: Timestamp) -> Result<(), ControllerError> {
+        self.catch_up().await?;
+        if let Some(ledger) = self.live() {
+            return Err(ControllerError::Active { id: ledger.rollout.id.clone() });
+        }
+        let found = self.traffic.route_table().candidate;
+        let stage = spec.stages.iter().position(|stage| *stage >= found).filter(|_| found < Weight::ALL);
+        let stage = stage.ok_or(ControllerError::NothingLeft { in_force: found })?;
+        let id = next_id(now, self.ledger.as_ref().map(|ledger| ledger.rollout.id.as_str()));
+        // What was seen before has nothing to say of it.
+        self.traffic.take_observations();
+        let started = Event::Started { spec, stage, found };
+        self.is_behind = true;
+        let ledger = Ledger::begin(Arc::clone(&self.store), &id, now, started).await?;
+        self.is_behind = false;
+        let ended = self.ledger.replace(ledger);
+        self.remember(ended);
+        self.settle(now).await
+    }
+
+    pub async fn command(&mut self, asked: Move, now: Timestamp) -> Result<(), ControllerError> {
+        self.catch_up().await?;
+        let rollout = &self.ledger.as_ref().ok_or(ControllerError::NoRollout)?.rollout;
+        rollout.position.after(asked, rollout.spec.stages.len())?;
+        match asked {
+            Move::Pause => self.append(now, Event::Paused).await?,
+            Move::Resume => self.append(now, Event::Resumed).await?,
+            Move::Abort => self.intend(Cause::Abort, Weight::NONE, "asked for by hand".to_owned(), now).await?,
+            // Nobody asks for these; they are decided.
+            Move::Promote | Move::RollBack => return Ok(()),
+        }
+        self.settle(now).await
+    }
+
+    /// The second half of a tick, for the rollout that the first half looked at.
+    pub async fn work(&mut self, id: &str, sight: Sight, now: Timestamp) -> Result<(), ControllerError> {
+        self.catch_up().await?;
+        let settled = self.settle(now).await;
+        let traffic = Arc::clone(&self.traffic);
+        let Some(ledger) = self.live().filter(|ledger| ledger.rollout.id == id && ledger.rollout.is_begun) else {
+            return settled;
+        };
+        observe(ledger, &*traffic, sight);
+        let rollout = &mut ledger.rollout;
+        rollout.decision = decide(&Situation {
+            spec: &rollout.spec,
+            position: rollout.position,
+            stage_since: rollout.stage_since,
+            evidence: &rollout.evidence,
+            now,
+        });
+        let (verdict, reason) = (rollout.decision.verdict, rollout.decision.reason.clone());
+        match verdict {
+            Verdict::RollBack => self.roll_back(reason, now).await,
+            Verdict::Promote => {
+                settled?;
+                self.promote(reason, now).await
+            }
+            Verdict::Hold => {
+                settled?;
+                self.keep_evidence(now).await
+            }
+        }
+    }
+
+    async fn keep_evidence(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        match self.live() {
+            Some(ledger) if ledger.is_snapshot_due(now) => {
+                let kept = ledger.append_evidence(now).await;
+                self.after_append(kept)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn roll_back(&mut self, reason: String, now: Timestamp) -> Result<(), ControllerError> {
+        let is_intended = self.live().and_then(|ledger| ledger.rollout.pending.as_ref()).is_some_and(|pending| {
+            matches!(pending.cause, Cause::RollBack | Cause::Abort)
+        });
+        if !is_intended {
+            self.append_decision(now).await?;
+            self.intend(Cause::RollBack, Weight::NONE, reason, now).await?;
+        }
+        self.settle(now).await
+    }
+
+    async fn promote(&mut self, reason: String, now: Timestamp) -> Result<(), ControllerError> {
+        self.append_decision(now).await?;
+        let Some(ledger) = self.live() else { return Ok(()) };
+        let rollout = &ledger.rollout;
+        let next = rollout.position.after(Move::Promote, rollout.spec.stages.len())?;
+        if next.phase.is_over() {
+            return self.append(now, Event::Promoted { reason }).await;
+        }
+        let weight = next.weight(&rollout.spec);
+        self.intend(Cause::Promote, weight, reason, now).await?;
+        self.settle(now).await
+    }
+
+    /// Finishes a pending change of weight, or begins one if the table in force isn't the rollout's.
+    pub async fn settle(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        if let Some((cause, reason)) = self.what_to_restore() {
+            let weight = self.live().map_or(Weight::NONE, |ledger| ledger.rollout.weight());
+            self.intend(cause, weight, reason, now).await?;
+        }
+        for attempt in 1..=ATTEMPTS {
+            let Some(pending) = self.live().and_then(|ledger| ledger.rollout.pending.clone()) else { return Ok(()) };
+            if !pending.is_set {
+                match self.traffic.set_weight(pending.weight, pending.generation).await {
+                    Ok(()) => {
+                        let (weight, generation) = (pending.weight, pending.generation);
+                        self.append(now, Event::WeightSet { weight, generation }).await?;
+                    }
+                    // The table moved on without us: read it, and say what is wanted under a newer generation.
+                    Err(TrafficError::Stale { .. }) if attempt < ATTEMPTS => {
+                        self.intend(pending.cause, pending.weight, pending.reason, now).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            return self.conclude(pending.cause, pending.reason, now).await;
+        }
+        Ok(())
+    }
+
+    fn what_to_restore(&mut self) -> Option<(Cause, String)> {
+        let table = self.traffic.route_table();
+        let rollout = &self.live()?.rollout;
+        if rollout.pending.is_some() {
+            return None;
+        }
+        if !rollout.is_begun {
+            return Some((Cause::Start, format!("from {} to the first stage", table.candidate)));
+        }
+        let is_ours = table.candidate == rollout.weight() && table.generation >= rollout.generation;
+        let reason = || format!("found {} under generation {}", table.candidate, table.generation);
+        (!is_ours).then(|| (Cause::Restore, reason()))
+    }
+
+    async fn conclude(&mut self, cause: Cause, reason: String, now: Timestamp) -> Result<(), ControllerError> {
+        match cause {
+            Cause::Start | Cause::Restore => Ok(()),
+            Cause::Promote => {
+                let stage = self.live().map_or(0, |ledger| ledger.rollout.position.stage + 1);
+                self.append(now, Event::PromotedStage { stage, reason }).await
+            }
+            Cause::RollBack => self.append(now, Event::RolledBack { reason }).await,
+            Cause::Abort => self.append(now, Event::Aborted { reason }).await,
+        }
+    }
+
+    async fn intend(
+        &mut self,
+        cause: Cause,
+        weight: Weight,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let in_force = self.traffic.route_table().generation;
+        let intended = self.live().map_or(0, |ledger| ledger.rollout.generation);
+        let generation = in_force.max(intended) + 1;
+        self.append(now, Event::WeightIntended { cause, weight, generation, reason }).await
+    }
+
+    async fn append_decision(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        let Some(ledger) = self.live() else { return Ok(()) };
+        let appended = ledger.append_evidence(now).await;
+        self.after_append(appended)
+    }
+
+    async fn append(&mut self, now: Timestamp, event: Event) -> Result<(), ControllerError> {
+        let ledger = self.live().ok_or(ControllerError::NoRollout)?;
+        let appended = ledger.append(now, event).await;
+        self.after_append(appended)
+    }
+
+    fn after_append(&mut self, appended: Result<(), ControllerError>) -> Result<(), ControllerError> {
+        if appended.is_err() {
+            self.is_behind = true;
+        }
+        appended
+    }
+
+    pub fn note_trouble(&mut self, trouble: Option<ControllerError>) {
+        self.trouble = trouble.map(|error| {
+            tracing::error!(%error, "the rollout can't go on as it should");
+            error.to_string()
+        });
+    }
+
+    pub fn report(&self) -> Option<RolloutReport> {
+        let mut report = self.ledger.as_ref()?.rollout.report();
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| !report.phase.is_over()) {
+            report.verdict = Verdict::Hold;
+            report.reason = format!("{trouble}; {}", report.reason);
+        }
+        Some(report)
+    }
+}
+
+fn observe(ledger: &mut Ledger, traffic: &dyn Traffic, sight: Sight) {
+    let rollout = &mut ledger.rollout;
+    let gates = &rollout.spec.gates;
+    for seen in traffic.take_observations() {
+        rollout.evidence.add(gates, &seen);
+    }
+    rollout.evidence.add_probe(sight.probe);
+    if let Some(page) = sight.page {
+        rollout.evidence.add_scrape(gates, &page);
+    }
+}

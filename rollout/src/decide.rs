@@ -1,0 +1,249 @@
+//! From what is known to a verdict with a sentence. Pure.
+//!
+//! Three values, never two: what rolls back is looked at first, a promotion needs everything, the rest holds.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use spec::amount::Span;
+use spec::rollout::{GateReport, RolloutPhase, RolloutSpec, Verdict};
+
+use crate::evidence::Evidence;
+use crate::judge::judge_all;
+use crate::machine::Position;
+
+/// All that a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    pub spec: &'a RolloutSpec,
+    pub position: Position,
+    pub stage_since: Timestamp,
+    pub evidence: &'a Evidence,
+    pub now: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub verdict: Verdict,
+    /// One sentence with the numbers.
+    pub reason: String,
+    pub gates: Vec<GateReport>,
+}
+
+impl Decision {
+    pub fn hold(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Hold, reason: reason.into(), gates: Vec::new() }
+    }
+}
+
+pub fn decide(situation: &Situation<'_>) -> Decision {
+    let gates = judge_all(situation.spec, situation.evidence);
+    let failure = why_roll_back(situation, &gates);
+    let lacks = what_lacks(situation, &gates);
+    let (verdict, reason) = match (situation.position.phase, failure) {
+        (RolloutPhase::Baking | RolloutPhase::Paused, Some(failure)) => (Verdict::RollBack, failure),
+        (RolloutPhase::Baking, None) if lacks.is_empty() => (Verdict::Promote, all_passed(situation, &gates)),
+        (RolloutPhase::Baking, None) => (Verdict::Hold, format!("waits for {}", lacks.join(", "))),
+        (RolloutPhase::Paused, None) if lacks.is_empty() => (Verdict::Hold, "paused; nothing else is waited for".into()),
+        (RolloutPhase::Paused, None) => (Verdict::Hold, format!("paused; would wait for {}", lacks.join(", "))),
+        (RolloutPhase::Promoted | RolloutPhase::RolledBack | RolloutPhase::Aborted, _) => {
+            (Verdict::Hold, "the rollout is over".to_owned())
+        }
+    };
+    Decision { verdict, reason, gates }
+}
+
+fn why_roll_back(situation: &Situation<'_>, gates: &[GateReport]) -> Option<String> {
+    let Situation { spec, evidence, .. } = situation;
+    let limit = spec.consecutive_failures;
+    if let Some(gate) = gates.iter().find(|gate| gate.verdict == Verdict::RollBack) {
+        return Some(gate.reason.clone());
+    }
+    let failures = evidence.candidate.failures_in_a_row;
+    if failures >= limit {
+        return Some(format!("{failures} answers of the candidate failed in a row (limit {limit})"));
+    }
+    let probe = &evidence.probe;
+    if probe.failures_in_a_row >= limit {
+        let (failures, last) = (probe.failures_in_a_row, probe.last_failure.as_deref().unwrap_or_default());
+        return Some(format!("{failures} probes of the candidate failed in a row (limit {limit}), the last: {last}"));
+    }
+    None
+}
+
+/// What a promotion still needs; empty if nothing.
+fn what_lacks(situation: &Situation<'_>, gates: &[GateReport]) -> Vec<String> {
+    let Situation { spec, evidence, .. } = situation;
+    let mut lacks = Vec::new();
+    let held = held_for(situation);
+    if held < spec.bake {
+        lacks.push(format!("bake {} of {}", Span::seconds(held.0.as_secs()), spec.bake));
+    }
+    let answers = evidence.candidate.counted;
+    let is_short = answers < spec.min_requests;
+    if is_short {
+        lacks.push(format!("{answers} of {} answers", spec.min_requests));
+    }
+    if let Some(failure) = &evidence.probe.last_failure {
+        lacks.push(format!("a good probe of the candidate ({failure})"));
+    }
+    // While answers are too few, what each gate would say of them is no news.
+    let is_news = |gate: &&GateReport| gate.verdict != Verdict::Promote && !(is_short && is_of_answers(gate));
+    lacks.extend(gates.iter().filter(is_news).map(|gate| gate.reason.clone()));
+    lacks
+}
+
+const fn is_of_answers(report: &GateReport) -> bool {
+    !matches!(report.gate.sli, spec::rollout::Sli::Scrape(_))
+}
+
+fn all_passed(situation: &Situation<'_>, gates: &[GateReport]) -> String {
+    let weight = situation.position.weight(situation.spec);
+    let reasons: Vec<&str> = gates.iter().map(|gate| gate.reason.as_str()).collect();
+    let held = Span::seconds(held_for(situation).0.as_secs());
+    format!("held {weight} for {held}; {}", reasons.join("; "))
+}
+
+/// A clock that was set back makes it zero, which holds.
+fn held_for(situation: &Situation<'_>) -> Span {
+    let held = situation.now.duration_since(situation.stage_since);
+    Span(held.try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::ToSpan;
+    use proptest::prelude::*;
+    use spec::id::Variant;
+
+    use super::*;
+    use crate::ports::{Observation, Outcome};
+
+    fn spec() -> RolloutSpec {
+        RolloutSpec { bake: Span::seconds(30), ..RolloutSpec::default() }
+    }
+
+    struct Scene {
+        spec: RolloutSpec,
+        position: Position,
+        evidence: Evidence,
+        held_for: i64,
+    }
+
+    impl Scene {
+        fn new(good: usize, failed: usize) -> Self {
+            let spec = spec();
+            let mut scene = Self {
+                evidence: Evidence::new(&spec.gates, 1),
+                position: Position::first(0),
+                spec,
+                held_for: 30,
+            };
+            scene.answers(good, Outcome::Ok);
+            scene.answers(failed, Outcome::UpstreamError);
+            scene
+        }
+
+        fn answers(&mut self, count: usize, outcome: Outcome) {
+            for _ in 0..count {
+                let seen = Observation {
+                    variant: Variant::Candidate,
+                    outcome,
+                    time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(50)),
+                    duration: Duration::from_millis(90),
+                    generation: 1,
+                };
+                self.evidence.add(&self.spec.gates, &seen);
+            }
+        }
+
+        fn decide(&self) -> Decision {
+            let stage_since = Timestamp::UNIX_EPOCH;
+            let now = stage_since + self.held_for.seconds();
+            let Self { spec, position, evidence, .. } = self;
+            decide(&Situation { spec, position: *position, stage_since, evidence, now })
+        }
+
+        fn verdict(&self) -> (Verdict, String) {
+            let decision = self.decide();
+            (decision.verdict, decision.reason)
+        }
+    }
+
+    #[test]
+    fn it_holds_saying_what_it_waits_for() {
+        let mut scene = Scene::new(12, 0);
+        scene.held_for = 14;
+        assert_eq!(scene.verdict(), (Verdict::Hold, "waits for bake 14s of 30s, 12 of 20 answers".to_owned()));
+        scene.held_for = 30;
+        assert_eq!(scene.verdict(), (Verdict::Hold, "waits for 12 of 20 answers".to_owned()));
+        scene.answers(8, Outcome::Ok);
+        scene.evidence.add_probe(Err("connection refused".to_owned()));
+        let waits = "waits for a good probe of the candidate (connection refused)";
+        assert_eq!(scene.verdict(), (Verdict::Hold, waits.to_owned()));
+        scene.evidence.add_probe(Ok(()));
+        assert_eq!(scene.verdict().0, Verdict::Promote);
+        assert!(scene.verdict().1.starts_with("held 10% for 30s; error_ratio<5%: 0 of 20 answers failed (0%); "));
+    }
+
+    #[test]
+    fn no_data_neither_promotes_nor_rolls_back_however_long() {
+        let mut scene = Scene::new(0, 0);
+        scene.held_for = 1_000_000;
+        assert_eq!(scene.verdict(), (Verdict::Hold, "waits for 0 of 20 answers".to_owned()));
+        scene.answers(500, Outcome::ClientAbort);
+        scene.answers(500, Outcome::ClientError);
+        assert_eq!(scene.verdict(), (Verdict::Hold, "waits for 0 of 20 answers".to_owned()));
+    }
+
+    #[test]
+    fn failures_in_a_row_roll_back_without_statistics() {
+        let mut scene = Scene::new(2_000, 4);
+        assert_eq!(scene.verdict().0, Verdict::Promote, "4 of 2004 is well below 5%");
+        scene.answers(1, Outcome::Truncated);
+        let reason = "5 answers of the candidate failed in a row (limit 5)";
+        assert_eq!(scene.verdict(), (Verdict::RollBack, reason.to_owned()));
+
+        let mut scene = Scene::new(0, 0);
+        for _ in 0..5 {
+            assert_eq!(scene.verdict().0, Verdict::Hold);
+            scene.evidence.add_probe(Err("refused".to_owned()));
+        }
+        let reason = "5 probes of the candidate failed in a row (limit 5), the last: refused";
+        assert_eq!(scene.verdict(), (Verdict::RollBack, reason.to_owned()));
+    }
+
+    #[test]
+    fn a_paused_rollout_rolls_back_and_never_promotes() {
+        let mut scene = Scene::new(100, 0);
+        scene.position.phase = RolloutPhase::Paused;
+        assert_eq!(scene.verdict(), (Verdict::Hold, "paused; nothing else is waited for".to_owned()));
+        scene.answers(5, Outcome::UpstreamError);
+        assert_eq!(scene.verdict().0, Verdict::RollBack);
+    }
+
+    proptest! {
+        #[test]
+        fn a_promotion_has_had_its_time_and_its_answers(
+            good in 0usize..60, failed in 0usize..6, held_for in -5i64..60, phase in 0usize..5,
+        ) {
+            let mut scene = Scene::new(good, failed);
+            scene.held_for = held_for;
+            scene.position.phase = [
+                RolloutPhase::Baking, RolloutPhase::Paused, RolloutPhase::Promoted, RolloutPhase::RolledBack, RolloutPhase::Aborted,
+            ][phase];
+            let decision = scene.decide();
+            if decision.verdict == Verdict::Promote {
+                prop_assert_eq!(scene.position.phase, RolloutPhase::Baking);
+                prop_assert!(held_for >= 30 && good + failed >= 20);
+                prop_assert!((failed as f64) < 0.05 * (good + failed) as f64);
+                prop_assert!(decision.gates.iter().all(|gate| gate.verdict == Verdict::Promote));
+            }
+            if scene.position.phase.is_over() || failed == 0 {
+                prop_assert_ne!(decision.verdict, Verdict::RollBack);
+            }
+            prop_assert!(!decision.reason.is_empty());
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! One gate's verdict from a stage's evidence, with the numbers that led to it. Pure.
+
+use spec::amount::Span;
+use spec::rollout::{Gate, GateReport, RolloutSpec, Sli, Verdict};
+
+use crate::evidence::{Counts, Evidence, Readings};
+use crate::statistics::{ln_evidence, ln_limit};
+
+/// Ticks in a row over a scrape gate's threshold that roll back: one reading alone may be a blip.
+pub(crate) const BAD_READINGS: u32 = 3;
+
+/// All gates, in the spec's order.
+pub(crate) fn judge_all(spec: &RolloutSpec, evidence: &Evidence) -> Vec<GateReport> {
+    let judge = |(at, gate): (usize, &Gate)| match allowed(gate) {
+        Some(allowed) => Share { spec, evidence, gate, at, allowed }.judge(),
+        None => judge_readings(gate, evidence.readings.get(at).unwrap_or(&Readings::default())),
+    };
+    spec.gates.iter().enumerate().map(judge).collect()
+}
+
+/// The share of answers that may speak against a gate; none for a gate that isn't about answers.
+const fn allowed(gate: &Gate) -> Option<f64> {
+    match &gate.sli {
+        Sli::ErrorRatio | Sli::TruncatedRatio => Some(gate.threshold),
+        Sli::TimeToFirstToken(quantile) | Sli::Latency(quantile) => Some(quantile.allowed_above()),
+        Sli::Scrape(_) => None,
+    }
+}
+
+/// A gate on a share of the answers. A quantile is one: "p95 < 15s" says that at most 5% take longer than 15s.
+struct Share<'a> {
+    spec: &'a RolloutSpec,
+    evidence: &'a Evidence,
+    gate: &'a Gate,
+    at: usize,
+    allowed: f64,
+}
+
+impl Share<'_> {
+    fn judge(&self) -> GateReport {
+        let (total, bad) = (self.evidence.candidate.counted, self.bad(&self.evidence.candidate));
+        let (verdict, reason) = self.verdict(total, bad);
+        let observed = self.observed(&self.evidence.candidate);
+        GateReport { gate: self.gate.clone(), samples: total, observed, verdict, reason }
+    }
+
+    fn verdict(&self, total: u64, bad: u64) -> (Verdict, String) {
+        let ln_evidence = ln_evidence(self.allowed, bad, total);
+        let ln_limit = ln_limit(self.spec.alpha, self.spec.stages.len());
+        let gate = self.gate;
+        let seen = format!("{gate}: {}{}", self.counts(total, bad), self.baseline());
+        if total == 0 {
+            (Verdict::Hold, format!("{gate}: no data"))
+        } else if ln_evidence >= ln_limit {
+            let (evidence, limit) = (e_value(ln_evidence), e_value(ln_limit));
+            (Verdict::RollBack, format!("{seen}; the evidence against it is {evidence}, the limit {limit}"))
+        } else if total < self.spec.min_requests {
+            (Verdict::Hold, format!("{seen}; {total} of {} answers", self.spec.min_requests))
+        } else if !self.is_below(total, bad) {
+            (Verdict::Hold, format!("{seen}; not below, and not yet enough evidence to roll back"))
+        } else {
+            (Verdict::Promote, seen)
+        }
+    }
+
+    fn bad(&self, counts: &Counts) -> u64 {
+        counts.bad.get(self.at).copied().unwrap_or_default()
+    }
+
+    fn is_below(&self, total: u64, bad: u64) -> bool {
+        match &self.gate.sli {
+            Sli::ErrorRatio | Sli::TruncatedRatio => (bad as f64) < self.allowed * total as f64,
+            // At most this share may lie above: that is what makes the quantile no more than the threshold.
+            Sli::TimeToFirstToken(_) | Sli::Latency(_) => bad as f64 <= self.allowed * total as f64 + 1e-9,
+            Sli::Scrape(_) => false,
+        }
+    }
+
+    fn observed(&self, counts: &Counts) -> Option<f64> {
+        match &self.gate.sli {
+            Sli::ErrorRatio | Sli::TruncatedRatio => {
+                (counts.counted > 0).then(|| self.bad(counts) as f64 / counts.counted as f64)
+            }
+            Sli::TimeToFirstToken(quantile) => counts.first_tokens.quantile(quantile.allowed_above()),
+            Sli::Latency(quantile) => counts.durations.quantile(quantile.allowed_above()),
+            Sli::Scrape(_) => None,
+        }
+    }
+
+    fn counts(&self, total: u64, bad: u64) -> String {
+        let share = percent(bad as f64 / total as f64);
+        let threshold = Span(std::time::Duration::from_secs_f64(self.gate.threshold));
+        match &self.gate.sli {
+            Sli::ErrorRatio => format!("{bad} of {total} answers failed ({share})"),
+            Sli::TruncatedRatio => format!("{bad} of {total} answers were cut short ({share})"),
+            Sli::TimeToFirstToken(_) => format!(
+                "{bad} of {total} answers took longer than {threshold} to their first byte ({share}, {} allowed)",
+                percent(self.allowed)
+            ),
+            Sli::Latency(_) => format!(
+                "{bad} of {total} answers took longer than {threshold} ({share}, {} allowed)",
+                percent(self.allowed)
+            ),
+            Sli::Scrape(_) => String::new(),
+        }
+    }
+
+    fn baseline(&self) -> String {
+        let baseline = &self.evidence.baseline;
+        match baseline.counted {
+            0 => String::new(),
+            total => format!(" (baseline {} of {total})", self.bad(baseline)),
+        }
+    }
+}
+
+fn judge_readings(gate: &Gate, readings: &Readings) -> GateReport {
+    let threshold = gate.threshold;
+    let (verdict, reason) = match (readings.last, &readings.trouble) {
+        (Some(value), None) if readings.bad_in_a_row >= BAD_READINGS => {
+            (Verdict::RollBack, format!("{gate}: {value}, not below in {} readings in a row", readings.bad_in_a_row))
+        }
+        (Some(value), None) if value < threshold => (Verdict::Promote, format!("{gate}: {value}")),
+        (Some(value), None) => {
+            let streak = readings.bad_in_a_row;
+            (Verdict::Hold, format!("{gate}: {value}, not below in {streak} of {BAD_READINGS} readings in a row"))
+        }
+        (_, Some(trouble)) => (Verdict::Hold, format!("{gate}: no data: {trouble}")),
+        (None, None) => (Verdict::Hold, format!("{gate}: no data: not read yet")),
+    };
+    let observed = readings.last.filter(|value| value.is_finite());
+    GateReport { gate: gate.clone(), samples: readings.count, observed, verdict, reason }
+}
+
+fn percent(ratio: f64) -> String {
+    let text = format!("{:.1}", ratio * 100.0);
+    format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+/// Evidence as a number; what is over a million is only that.
+fn e_value(ln: f64) -> String {
+    let value = ln.exp();
+    if value > 1e6 { "over 1000000".to_owned() } else { format!("{value:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(gate: &str) -> RolloutSpec {
+        RolloutSpec { gates: vec![gate.parse().unwrap()], ..RolloutSpec::default() }
+    }
+
+    fn judge(gate: &str, total: u64, bad: u64) -> (Verdict, String) {
+        let spec = spec(gate);
+        let mut evidence = Evidence::new(&spec.gates, 1);
+        (evidence.candidate.counted, evidence.candidate.bad) = (total, vec![bad]);
+        let report = judge_all(&spec, &evidence).remove(0);
+        assert_eq!(report.samples, total);
+        (report.verdict, report.reason)
+    }
+
+    #[test]
+    fn a_share_is_held_until_there_is_enough_and_rolled_back_when_it_is_clear() {
+        for (gate, total, bad, verdict, reason) in [
+            ("error_ratio<5%", 0, 0, Verdict::Hold, "error_ratio<5%: no data"),
+            ("error_ratio<5%", 12, 0, Verdict::Hold, "error_ratio<5%: 0 of 12 answers failed (0%); 12 of 20 answers"),
+            ("error_ratio<5%", 20, 0, Verdict::Promote, "error_ratio<5%: 0 of 20 answers failed (0%)"),
+            (
+                "error_ratio<5%",
+                20,
+                1,
+                Verdict::Hold,
+                "error_ratio<5%: 1 of 20 answers failed (5%); not below, and not yet enough evidence to roll back",
+            ),
+            ("error_ratio<5%", 21, 1, Verdict::Promote, "error_ratio<5%: 1 of 21 answers failed (4.8%)"),
+            (
+                "ttft_p95<15s",
+                20,
+                1,
+                Verdict::Promote,
+                "ttft_p95<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 5% allowed)",
+            ),
+            ("ttft_p99<15s", 20, 1, Verdict::Hold, "ttft_p99<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 1% allowed); not below, and not yet enough evidence to roll back"),
+            (
+                "latency_p50<2s",
+                20,
+                20,
+                Verdict::RollBack,
+                "latency_p50<2s: 20 of 20 answers took longer than 2s (100%, 50% allowed); the evidence against it is 68321, the limit 400",
+            ),
+        ] {
+            assert_eq!(judge(gate, total, bad), (verdict, reason.to_owned()));
+        }
+        let (verdict, reason) = judge("error_ratio<5%", 4, 4);
+        assert_eq!(verdict, Verdict::RollBack, "{reason}");
+        assert!(reason.starts_with("error_ratio<5%: 4 of 4 answers failed (100%); the evidence against it is "), "{reason}");
+    }
+
+    #[test]
+    fn a_report_has_the_estimate_and_the_baselines_count() {
+        let spec = spec("error_ratio<5%");
+        let mut evidence = Evidence::new(&spec.gates, 1);
+        (evidence.candidate.counted, evidence.candidate.bad) = (40, vec![1]);
+        (evidence.baseline.counted, evidence.baseline.bad) = (180, vec![2]);
+        let report = judge_all(&spec, &evidence).remove(0);
+        assert_eq!(report.observed, Some(0.025));
+        assert_eq!(report.reason, "error_ratio<5%: 1 of 40 answers failed (2.5%) (baseline 2 of 180)");
+    }
+
+    #[test]
+    fn readings_need_three_in_a_row_and_no_reading_is_never_a_pass() {
+        let spec = spec("scrape:waiting<10");
+        let mut evidence = Evidence::new(&spec.gates, 1);
+        let mut judge_after = |page: Result<&str, &str>| {
+            evidence.add_scrape(&spec.gates, &page.map(str::to_owned).map_err(str::to_owned));
+            let report = judge_all(&spec, &evidence).remove(0);
+            (report.verdict, report.reason)
+        };
+        for (page, verdict, reason) in [
+            (Ok("waiting 9"), Verdict::Promote, "scrape:waiting<10: 9"),
+            (Ok("waiting 10"), Verdict::Hold, "scrape:waiting<10: 10, not below in 1 of 3 readings in a row"),
+            (Err("refused"), Verdict::Hold, "scrape:waiting<10: no data: refused"),
+            (Ok("other 1"), Verdict::Hold, "scrape:waiting<10: no data: the page has no metric waiting"),
+            (Ok("waiting 11"), Verdict::Hold, "scrape:waiting<10: 11, not below in 1 of 3 readings in a row"),
+            (Ok("waiting +Inf"), Verdict::Hold, "scrape:waiting<10: inf, not below in 2 of 3 readings in a row"),
+            (Ok("waiting 12"), Verdict::RollBack, "scrape:waiting<10: 12, not below in 3 readings in a row"),
+        ] {
+            assert_eq!(judge_after(page), (verdict, reason.to_owned()), "{page:?}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What a user wrote: `dsctl.yaml`, flags laid over it. Everything may be left out; [`crate::resolved`] is the complete form.
+//!
+//! ```yaml
+//! name: default            # lower-case letters, digits, dashes
+//! cloud: local             # local (aws, gcp and azure come with their adapters)
+//! model: smollm2-135m      # a name of `dsctl models`, e.g. 70b-int8
+//! gateway:
+//!   port: 8080             # 0 = any free one
+//! daemon:
+//!   context: 4096          # tokens a sequence
+//!   max_sequences: 8
+//!   threads: 2
+//! baseline: local:smollm2-135m
+//! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY}
+//! weights:                 # in place of the catalogue's sources
+//!   sources: [file:/data/model.gguf]
+//!   sha256: …
+//! ```
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::id::{DeploymentName, Sha256};
+use crate::weights::WeightsSource;
+
+/// Where the machine stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cloud {
+    Local,
+    Aws,
+    Gcp,
+    Azure,
+}
+
+impl Cloud {
+    pub const ALL: [Self; 4] = [Self::Local, Self::Aws, Self::Gcp, Self::Azure];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Aws => "aws",
+            Self::Gcp => "gcp",
+            Self::Azure => "azure",
+        }
+    }
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The file, or the flags, or both laid over each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deployment {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<DeploymentName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<Cloud>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    pub gateway: GatewayWish,
+    pub daemon: DaemonWish,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineWish>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightsWish>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayWish {
+    /// 0 = any free one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonWish {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sequences: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+}
+
+/// The weights to serve in place of the catalogue's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsWish {
+    pub sources: Vec<WeightsSource>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+}
+
+/// The variant in force before a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaselineWish {
+    /// `local:MODEL`: a second dsserve, for trying a rollout without an API bill.
+    Local {
+        model: String,
+    },
+    Api(ApiWish),
+}
+
+/// Any OpenAI-compatible API. The key is read from an environment variable or a file, never from a flag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiWish {
+    /// E.g. `https://api.openai.com/v1`.
+    pub url: String,
+    /// The model that the old API is asked for; without it the client's own name goes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_env: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// Why a text is no baseline.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("baseline \"{0}\" should be local:MODEL or a URL like https://api.openai.com/v1")]
+pub struct InvalidBaseline(pub String);
+
+impl FromStr for BaselineWish {
+    type Err = InvalidBaseline;
+
+    fn from_str(given: &str) -> Result<Self, InvalidBaseline> {
+        if let Some(model) = given.strip_prefix("local:").filter(|model| !model.is_empty()) {
+            return Ok(Self::Local { model: model.to_owned() });
+        }
+        if given.starts_with("https://") || given.starts_with("http://") {
+            return Ok(Self::Api(ApiWish { url: given.to_owned(), model: None, key_env: None, key_file: None }));
+        }
+        Err(InvalidBaseline(given.to_owned()))
+    }
+}
+
+impl Serialize for BaselineWish {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Local { model } => serializer.collect_str(&format_args!("local:{model}")),
+            Self::Api(api) => api.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BaselineWish {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = BaselineWish;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("local:MODEL, a URL, or {url, model, key_env or key_file}")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                ApiWish::deserialize(de::value::MapAccessDeserializer::new(map)).map(BaselineWish::Api)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Deployment {
+    /// Reads `dsctl.yaml`.
+    pub fn parse(text: &str, source_name: &str) -> Result<Self, crate::yaml::YamlError> {
+        crate::yaml::parse(text, source_name)
+    }
+
+    /// What `over` says wins; what it leaves out stays.
+    pub fn overlaid_by(self, over: Self) -> Self {
+        Self {
+            name: over.name.or(self.name),
+            cloud: over.cloud.or(self.cloud),
+            model: over.model.clone().or(self.model),
+            gateway: GatewayWish { port: over.gateway.port.or(self.gateway.port) },
+            daemon: DaemonWish {
+                context: over.daemon.context.or(self.daemon.context),
+                max_sequences: over.daemon.max_sequences.or(self.daemon.max_sequences),
+                threads: over.daemon.threads.or(self.daemon.threads),
+            },
+            baseline: over.baseline.or(self.baseline),
+            weights: over.weights.or(self.weights),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_baseline_is_read() {
+        let read = |text: &str| Deployment::parse(text, "dsctl.yaml").unwrap().baseline.unwrap();
+        assert_eq!(read("baseline: local:smollm2-135m"), BaselineWish::Local { model: "smollm2-135m".to_owned() });
+        let BaselineWish::Api(api) = read("baseline: {url: 'https://api.example.org/v1', key_env: KEY}") else {
+            panic!("not an API")
+        };
+        assert_eq!(api.key_env.as_deref(), Some("KEY"));
+    }
+
+    #[test]
+    fn slips_are_named_with_their_place() {
+        let error = |text: &str| Deployment::parse(text, "dsctl.yaml").unwrap_err().to_string();
+        assert_eq!(error("modle: x\n"), "dsctl.yaml:1: unknown key \"modle\", did you mean \"model\"?");
+        assert_eq!(
+            error("gateway:\n  prot: 1\n"),
+            "dsctl.yaml:2: gateway: unknown key \"prot\", did you mean \"port\"?"
+        );
+        for (text, hint) in [
+            ("cloud: awz", "cloud: unknown variant `awz`"),
+            ("gateway: {port: 70000}", "gateway.port: invalid value: integer `70000`"),
+            ("baseline: openai", "should be local:MODEL or a URL"),
+            ("baseline: {url: x, key: secret}", "unknown key \"key\""),
+            ("name: Default", "deployment name \"Default\" is not valid"),
+            ("weights: {sources: [model.gguf]}", "known scheme"),
+            ("- a list", "invalid type: sequence"),
+        ] {
+            assert!(error(text).contains(hint), "{text}: {}", error(text));
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_leave_the_rest() {
+        let file = Deployment::parse("model: a\ngateway: {port: 1}\ndaemon: {context: 2}", "f").unwrap();
+        let flags = Deployment::parse("model: b\ndaemon: {threads: 3}", "f").unwrap();
+        let both = file.overlaid_by(flags);
+        assert_eq!(both.model.as_deref(), Some("b"));
+        assert_eq!((both.gateway.port, both.daemon.context, both.daemon.threads), (Some(1), Some(2), Some(3)));
+    }
+}

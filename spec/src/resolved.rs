@@ -1,0 +1,78 @@
+//! A deployment, complete and checked: every default, size and name filled in. Phases after this one ask no questions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::Cloud;
+use crate::id::{DeploymentName, WeightsName};
+use crate::weights::WeightsSpec;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedSpec {
+    pub name: DeploymentName,
+    pub cloud: Cloud,
+    pub model: ResolvedModel,
+    pub gateway_port: PortChoice,
+    pub daemon: ResolvedDaemon,
+    pub baseline: Option<ResolvedBaseline>,
+}
+
+impl ResolvedSpec {
+    /// All weights that the deployment needs, each once.
+    pub fn weights(&self) -> Vec<WeightsSpec> {
+        let mut all = vec![self.model.weights.clone()];
+        if let Some(ResolvedBaseline::Local(model)) = &self.baseline
+            && model.weights.name != self.model.weights.name
+        {
+            all.push(model.weights.clone());
+        }
+        all
+    }
+}
+
+/// A model to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedModel {
+    /// What was asked for, e.g. `70b-int8`.
+    pub name: WeightsName,
+    /// What the API calls it, e.g. `deepseek-r1-distill-llama-70b`.
+    pub served_name: String,
+    pub weights: WeightsSpec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortChoice {
+    Fixed(u16),
+    /// A free one, found once and then kept.
+    AnyFree,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedDaemon {
+    /// Tokens a sequence; none = the daemon's own default for the model.
+    pub context: Option<u32>,
+    pub max_sequences: u32,
+    /// None = as many as the machine has cores.
+    pub threads: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolvedBaseline {
+    Local(ResolvedModel),
+    Api {
+        url: String,
+        /// None: the client's own model name goes through.
+        model: Option<String>,
+        key: KeySource,
+    },
+}
+
+/// Where the baseline's API key is read from at `up`; never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeySource {
+    None,
+    Environment(String),
+    File(std::path::PathBuf),
+}
