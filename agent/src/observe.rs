@@ -275,3 +275,101 @@ fn attended(current: Option<&HostStatus>, all_ready: bool, units: &[ObservedUnit
         Summary::Starting
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use spec::host::{AgentStatus, PhaseLine, UnitStatus};
+
+    use super::*;
+
+    fn desired(run: RunState) -> HostSpec {
+        HostSpec {
+            deployment: "demo".parse().unwrap(),
+            host: "local".parse().unwrap(),
+            generation: 2,
+            run,
+            weights: Vec::new(),
+            files: Vec::new(),
+            units: Vec::new(),
+            first_token: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    fn unit(state: ObservedState, last_exit: Option<&str>) -> ObservedUnit {
+        let is_alive = matches!(state, ObservedState::Ready | ObservedState::NotReady);
+        ObservedUnit {
+            name: "daemon".parse().unwrap(),
+            phase: Some(Phase::Daemon),
+            state,
+            process: is_alive.then_some(ProcessId { pid: 1, started: 1 }),
+            silence: None,
+            restarts: 0,
+            last_exit: last_exit.map(str::to_owned),
+        }
+    }
+
+    fn told(generation: u64, phase: PhaseState, is_ready: bool) -> HostStatus {
+        let line = PhaseLine {
+            phase: Phase::Daemon,
+            state: phase,
+            detail: String::new(),
+            progress: None,
+            started_at: None,
+            ended_at: None,
+            failure: None,
+        };
+        let state = if is_ready { UnitState::Ready } else { UnitState::Starting };
+        HostStatus {
+            deployment: "demo".parse().unwrap(),
+            host: "local".parse().unwrap(),
+            generation,
+            written_at: Timestamp::UNIX_EPOCH,
+            agent: AgentStatus { pid: 1, version: String::new(), started_at: Timestamp::UNIX_EPOCH },
+            phases: vec![line],
+            weights: Vec::new(),
+            units: vec![UnitStatus {
+                name: "daemon".parse().unwrap(),
+                state,
+                process: None,
+                started_at: None,
+                restarts: 0,
+                last_exit: None,
+                next_start_at: None,
+            }],
+            ready_since: is_ready.then_some(Timestamp::UNIX_EPOCH),
+            outcomes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_word_for_what_was_seen() {
+        use ObservedState::{Dead, NeverStarted, NotReady, Ready};
+        use RunState::{Running, Stopped};
+        let ready = told(2, PhaseState::Done, true);
+        let starting = told(2, PhaseState::Running, false);
+        let failed = told(2, PhaseState::Failed, false);
+        let old = told(1, PhaseState::Done, true);
+        let cases = [
+            (Running, AgentLife::Alive, &ready, unit(Ready, None), Summary::Ready),
+            (Running, AgentLife::Alive, &ready, unit(Dead, None), Summary::Degraded),
+            (Running, AgentLife::Alive, &ready, unit(NotReady, None), Summary::Degraded),
+            (Running, AgentLife::Alive, &old, unit(Ready, None), Summary::Starting),
+            (Running, AgentLife::Alive, &starting, unit(NotReady, None), Summary::Starting),
+            (Running, AgentLife::Alive, &starting, unit(Dead, Some("exit status: 1")), Summary::Degraded),
+            (Running, AgentLife::Alive, &failed, unit(Dead, Some("exit status: 1")), Summary::Failed),
+            (Running, AgentLife::Dead, &ready, unit(Ready, None), Summary::Unattended),
+            (Running, AgentLife::Dead, &ready, unit(NotReady, None), Summary::Degraded),
+            (Running, AgentLife::Dead, &ready, unit(Dead, None), Summary::Down),
+            (Running, AgentLife::NeverStarted, &starting, unit(NeverStarted, None), Summary::Down),
+            (Stopped, AgentLife::Alive, &ready, unit(Ready, None), Summary::Stopping),
+            (Stopped, AgentLife::Dead, &ready, unit(Ready, None), Summary::Unattended),
+            (Stopped, AgentLife::Dead, &ready, unit(Dead, None), Summary::Stopped),
+        ];
+        for (number, (run, agent, status, unit, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(summarize(Some(&desired(run)), agent, Some(status), &[unit]), expected, "case {number}");
+        }
+        assert_eq!(summarize(None, AgentLife::NeverStarted, None, &[]), Summary::Absent);
+    }
+}

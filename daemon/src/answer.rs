@@ -49,7 +49,8 @@ impl Heading {
 
     /// The first part of a streamed chat answer, which names the role; completions have none.
     pub fn opening(&self) -> Option<Value> {
-        (self.form == Form::Chat).then(|| self.chunk(json!({"role": "assistant", "content": ""}), "", Value::Null, None))
+        (self.form == Form::Chat)
+            .then(|| self.chunk(json!({"role": "assistant", "content": ""}), "", Value::Null, None))
     }
 
     /// Some text of a streamed answer; `offset` is the number of characters before it.
@@ -135,7 +136,12 @@ fn completion_reports(reports: &[TokenReport], offset: usize) -> Value {
         at += report.token.name.chars().count();
     }
     let rivals = |report: &TokenReport| -> Value {
-        report.top.iter().map(|token| (token.name.clone(), json!(token.logprob))).collect::<serde_json::Map<_, _>>().into()
+        report
+            .top
+            .iter()
+            .map(|token| (token.name.clone(), json!(token.logprob)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     json!({
         "tokens": reports.iter().map(|report| report.token.name.as_str()).collect::<Vec<_>>(),

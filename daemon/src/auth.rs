@@ -25,8 +25,7 @@ impl std::fmt::Debug for ApiKeys {
 impl ApiKeys {
     /// Reads one key per line; blank lines and lines that begin with `#` are no keys.
     pub fn read(path: &Path) -> Result<Self, AuthError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
         let keys = Self::parse(&text);
         if keys.0.is_empty() { Err(AuthError::Empty { path: path.to_owned() }) } else { Ok(keys) }
     }
@@ -57,7 +56,9 @@ mod tests {
     fn only_a_listed_key_is_accepted() {
         let keys = ApiKeys::parse("# ours\nalpha\n\n  beta  \n");
         assert!(keys.accept(Some("Bearer alpha")) && keys.accept(Some("bearer beta")));
-        for header in [None, Some("alpha"), Some("Basic alpha"), Some("Bearer alphab"), Some("Bearer "), Some("Bearer #")] {
+        for header in
+            [None, Some("alpha"), Some("Basic alpha"), Some("Bearer alphab"), Some("Bearer "), Some("Bearer #")]
+        {
             assert!(!keys.accept(header), "{header:?}");
         }
     }

@@ -116,7 +116,9 @@ impl EngineHandle {
     pub fn submit(&self, job: Job) -> Result<Generation, SubmitError> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             let inside = self.limits.max_sequences + self.limits.max_queue;
-            return Err(SubmitError::QueueFull { retry_after: self.pace.retry_after(inside, self.limits.max_sequences) });
+            return Err(SubmitError::QueueFull {
+                retry_after: self.pace.retry_after(inside, self.limits.max_sequences),
+            });
         };
         self.in_flight.send_modify(|count| *count += 1);
         let ticket = Ticket { in_flight: self.in_flight.clone(), _place: place };

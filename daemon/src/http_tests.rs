@@ -104,7 +104,10 @@ impl Server {
 }
 
 fn chat(changes: Value) -> Value {
-    with(json!({"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 40}), changes)
+    with(
+        json!({"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 40}),
+        changes,
+    )
 }
 
 fn completion(changes: Value) -> Value {
@@ -113,7 +116,10 @@ fn completion(changes: Value) -> Value {
 
 /// A request that does not end by itself.
 fn endless(changes: Value) -> Value {
-    with(json!({"model": "tiny", "prompt": "hello", "max_tokens": ENDLESS / 2, "ignore_eos": true, "stream": true}), changes)
+    with(
+        json!({"model": "tiny", "prompt": "hello", "max_tokens": ENDLESS / 2, "ignore_eos": true, "stream": true}),
+        changes,
+    )
 }
 
 fn with(mut body: Value, changes: Value) -> Value {
@@ -282,7 +288,15 @@ async fn bad_requests_get_the_right_status_and_error() {
     let cases: Vec<BadCase<'_>> = vec![
         (chat_path, b"{".to_vec(), json_type, 400, None, None, "not valid JSON"),
         (chat_path, body(chat(json!({}))), "text/plain", 415, None, None, "application/json"),
-        (chat_path, body(chat(json!({"model": "other"}))), json_type, 404, Some("model"), Some("model_not_found"), "other"),
+        (
+            chat_path,
+            body(chat(json!({"model": "other"}))),
+            json_type,
+            404,
+            Some("model"),
+            Some("model_not_found"),
+            "other",
+        ),
         (chat_path, body(chat(json!({"messages": []}))), json_type, 400, Some("messages"), None, "at least one"),
         (
             chat_path,
@@ -296,7 +310,15 @@ async fn bad_requests_get_the_right_status_and_error() {
         (text_path, body(completion(json!({"prompt": long}))), json_type, 400, Some("prompt"), too_long, "600"),
         (text_path, body(completion(json!({"max_tokens": 508}))), json_type, 400, Some("max_tokens"), too_long, "512"),
         (text_path, body(completion(json!({"prompt": ""}))), json_type, 400, Some("prompt"), None, "must not be empty"),
-        (text_path, body(completion(json!({"prompt": [VOCABULARY]}))), json_type, 400, Some("prompt[0]"), None, "does not exist"),
+        (
+            text_path,
+            body(completion(json!({"prompt": [VOCABULARY]}))),
+            json_type,
+            400,
+            Some("prompt[0]"),
+            None,
+            "does not exist",
+        ),
         (chat_path, vec![b' '; (4 << 20) + 1], json_type, 413, None, None, "4 MiB"),
         ("/v1/embeddings", body(json!({})), json_type, 404, None, Some("unknown_path"), "/v1/embeddings"),
         ("/v1/models", body(json!({})), json_type, 405, None, None, "POST"),

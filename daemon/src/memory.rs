@@ -54,7 +54,8 @@ impl Demand {
 
 /// Bytes this process may still take: what the machine has left, or its control group if that is less.
 pub fn available() -> u64 {
-    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
+    let system =
+        System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
     let machine = system.available_memory();
     system.cgroup_limits().map_or(machine, |limits| machine.min(limits.free_memory))
 }

@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_both_numbers() {
-        for (prompt, asked, param) in [(100, None, "messages"), (500, Some(1), "messages"), (10, Some(91), "max_tokens")] {
+        for (prompt, asked, param) in
+            [(100, None, "messages"), (500, Some(1), "messages"), (10, Some(91), "max_tokens")]
+        {
             let error = fit(prompt, asked, 100, "messages").unwrap_err();
             assert_eq!((error.code, error.param.as_deref()), (Some(TOO_LONG), Some(param)));
             assert!(error.message.contains(&prompt.to_string()) && error.message.contains("100"), "{error}");

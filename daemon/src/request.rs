@@ -176,7 +176,10 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, RequestError> {
         None => Vec::new(),
         Some(Value::String(stop)) => vec![stop],
         Some(Value::Array(stops)) if stops.len() > MOST_STOPS => {
-            return Err(RequestError::field("stop", format!("must be at most {MOST_STOPS} strings, got {}", stops.len())));
+            return Err(RequestError::field(
+                "stop",
+                format!("must be at most {MOST_STOPS} strings, got {}", stops.len()),
+            ));
         }
         Some(Value::Array(stops)) => {
             let string = |(at, stop): (usize, Value)| match stop {
@@ -263,7 +266,10 @@ fn text_part(path: &str, value: Value) -> Result<String, RequestError> {
     match part.required("type")? {
         Value::String(kind) if kind == "text" => {}
         Value::String(kind) => {
-            return Err(RequestError::field(&kind_path, format!("must be \"text\", got {kind:?}: this server reads text only")));
+            return Err(RequestError::field(
+                &kind_path,
+                format!("must be \"text\", got {kind:?}: this server reads text only"),
+            ));
         }
         other => return Err(wrong_kind(&kind_path, "a string", &other)),
     }

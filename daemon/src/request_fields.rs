@@ -108,7 +108,8 @@ impl Fields {
     pub fn only(&mut self, name: &str, neutral: &[Value]) -> Result<(), RequestError> {
         match self.take(name) {
             Some(value) if !neutral.contains(&value) => {
-                Err(RequestError::field(&self.path(name), "is not supported by this server").with_code("unsupported_parameter"))
+                Err(RequestError::field(&self.path(name), "is not supported by this server")
+                    .with_code("unsupported_parameter"))
             }
             _ => Ok(()),
         }
@@ -118,7 +119,8 @@ impl Fields {
     pub fn finish(self) -> Result<(), RequestError> {
         match self.values.iter().find(|(_, value)| !value.is_null()) {
             Some((name, _)) => {
-                Err(RequestError::field(&self.path(name), "is not a field of this request").with_code("unknown_parameter"))
+                Err(RequestError::field(&self.path(name), "is not a field of this request")
+                    .with_code("unknown_parameter"))
             }
             None => Ok(()),
         }
@@ -132,9 +134,7 @@ impl Fields {
     ) -> Result<Option<T>, RequestError> {
         match self.take(name) {
             None => Ok(None),
-            Some(value) => {
-                read(&value).map(Some).ok_or_else(|| wrong_kind(&self.path(name), expected, &value))
-            }
+            Some(value) => read(&value).map(Some).ok_or_else(|| wrong_kind(&self.path(name), expected, &value)),
         }
     }
 }

@@ -106,7 +106,9 @@ fn bad_completion_requests_name_their_field() {
 
 #[test]
 fn a_body_that_is_no_json_object_is_refused() {
-    for (body, problem) in [("", "not valid JSON"), ("{\"model\":", "line 1 column"), ("[]", "got an array"), ("\u{1}", "JSON")] {
+    for (body, problem) in
+        [("", "not valid JSON"), ("{\"model\":", "line 1 column"), ("[]", "got an array"), ("\u{1}", "JSON")]
+    {
         let error = ValidRequest::chat(body.as_bytes()).unwrap_err();
         assert!(error.message.contains(problem), "{body:?} gave {error}");
         assert_eq!(error.kind, ErrorKind::InvalidRequest);

@@ -113,8 +113,7 @@ async fn run_server(args: Args) -> Result<(), RunError> {
     let metrics = Arc::new(metrics);
     let app = Arc::new(App::new(&args.served_model_name, keys, metrics.clone()));
     let address = args.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     let bound = listener.local_addr().map_err(|source| RunError::Listen { address, source })?;
     tracing::info!(address = %bound, "listening");
     let stop = stop_signals().map_err(RunError::Runtime)?;

@@ -102,11 +102,12 @@ impl Sampler {
 /// The largest finite logit, the lowest token of equals.
 fn most_likely(logits: &[f32]) -> Option<usize> {
     let finite = logits.iter().enumerate().filter(|(_, logit)| logit.is_finite());
-    finite.fold(None, |best: Option<(usize, f32)>, (token, logit)| match best {
-        Some((_, largest)) if largest >= *logit => best,
-        _ => Some((token, *logit)),
-    })
-    .map(|(token, _)| token)
+    finite
+        .fold(None, |best: Option<(usize, f32)>, (token, logit)| match best {
+            Some((_, largest)) if largest >= *logit => best,
+            _ => Some((token, *logit)),
+        })
+        .map(|(token, _)| token)
 }
 
 /// Unnormalised probabilities at a temperature, the most likely token's being 1; never NaN.

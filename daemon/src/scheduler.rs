@@ -4,14 +4,14 @@
 //! submit -> waiting (first come, first served) -> running (a slot each) -> finish
 //! step   =  one token of every sequence that decodes  +  one prompt chunk of one sequence, in turn
 //! ```
-//! A prompt is cut at multiples of the chunk size, whatever else runs, so that the same request is computed in the same
-//! pieces under any load; a long prompt costs the others one chunk of delay per token, never all of it.
+//! A prompt is cut into equal pieces by its length alone, whatever else runs, so that the same request is computed in
+//! the same pieces under any load; a long prompt costs the others one piece of delay per token, never all of it.
 
 use std::collections::VecDeque;
 
-/// Prompt tokens computed in one step. Larger is no faster on a CPU (the kernels reach their rate at about 32 rows) and
-/// delays the tokens of everyone else.
-pub const CHUNK: usize = 32;
+/// The most prompt tokens computed in one step: enough rows to make up for expanding the weights once a step, few enough
+/// that the tokens of everyone else are not delayed for long.
+pub const CHUNK: usize = 64;
 
 /// A request inside the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ struct Running {
     slot: usize,
     /// Tokens known: the prompt, and later every drawn token.
     length: usize,
+    /// Prompt tokens that go together; the last piece may be shorter by less than the number of pieces.
+    piece: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
 }
@@ -95,19 +97,22 @@ impl Scheduler {
                 self.free_slots.push(slot);
                 break;
             };
-            self.running.push(Running { id, slot, length, computed: 0 });
+            let piece = length.div_ceil(length.div_ceil(CHUNK).max(1));
+            self.running.push(Running { id, slot, length, piece, computed: 0 });
             admitted.push(id);
         }
         admitted
     }
 
-    /// What to run now; the rows count as computed from here on. Empty when nothing runs.
+    /// What to run now, the prompt's piece first; the rows count as computed from here on. Empty when nothing runs.
     pub fn step(&mut self) -> Vec<Work> {
         let turn = self.next_prompt();
         let mut works = Vec::with_capacity(self.running.len());
         for running in &mut self.running {
             let decodes = running.length - running.computed == 1 && running.computed > 0;
-            if decodes || Some(running.id) == turn {
+            if Some(running.id) == turn {
+                works.insert(0, running.advance());
+            } else if decodes {
                 works.push(running.advance());
             }
         }
@@ -129,8 +134,7 @@ impl Running {
 
     fn advance(&mut self) -> Work {
         let start = self.computed;
-        let chunk_end = (start / CHUNK + 1) * CHUNK;
-        let end = self.length.min(chunk_end);
+        let end = self.length.min(start + self.piece);
         self.computed = end;
         Work { id: self.id, slot: self.slot, start, count: end - start, samples: end == self.length }
     }
@@ -155,7 +159,7 @@ mod tests {
         assert_eq!(ids(&scheduler.step()), [1]);
         for _ in 0..10 {
             scheduler.extend(SequenceId(1));
-            assert_eq!(ids(&scheduler.step()), [1, 2]);
+            assert_eq!(ids(&scheduler.step()), [2, 1]);
         }
     }
 
@@ -169,6 +173,15 @@ mod tests {
         let turns: Vec<u64> = (0..6).flat_map(|_| ids(&scheduler.step())).collect();
         assert_eq!(turns, [1, 2, 3, 1, 2, 3]);
         assert_eq!(scheduler.step(), []);
+    }
+
+    #[test]
+    fn pieces_of_a_prompt_are_equal() {
+        let mut scheduler = Scheduler::new(1);
+        scheduler.submit(SequenceId(1), 2 * CHUNK + 5);
+        scheduler.admit();
+        let pieces: Vec<usize> = (0..3).flat_map(|_| scheduler.step()).map(|work| work.count).collect();
+        assert_eq!(pieces, [45, 45, 43]);
     }
 
     #[test]

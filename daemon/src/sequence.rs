@@ -36,8 +36,14 @@ pub struct Usage {
 /// What happens to a request, in order; exactly one of the last three ends it.
 #[derive(Debug)]
 pub enum Event {
-    Text { text: String, logprobs: Vec<TokenReport> },
-    Finished { reason: FinishReason, usage: Usage },
+    Text {
+        text: String,
+        logprobs: Vec<TokenReport>,
+    },
+    Finished {
+        reason: FinishReason,
+        usage: Usage,
+    },
     Failed(String),
     /// The daemon stops.
     Aborted,

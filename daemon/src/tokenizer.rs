@@ -90,7 +90,8 @@ impl Tokenizer {
         let mut ends: HashSet<u32> = end.into_iter().collect();
         ends.extend(special("tokenizer.ggml.eot_token_id")?);
         ends.extend(special("tokenizer.ggml.eom_token_id")?);
-        let turn_ends = tokens.iter().enumerate().filter(|(at, text)| type_of(*at) == CONTROL && TURN_ENDS.contains(text));
+        let turn_ends =
+            tokens.iter().enumerate().filter(|(at, text)| type_of(*at) == CONTROL && TURN_ENDS.contains(text));
         ends.extend(turn_ends.map(|(at, _)| at as u32));
         let adds_begin = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
         Ok(Self { inner, pieces, begin, adds_begin, end, ends })

@@ -195,7 +195,9 @@ impl<P: Provider> Engine<P> {
                 inputs: inputs.unwrap_or_default(),
                 depends_on: depends_on.into_iter().collect(),
             };
-            self.state.put(address, resource).await?;
+            if self.state().resources.get(&address) != Some(&resource) {
+                self.state.put(address, resource).await?;
+            }
         }
         Ok(())
     }
@@ -274,9 +276,10 @@ mod tests {
     async fn a_second_apply_changes_nothing_and_calls_nothing() {
         let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
         up(store.clone(), &provider, &graph()).await.unwrap();
-        let acts = provider.acts();
-        assert!(up(store, &provider, &graph()).await.unwrap().is_empty());
+        let (acts, state) = (provider.acts(), store.get("state.json").await.unwrap());
+        assert!(up(store.clone(), &provider, &graph()).await.unwrap().is_empty());
         assert_eq!(provider.acts(), acts);
+        assert_eq!(store.get("state.json").await.unwrap(), state, "nothing was written");
     }
 
     #[tokio::test]

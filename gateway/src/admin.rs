@@ -142,7 +142,6 @@ async fn whole<T: Send + 'static>(act: impl Future<Output = T> + Send + 'static)
 }
 
 /// Reads a JSON body; the error names the field.
-#[expect(clippy::result_large_err, reason = "the error is the answer itself, made once and moved once")]
 async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Response> {
     let bytes = answer::read_body(request.into_body(), BODY_BYTES).await?;
     let mut json = serde_json::Deserializer::from_slice(&bytes);

@@ -52,7 +52,6 @@ pub fn unauthorized(admission: Admission, what: &str) -> Option<Response> {
 }
 
 /// Reads a request's body up to a limit.
-#[expect(clippy::result_large_err, reason = "the error is the answer itself, made once and moved once")]
 pub async fn read_body(body: Body, limit: u64) -> Result<Bytes, Response> {
     match Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),

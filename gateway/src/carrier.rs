@@ -92,12 +92,12 @@ impl Carrier {
     }
 
     /// A change of weight by hand, if no rollout owns the weights.
-    pub async fn change_table(&self, change: &RouteTableChange) -> Result<Arc<RouteTable>, CarrierError> {
+    pub async fn change_table(&self, change: &RouteTableChange) -> Result<RouteTable, CarrierError> {
         let _beginning = self.beginning.lock().await;
         if self.controller.is_active() {
             return Err(CarrierError::Owned);
         }
-        Ok(self.plane.change_table(change).await?)
+        Ok(RouteTable::clone(&*self.plane.change_table(change).await?))
     }
 
     /// Another salt deals sessions anew, which a rollout's evidence would not survive.
@@ -124,7 +124,9 @@ impl Carrier {
             match tokio::spawn(async move { controller.tick().await }).await {
                 Ok(Some(report)) => self.plane.metrics.count(&gateway::DECISIONS, &[report.verdict.as_str()], 1),
                 Ok(None) => {}
-                Err(error) => tracing::error!(%error, "the rollout controller failed; the weights stay, it is asked again"),
+                Err(error) => {
+                    tracing::error!(%error, "the rollout controller failed; the weights stay, it is asked again")
+                }
             }
             self.show();
         }

@@ -189,9 +189,7 @@ fn check_url(field: &str, given: &str, problems: &mut Problems) -> Option<Url> {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             "a URL must not hold a user or password; put the key into key_file".to_owned()
         }
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            "a URL without ? and # is needed".to_owned()
-        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => "a URL without ? and # is needed".to_owned(),
         Ok(url) => return Some(url),
     };
     problems.add(field, text);
@@ -274,7 +272,8 @@ mod tests {
             ("/limits/connect_timeout", json!("soon"), "\"soon\" is not a span of time"),
         ] {
             let mut config = files.good();
-            *config.pointer_mut(pointer).unwrap() = bad.clone();
+            let (parent, member) = pointer.rsplit_once('/').unwrap();
+            config.pointer_mut(parent).unwrap()[member] = bad.clone();
             let error = files.load(&config, None).unwrap_err().to_string();
             assert!(error.contains(hint) && error.contains("gateway.json"), "{pointer} {bad}: {error}");
             assert!(!error.contains("secret"), "{error}");

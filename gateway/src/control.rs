@@ -35,9 +35,8 @@ impl Control {
     pub fn status(&self) -> GatewayStatus {
         let settings = self.plane.settings();
         let variants = settings.upstreams.iter();
-        let variants = variants.map(|(variant, upstream)| {
-            (*variant, self.plane.observer.status(*variant, upstream.base_url()))
-        });
+        let variants =
+            variants.map(|(variant, upstream)| (*variant, self.plane.observer.status(*variant, upstream.base_url())));
         GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             variants: variants.collect(),

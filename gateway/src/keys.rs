@@ -106,7 +106,8 @@ mod tests {
         for header in ["Bearer alpha", "bearer beta", "BEARER  alpha"] {
             assert_eq!(admit(&keys, Some(header)), Admission::Accepted, "{header}");
         }
-        for header in ["alpha", "Basic alpha", "Bearer alphab", "Bearer alph", "Bearer ", "Bearer #", "Bearer alpha beta"]
+        for header in
+            ["alpha", "Basic alpha", "Bearer alphab", "Bearer alph", "Bearer ", "Bearer #", "Bearer alpha beta"]
         {
             assert_eq!(admit(&keys, Some(header)), Admission::Wrong, "{header}");
         }
@@ -116,7 +117,9 @@ mod tests {
 
     #[test]
     fn a_bad_file_is_refused_by_name() {
-        for (text, hint) in [("", "holds no key"), ("# none\n", "holds no key"), ("a b\n", "line 1"), ("ok\nü\n", "line 2")] {
+        for (text, hint) in
+            [("", "holds no key"), ("# none\n", "holds no key"), ("a b\n", "line 1"), ("ok\nü\n", "line 2")]
+        {
             let file = file(text);
             let error = Keys::read(file.path()).unwrap_err().to_string();
             assert!(error.contains(hint) && error.contains(file.path().to_str().unwrap()), "{error}");

@@ -12,7 +12,8 @@ use spec::id::Variant;
 use spec::metric::{Metric, MetricKind, gateway};
 use spec::rollout::Verdict;
 
-const OUTCOMES: [Outcome; 5] =
+/// The values of the label `outcome`.
+pub const OUTCOMES: [Outcome; 5] =
     [Outcome::Ok, Outcome::ClientError, Outcome::UpstreamError, Outcome::Truncated, Outcome::ClientAbort];
 
 /// The label `variant` of an answer that no variant gave.
@@ -103,6 +104,13 @@ impl Metrics {
     pub fn set(&self, metric: &Metric, labels: &[&str], value: f64) {
         if let Some(Family::Gauge(family)) = self.families.get(metric.name) {
             family.with_label_values(labels).set(value);
+        }
+    }
+
+    /// Moves a gauge: unlike two sets, two moves may come in any order.
+    pub fn add(&self, metric: &Metric, labels: &[&str], change: f64) {
+        if let Some(Family::Gauge(family)) = self.families.get(metric.name) {
+            family.with_label_values(labels).add(change);
         }
     }
 

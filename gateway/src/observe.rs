@@ -41,7 +41,8 @@ impl Observer {
     pub fn begin(self: &Arc<Self>, variant: Variant, generation: u64) -> Attempt {
         let counts = self.counts(variant);
         counts.attempts.fetch_add(1, Ordering::Relaxed);
-        self.show_in_flight(variant, counts.in_flight.fetch_add(1, Ordering::Relaxed) + 1);
+        counts.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.metrics.add(&gateway::IN_FLIGHT, &[variant.as_str()], 1.0);
         Attempt {
             observer: Arc::clone(self),
             variant,
@@ -73,8 +74,9 @@ impl Observer {
         if seen.outcome.is_failure() {
             counts.failures.fetch_add(1, Ordering::Relaxed);
         }
-        self.show_in_flight(seen.variant, counts.in_flight.fetch_sub(1, Ordering::Relaxed) - 1);
         let variant = [seen.variant.as_str()];
+        counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.add(&gateway::IN_FLIGHT, &variant, -1.0);
         self.metrics.count(&gateway::REQUESTS, &[seen.variant.as_str(), seen.outcome.as_str()], 1);
         if let Some(first_byte) = seen.time_to_first_token.filter(|_| seen.outcome.is_counted()) {
             self.metrics.observe(&gateway::TIME_TO_FIRST_TOKEN, &variant, first_byte.as_secs_f64());
@@ -85,10 +87,6 @@ impl Observer {
             kept.pop_front();
         }
         kept.push_back(seen);
-    }
-
-    fn show_in_flight(&self, variant: Variant, count: u64) {
-        self.metrics.set(&gateway::IN_FLIGHT, &[variant.as_str()], count as f64);
     }
 
     const fn counts(&self, variant: Variant) -> &Counts {

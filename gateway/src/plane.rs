@@ -33,7 +33,8 @@ pub struct DataPlane {
 impl DataPlane {
     /// Takes up the route table that was in force, or the first one: all to the baseline, if there is one.
     pub async fn open(settings: Settings, store: Arc<dyn Store>, metrics: Metrics) -> Result<Self, TableError> {
-        let candidate = if settings.config.variants.contains_key(&Variant::Baseline) { Weight::NONE } else { Weight::ALL };
+        let candidate =
+            if settings.config.variants.contains_key(&Variant::Baseline) { Weight::NONE } else { Weight::ALL };
         let first = RouteTable { generation: 1, salt: settings.config.salt.clone(), candidate };
         let metrics = Arc::new(metrics);
         let plane = Self {

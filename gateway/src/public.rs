@@ -133,9 +133,8 @@ async fn metrics(State(plane): State<Arc<DataPlane>>, request: Request) -> Respo
         }
     }
     match plane.metrics.render() {
-        Ok(text) => {
-            ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))], text).into_response()
-        }
+        Ok(text) => ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))], text)
+            .into_response(),
         Err(error) => refusal(ErrorKind::Server, format!("metrics can't be shown: {error}"), None, None),
     }
 }

@@ -67,7 +67,8 @@ impl OpenedStream {
     /// From here on the answer is the client's: `attempt` ends with it.
     pub fn into_body(self, attempt: Attempt, idle_timeout: Span) -> Body {
         let Self { response, watch, first } = self;
-        let relay = Relay { response: Some(response), watch, first: Some(first), attempt, idle_timeout, had_fault: false };
+        let relay =
+            Relay { response: Some(response), watch, first: Some(first), attempt, idle_timeout, had_fault: false };
         Body::from_stream(stream::unfold(relay, |mut relay| async move {
             relay.next().await.map(|bytes| (Ok::<_, io::Error>(bytes), relay))
         }))
@@ -192,21 +193,46 @@ pub async fn read(
 
 /// Passes a long body on. Where it breaks off, the client's connection breaks off too: there is no other way to say it.
 pub fn pass_long(start: Bytes, rest: Response, attempt: Attempt, idle_timeout: Span) -> Body {
-    let state = (Some(start), rest, attempt);
-    Body::from_stream(stream::unfold(state, move |(start, mut rest, mut attempt)| async move {
-        if let Some(start) = start {
-            return Some((Ok(start), (None, rest, attempt)));
+    let mut long = LongBody { missing: rest.content_length(), start: Some(start), rest, attempt, idle_timeout };
+    long.note_length(0);
+    Body::from_stream(stream::unfold(long, |mut long| async move { long.next().await.map(|bytes| (bytes, long)) }))
+}
+
+struct LongBody {
+    start: Option<Bytes>,
+    rest: Response,
+    /// Bytes that the upstream still owes, if it said how many there are.
+    missing: Option<u64>,
+    attempt: Attempt,
+    idle_timeout: Span,
+}
+
+impl LongBody {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if let Some(start) = self.start.take() {
+            return Some(Ok(start));
         }
-        let error = match timeout(idle_timeout.0, rest.chunk()).await {
-            Ok(Ok(Some(bytes))) => return Some((Ok(bytes), (None, rest, attempt))),
+        let error = match timeout(self.idle_timeout.0, self.rest.chunk()).await {
+            Ok(Ok(Some(bytes))) => {
+                self.note_length(bytes.len() as u64);
+                return Some(Ok(bytes));
+            }
             Ok(Ok(None)) => {
-                attempt.finish(Outcome::Ok);
+                self.attempt.finish(Outcome::Ok);
                 return None;
             }
             Ok(Err(_)) => io::Error::from(io::ErrorKind::UnexpectedEof),
             Err(_) => io::Error::from(io::ErrorKind::TimedOut),
         };
-        attempt.finish(Outcome::Truncated);
-        Some((Err(error), (None, rest, attempt)))
-    }))
+        self.attempt.finish(Outcome::Truncated);
+        Some(Err(error))
+    }
+
+    /// The end of a body of known length is its last byte: nobody asks what comes after it.
+    fn note_length(&mut self, came: u64) {
+        self.missing = self.missing.map(|missing| missing.saturating_sub(came));
+        if self.missing == Some(0) {
+            self.attempt.finish(Outcome::Ok);
+        }
+    }
 }

@@ -25,8 +25,8 @@ use crate::{admin, listen, public};
 /// What requests under way get to finish after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-/// Held while a gateway uses the folder.
-const LOCK_FILE: &str = "dsgate.lock";
+/// Held while a gateway uses the folder; not a key of the store in it, since keys can't begin with a dot.
+const LOCK_FILE: &str = ".dsgate.lock";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -154,13 +154,17 @@ impl Gateway {
         }
         let carrying = Arc::clone(&self.control);
         let carried = stop.clone();
-        tokio::spawn(async move { carrying.carrier.carry(carried).await });
+        let carrying = tokio::spawn(async move { carrying.carrier.carry(carried).await });
         stop.cancelled().await;
         self.control.plane.drain();
         tracker.close();
         tracing::info!(requests = tracker.len(), "stopping: no new connections, requests under way are finished");
         if tokio::time::timeout(DRAIN_TIME, tracker.wait()).await.is_err() {
             tracing::warn!(requests = tracker.len(), "requests were cut: they took longer than {DRAIN_TIME:?}");
+        }
+        // A change of weight under way is finished; what is not, the journal would finish at the next start.
+        if let Err(error) = carrying.await {
+            tracing::error!(%error, "the rollout controller failed");
         }
     }
 }

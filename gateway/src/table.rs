@@ -70,8 +70,7 @@ impl Table {
         if now.generation != change.expected_generation {
             return Err(TableError::Moved { in_force: now.generation, expected: change.expected_generation });
         }
-        let table =
-            RouteTable { generation: now.generation + 1, salt: now.salt.clone(), candidate: change.candidate };
+        let table = RouteTable { generation: now.generation + 1, salt: now.salt.clone(), candidate: change.candidate };
         self.put_in_force(table).await?;
         Ok(self.load())
     }
@@ -83,8 +82,7 @@ impl Table {
         if now.salt == salt {
             return Ok(());
         }
-        let table =
-            RouteTable { generation: now.generation + 1, salt: salt.to_owned(), candidate: now.candidate };
+        let table = RouteTable { generation: now.generation + 1, salt: salt.to_owned(), candidate: now.candidate };
         Ok(self.put_in_force(table).await?)
     }
 

@@ -1,5 +1,7 @@
 //! The program from outside: its words, its exit codes, its signals.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not set its stage fails")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -44,7 +46,9 @@ fn help_goes_to_stdout_and_names_every_flag() {
 
 #[test]
 fn a_wrong_use_exits_2() {
-    for args in [&["--confg", "x"][..], &[], &["--config", "x"], &["--config", "x", "--data-dir", "y", "--log-format", "z"]] {
+    for args in
+        [&["--confg", "x"][..], &[], &["--config", "x"], &["--config", "x", "--data-dir", "y", "--log-format", "z"]]
+    {
         let output = dsgate(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(stderr(&output).contains("--"), "{}", stderr(&output));

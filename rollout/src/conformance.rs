@@ -37,7 +37,9 @@ async fn asking_again_changes_nothing(traffic: &dyn Traffic) {
 
 async fn what_is_older_or_different_is_stale(traffic: &dyn Traffic) {
     let before = traffic.route_table();
-    for (points, generation) in [(1_000, before.generation - 1), (2_000, before.generation - 1), (2_000, before.generation)] {
+    for (points, generation) in
+        [(1_000, before.generation - 1), (2_000, before.generation - 1), (2_000, before.generation)]
+    {
         let error = traffic.set_weight(weight(points), generation).await.expect_err("stale");
         match error {
             TrafficError::Stale { in_force, given } => assert_eq!((in_force, given), (before.generation, generation)),

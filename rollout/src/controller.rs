@@ -137,9 +137,9 @@ impl Controller {
 
     async fn begin_tick(&self) -> Option<(String, Vec<Gate>)> {
         let mut desk = self.desk.lock().await;
-        let caught_up = desk.catch_up().await;
-        if let Err(error) = caught_up {
-            desk.note_trouble(Some(error));
+        if desk.is_behind() {
+            let caught_up = desk.catch_up().await;
+            desk.note_trouble(caught_up.err());
             self.show(&desk);
         }
         let Some(ledger) = desk.live() else {

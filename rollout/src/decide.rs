@@ -43,7 +43,9 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         (RolloutPhase::Baking | RolloutPhase::Paused, Some(failure)) => (Verdict::RollBack, failure),
         (RolloutPhase::Baking, None) if lacks.is_empty() => (Verdict::Promote, all_passed(situation, &gates)),
         (RolloutPhase::Baking, None) => (Verdict::Hold, format!("waits for {}", lacks.join(", "))),
-        (RolloutPhase::Paused, None) if lacks.is_empty() => (Verdict::Hold, "paused; nothing else is waited for".into()),
+        (RolloutPhase::Paused, None) if lacks.is_empty() => {
+            (Verdict::Hold, "paused; nothing else is waited for".into())
+        }
         (RolloutPhase::Paused, None) => (Verdict::Hold, format!("paused; would wait for {}", lacks.join(", "))),
         (RolloutPhase::Promoted | RolloutPhase::RolledBack | RolloutPhase::Aborted, _) => {
             (Verdict::Hold, "the rollout is over".to_owned())
@@ -134,12 +136,8 @@ mod tests {
     impl Scene {
         fn new(good: usize, failed: usize) -> Self {
             let spec = spec();
-            let mut scene = Self {
-                evidence: Evidence::new(&spec.gates, 1),
-                position: Position::first(0),
-                spec,
-                held_for: 30,
-            };
+            let mut scene =
+                Self { evidence: Evidence::new(&spec.gates, 1), position: Position::first(0), spec, held_for: 30 };
             scene.answers(good, Outcome::Ok);
             scene.answers(failed, Outcome::UpstreamError);
             scene

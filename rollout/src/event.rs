@@ -12,19 +12,43 @@ use crate::evidence::Evidence;
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
     /// The first record.
-    Started { spec: RolloutSpec, stage: usize, found: Weight },
+    Started {
+        spec: RolloutSpec,
+        stage: usize,
+        found: Weight,
+    },
     /// A weight is about to be asked for; it takes the place of an earlier intent that has no outcome yet.
-    WeightIntended { cause: Cause, weight: Weight, generation: u64, reason: String },
+    WeightIntended {
+        cause: Cause,
+        weight: Weight,
+        generation: u64,
+        reason: String,
+    },
     /// The weight intended last is in force and on the gateway's disk.
-    WeightSet { weight: Weight, generation: u64 },
-    PromotedStage { stage: usize, reason: String },
+    WeightSet {
+        weight: Weight,
+        generation: u64,
+    },
+    PromotedStage {
+        stage: usize,
+        reason: String,
+    },
     Paused,
     Resumed,
-    Promoted { reason: String },
-    RolledBack { reason: String },
-    Aborted { reason: String },
+    Promoted {
+        reason: String,
+    },
+    RolledBack {
+        reason: String,
+    },
+    Aborted {
+        reason: String,
+    },
     /// What is known; not part of the history that is shown.
-    Evidence { evidence: Evidence, decision: Decision },
+    Evidence {
+        evidence: Box<Evidence>,
+        decision: Decision,
+    },
 }
 
 /// Why a weight is to change.

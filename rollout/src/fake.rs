@@ -101,8 +101,8 @@ impl FakeTraffic {
         for _ in 0..requests {
             let mut world = self.world();
             world.requests += 1;
-            // A stride that shares no factor with 10,000 visits each bucket once before any twice.
-            let bucket = world.requests * 3_571 % 10_000;
+            // A stride near the golden section, without a factor of 10,000: any few requests are split as the weights say.
+            let bucket = world.requests * 6_181 % 10_000;
             let is_candidate = bucket < u64::from(world.table.candidate.basis_points());
             let variant = if is_candidate { Variant::Candidate } else { Variant::Baseline };
             let outcome = outcome(variant, world.table.candidate);

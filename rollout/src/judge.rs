@@ -181,20 +181,29 @@ mod tests {
                 Verdict::Promote,
                 "ttft_p95<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 5% allowed)",
             ),
-            ("ttft_p99<15s", 20, 1, Verdict::Hold, "ttft_p99<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 1% allowed); not below, and not yet enough evidence to roll back"),
+            (
+                "ttft_p99<15s",
+                20,
+                1,
+                Verdict::Hold,
+                "ttft_p99<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 1% allowed); not below, and not yet enough evidence to roll back",
+            ),
             (
                 "latency_p50<2s",
                 20,
                 20,
                 Verdict::RollBack,
-                "latency_p50<2s: 20 of 20 answers took longer than 2s (100%, 50% allowed); the evidence against it is 68321, the limit 400",
+                "latency_p50<2s: 20 of 20 answers took longer than 2s (100%, 50% allowed); the evidence against it is 125819, the limit 400",
             ),
         ] {
             assert_eq!(judge(gate, total, bad), (verdict, reason.to_owned()));
         }
         let (verdict, reason) = judge("error_ratio<5%", 4, 4);
         assert_eq!(verdict, Verdict::RollBack, "{reason}");
-        assert!(reason.starts_with("error_ratio<5%: 4 of 4 answers failed (100%); the evidence against it is "), "{reason}");
+        assert!(
+            reason.starts_with("error_ratio<5%: 4 of 4 answers failed (100%); the evidence against it is "),
+            "{reason}"
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Ledger {
     }
 
     pub async fn append_evidence(&mut self, at: Timestamp) -> Result<(), ControllerError> {
-        let (evidence, decision) = (self.rollout.evidence.clone(), self.rollout.decision.clone());
+        let (evidence, decision) = (Box::new(self.rollout.evidence.clone()), self.rollout.decision.clone());
         self.append(at, Event::Evidence { evidence, decision }).await
     }
 

@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn abort_and_rollback_reach_zero_from_every_live_phase() {
         for position in all_positions().filter(|position| !position.phase.is_over()) {
-            for (attempted, phase) in [(Move::Abort, RolloutPhase::Aborted), (Move::RollBack, RolloutPhase::RolledBack)] {
+            for (attempted, phase) in [(Move::Abort, RolloutPhase::Aborted), (Move::RollBack, RolloutPhase::RolledBack)]
+            {
                 let after = position.after(attempted, 4).unwrap();
                 assert_eq!((after.phase, after.weight(&spec())), (phase, Weight::NONE), "{position:?}");
             }
@@ -168,7 +169,10 @@ mod tests {
         let paused = baking.after(Move::Pause, 4).unwrap();
         assert_eq!(paused.after(Move::Resume, 4).unwrap(), baking);
         assert_eq!(paused.after(Move::Pause, 4).unwrap_err().to_string(), "a rollout that is paused can't be paused");
-        assert_eq!(paused.after(Move::Promote, 4).unwrap_err().to_string(), "a rollout that is paused can't be promoted");
+        assert_eq!(
+            paused.after(Move::Promote, 4).unwrap_err().to_string(),
+            "a rollout that is paused can't be promoted"
+        );
         assert_eq!(baking.after(Move::Resume, 4).unwrap_err().to_string(), "a rollout that is baking can't be resumed");
     }
 

@@ -97,7 +97,7 @@ impl Rollout {
             Event::RolledBack { .. } => self.end(Move::RollBack, record)?,
             Event::Aborted { .. } => self.end(Move::Abort, record)?,
             Event::Evidence { evidence, decision } => {
-                self.evidence = evidence.clone();
+                self.evidence = (**evidence).clone();
                 self.decision = decision.clone();
             }
         }
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_pause_takes_back_a_promotion_that_is_not_concluded() {
-        let begun = vec![started(), intended(Cause::Start, 1_000, 7), set(1_000, 7), intended(Cause::Promote, 3_000, 8)];
+        let begun =
+            vec![started(), intended(Cause::Start, 1_000, 7), set(1_000, 7), intended(Cause::Promote, 3_000, 8)];
         let rollout = replay(begun.clone()).unwrap();
         assert_eq!(rollout.weight().to_string(), "30%");
         for extra in [vec![], vec![set(3_000, 8)]] {
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn events_survive_being_written() {
-        let evidence = Evidence::new(&RolloutSpec::default().gates, 3);
+        let evidence = Box::new(Evidence::new(&RolloutSpec::default().gates, 3));
         for event in [
             started(),
             intended(Cause::RollBack, 0, 9),

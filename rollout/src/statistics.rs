@@ -178,7 +178,8 @@ mod tests {
         for (allowed, alpha, seed) in [(0.05, 0.05, 1), (0.05, 0.01, 2), (0.01, 0.05, 3), (0.5, 0.05, 4)] {
             let mut chance = Chance(seed);
             let runs = 400;
-            let caught = (0..runs).filter(|_| answers_until_caught(allowed, allowed, alpha, 1_000, &mut chance).is_some());
+            let caught =
+                (0..runs).filter(|_| answers_until_caught(allowed, allowed, alpha, 1_000, &mut chance).is_some());
             let expected = alpha * f64::from(runs);
             // Two standard deviations over what the bound allows; in truth it stays well under it.
             assert!((caught.count() as f64) <= expected + 2.0 * expected.sqrt(), "{allowed} {alpha}");
@@ -197,9 +198,8 @@ mod tests {
     fn a_candidate_that_is_clearly_worse_is_caught_in_reasonable_time() {
         for (truth, typical) in [(0.5, 15), (0.2, 60), (0.1, 400)] {
             let mut chance = Chance(7);
-            let mut answers: Vec<u64> = (0..101)
-                .map(|_| answers_until_caught(0.05, truth, 0.01, 20_000, &mut chance).unwrap())
-                .collect();
+            let mut answers: Vec<u64> =
+                (0..101).map(|_| answers_until_caught(0.05, truth, 0.01, 20_000, &mut chance).unwrap()).collect();
             answers.sort_unstable();
             assert!(answers[50] <= typical, "half of the runs took more than {} answers at {truth}", answers[50]);
         }

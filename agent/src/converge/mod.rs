@@ -111,7 +111,10 @@ impl<S: Supervisor> Converger<S> {
     }
 
     pub async fn tick(&mut self) -> Next {
-        let now = self.epoch.elapsed();
+        self.tick_at(self.epoch.elapsed()).await
+    }
+
+    async fn tick_at(&mut self, now: Moment) -> Next {
         self.take_desired();
         while let Ok(report) = self.reports.try_recv() {
             self.take(report, now);

@@ -108,7 +108,7 @@ pub(crate) mod conformance {
         drop(first);
 
         let mut second = make();
-        assert_eq!(second.recorded().unwrap(), [unit.clone()]);
+        assert_eq!(second.recorded().unwrap(), std::slice::from_ref(&unit));
         let adopted = second.adopt(&unit).unwrap().unwrap();
         assert_eq!((adopted.process.pid, adopted.fingerprint.as_str()), (process.pid, launch.fingerprint.as_str()));
         assert_eq!(second.poll(&unit), None);

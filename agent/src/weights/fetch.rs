@@ -161,7 +161,7 @@ impl Job<'_> {
         let mut failures = Vec::new();
         for (index, source) in sources.iter().enumerate() {
             (self.listener)(FetchProgress::Trying { source: source.clone() });
-            let error = match self.from_source(source).await {
+            let error = match self.take_from(source).await {
                 Ok(status) => return Ok(status),
                 Err(SourceError::Local(error)) => return Err(error),
                 Err(error) => error,
@@ -175,7 +175,7 @@ impl Job<'_> {
     }
 
     /// A file that changes under the download is started over, once.
-    async fn from_source(&self, source: &WeightsSource) -> Result<WeightsStatus, SourceError> {
+    async fn take_from(&self, source: &WeightsSource) -> Result<WeightsStatus, SourceError> {
         let expected = match self.bring(source).await {
             Err(SourceError::Changed) => {
                 self.partial.discard()?;

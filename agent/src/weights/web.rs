@@ -15,6 +15,7 @@ use super::ranged::{ByteStream, Facts, Ranged, Ranges, Wanted};
 use super::{FetchSettings, HubToken, SourceError};
 
 const MOST_REDIRECTS: usize = 10;
+const OPEN_ATTEMPTS: u32 = 3;
 const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
 const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
 
@@ -51,10 +52,18 @@ impl WebFile {
             .build()
             .map_err(|error| SourceError::Setup { message: super::error::chain(&error) })?;
         let url = Url::parse(url).map_err(|error| SourceError::Setup { message: format!("{url}: {error}") })?;
-        let door = Door { client, url: url.clone(), token };
-        let answer = door.ask(&url, &[(RANGE, "bytes=0-0".to_owned())]).await?;
-        let facts = facts_of(&answer)?;
-        Ok(Self { door, located: Mutex::new(answer.url), facts })
+        let door = Door { client, url, token };
+        let mut wait = settings.first_backoff;
+        for _ in 1..OPEN_ATTEMPTS {
+            match door.open().await {
+                // Busy or restarting; who can't be reached at all is not waited for.
+                Err(SourceError::Interrupted { .. }) => tokio::time::sleep(wait).await,
+                opened => return opened.map(|(url, facts)| Self { door, located: Mutex::new(url), facts }),
+            }
+            wait *= 2;
+        }
+        let (url, facts) = door.open().await?;
+        Ok(Self { door, located: Mutex::new(url), facts })
     }
 
     fn located(&self) -> Url {
@@ -79,6 +88,13 @@ fn is_expired(status: StatusCode) -> bool {
 }
 
 impl Door {
+    /// Asks for the first byte, which tells all there is to know.
+    async fn open(&self) -> Result<(Url, Facts), SourceError> {
+        let answer = self.ask(&self.url, &[(RANGE, "bytes=0-0".to_owned())]).await?;
+        let facts = facts_of(&answer)?;
+        Ok((answer.url, facts))
+    }
+
     async fn ask(&self, start: &Url, headers: &[(HeaderName, String)]) -> Result<Answer, SourceError> {
         let mut url = start.clone();
         let mut linked = Facts::default();

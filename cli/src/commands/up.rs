@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
     let prepared = prepare(context, &args.spec)?;
     let plan = prepared.plan(context, "dsctl up").await?;
     say(view::plan::plan(&plan));
-    let is_new = prepared.layout.bucket().root().is_dir().then_some(()).is_none();
+    let is_new = !prepared.layout.bucket().root().is_dir();
     if !plan.is_empty() {
         if !args.yes {
             confirm("\nApply this plan?", "dsctl up")?;

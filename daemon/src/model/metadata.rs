@@ -79,9 +79,7 @@ impl<'a> Metadata<'a> {
     ) -> Result<Option<T>, MetadataError> {
         match self.0.get(key) {
             None => Ok(None),
-            Some(value) => {
-                read(value).map(Some).ok_or_else(|| MetadataError::Kind { key: key.to_owned(), expected })
-            }
+            Some(value) => read(value).map(Some).ok_or_else(|| MetadataError::Kind { key: key.to_owned(), expected }),
         }
     }
 }

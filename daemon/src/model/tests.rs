@@ -112,8 +112,7 @@ impl Plain {
                 let normed = self.norm(&name("ffn_norm.weight"), &state);
                 let gate = self.linear(&name("ffn_gate"), &normed);
                 let up = self.linear(&name("ffn_up"), &normed);
-                let gated: Vec<f64> =
-                    gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
+                let gated: Vec<f64> = gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
                 let down = self.linear(&name("ffn_down"), &gated);
                 state.iter_mut().zip(down).for_each(|(state, value)| *state += value);
             }

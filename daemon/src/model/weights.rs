@@ -56,8 +56,9 @@ impl Linear {
         Ok(Self { weight, block_offsets: offsets.transpose()?, bias })
     }
 
-    pub fn forward(&self, rows: &Tensor) -> CandleResult<Tensor> {
-        let mut product = self.weight.forward(rows)?;
+    /// The first `exact` rows are computed without rounding the inputs to eight bits.
+    pub fn forward(&self, rows: &Tensor, exact: usize) -> CandleResult<Tensor> {
+        let mut product = self.multiply(rows, exact)?;
         if let Some(offsets) = &self.block_offsets {
             let (count, inputs) = rows.dims2()?;
             let sums = rows.reshape((count, inputs / BLOCK, BLOCK))?.sum(2)?;
@@ -67,6 +68,28 @@ impl Linear {
             Some(bias) => product.broadcast_add(bias),
             None => Ok(product),
         }
+    }
+
+    fn multiply(&self, rows: &Tensor, exact: usize) -> CandleResult<Tensor> {
+        match &self.weight {
+            QMatMul::QTensor(weight) if exact > 0 && rounds_inputs(weight.dtype()) => {
+                let count = rows.dim(0)?;
+                let first = rows.narrow(0, 0, exact)?.contiguous()?;
+                let first = if exact < MANY { self.multiply_twice(&first)? } else { expand(weight, &first)? };
+                if exact == count {
+                    return Ok(first);
+                }
+                let rest = self.weight.forward(&rows.narrow(0, exact, count - exact)?.contiguous()?)?;
+                Tensor::cat(&[first, rest], 0)
+            }
+            weight => weight.forward(rows),
+        }
+    }
+
+    /// The rounded inputs and what the rounding left over are both multiplied: exact to about 16 bits.
+    fn multiply_twice(&self, rows: &Tensor) -> CandleResult<Tensor> {
+        let rounded = QTensor::quantize(rows, GgmlDType::Q8_0)?.dequantize(&Device::Cpu)?;
+        self.weight.forward(&rounded)? + self.weight.forward(&(rows - &rounded)?)?
     }
 }
 
@@ -160,6 +183,18 @@ impl<R: Read + Seek> Source<'_, R> {
 
 fn failed(tensor: &str) -> impl FnOnce(candle_core::Error) -> LoadError + '_ {
     |source| LoadError::Tensor { tensor: tensor.to_owned(), source }
+}
+
+/// candle's kernels for these types round the inputs to eight bits, and take one row at a time.
+const fn rounds_inputs(kind: GgmlDType) -> bool {
+    matches!(kind, GgmlDType::Q4_0 | GgmlDType::Q8_0)
+}
+
+/// Rows from which on it costs less to expand the weights to f32 and to use the float product.
+const MANY: usize = 8;
+
+fn expand(weight: &QTensor, rows: &Tensor) -> CandleResult<Tensor> {
+    rows.matmul(&weight.dequantize(&Device::Cpu)?.t()?)
 }
 
 /// Transposed, as the product with the block sums needs it.

@@ -66,7 +66,13 @@ async fn bad_calls_are_refused_by_name() {
         ("POST", "/admin/rollout/abort", json!(null), 404, "no rollout yet"),
         ("POST", "/admin/rollout", json!({"stages": []}), 400, "stages: at least one weight"),
         ("POST", "/admin/rollout", json!({"stages": ["10%"]}), 400, "the last stage is 10%"),
-        ("POST", "/admin/rollout", json!({"stages": ["100%"], "gates": ["eror_ratio<5%"]}), 400, "did you mean error_ratio"),
+        (
+            "POST",
+            "/admin/rollout",
+            json!({"stages": ["100%"], "gates": ["eror_ratio<5%"]}),
+            400,
+            "did you mean error_ratio",
+        ),
         ("POST", "/admin/rollout", json!({"stages": ["100%"], "bakes": "1s"}), 400, "bakes: unknown field"),
     ] {
         let (given, error) = error_of(call(&house, method, path, body.clone()).await).await;
@@ -175,4 +181,25 @@ async fn a_rollout_goes_on_after_a_restart_with_the_same_weight() {
     assert_eq!((after.id, after.phase, after.weight), (before.id, RolloutPhase::Baking, before.weight));
     assert_eq!(house.control.plane.table().candidate, before.weight);
     assert_eq!(call(&house, "POST", "/admin/rollout/abort", json!(null)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_controller_that_can_not_keep_its_journal_stops_no_request() {
+    let mock = Mock::new(Reply::ok("x")).await;
+    let house = House::open(Some(&mock.url()), Some(&mock.url())).await;
+    let mut spec = quick();
+    spec["min_requests"] = 1.into();
+    spec["bake"] = "1h".into();
+    assert_eq!(call(&house, "POST", "/admin/rollout", spec).await.status(), 201);
+    let data = house.folder.path().join("data");
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::write(&data, "in the way").unwrap();
+    let (status, error) = error_of(call(&house, "POST", "/admin/rollout/abort", json!(null)).await).await;
+    assert_eq!((status, error.kind.as_str()), (500, "server_error"), "{error:?}");
+    for _ in 0..20 {
+        assert_eq!(house.chat().await.status(), 200);
+    }
+    let report = report_of(&house).await;
+    assert_eq!((report.phase, report.weight.to_string().as_str()), (RolloutPhase::Baking, "50%"));
+    assert_eq!(house.control.plane.table().candidate, report.weight, "the last table stays in force");
 }

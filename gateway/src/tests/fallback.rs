@@ -4,10 +4,6 @@ use rollout::ports::Outcome;
 
 use super::*;
 
-fn observed(house: &House) -> Vec<(Variant, Outcome)> {
-    house.control.plane.observer.take().iter().map(|seen| (seen.variant, seen.outcome)).collect()
-}
-
 async fn from(answer: Response) -> String {
     let body: Value = answer.json().await.unwrap();
     body["from"].as_str().unwrap().to_owned()
@@ -36,7 +32,7 @@ async fn a_variant_that_fails_is_covered_by_the_other() {
         assert_eq!((answer.status().as_u16(), variant_of(&answer)), (200, "baseline"), "{reply:?}");
         assert_eq!(from(answer).await, "baseline");
         let expected = [(Variant::Candidate, Outcome::UpstreamError), (Variant::Baseline, Outcome::Ok)];
-        assert_eq!(observed(&house), expected, "{reply:?}");
+        assert_eq!(house.outcomes(), expected, "{reply:?}");
         count += 1;
     }
     let text = house.metrics().await;
@@ -54,7 +50,7 @@ async fn the_baseline_is_covered_by_the_candidate_too() {
     let house = House::open(Some(&nobody().await), Some(&candidate.url())).await;
     let answer = house.chat().await;
     assert_eq!(variant_of(&answer), "candidate");
-    assert_eq!(observed(&house), [(Variant::Baseline, Outcome::UpstreamError), (Variant::Candidate, Outcome::Ok)]);
+    assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::Ok), (Variant::Baseline, Outcome::UpstreamError)]);
 }
 
 #[tokio::test]
@@ -69,7 +65,7 @@ async fn the_clients_own_fault_stays_the_clients() {
         assert_eq!(variant_of(&answer), "candidate");
         let (given, error) = error_of(answer).await;
         assert_eq!((given, error.message.as_str()), (status, "scripted"));
-        assert_eq!(observed(&house), [(Variant::Candidate, Outcome::ClientError)]);
+        assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::ClientError)]);
     }
     // A name that no variant maps is the client's; a 404 that is not the API's is not.
     house.weigh("0%").await;
@@ -77,7 +73,7 @@ async fn the_clients_own_fault_stays_the_clients() {
     let ask = || house.post("/v1/completions", r#"{"model":"typo"}"#).send();
     let answer = ask().await.unwrap();
     assert_eq!((answer.status().as_u16(), variant_of(&answer)), (404, "baseline"));
-    assert_eq!(observed(&house), [(Variant::Baseline, Outcome::ClientError)]);
+    assert_eq!(house.outcomes(), [(Variant::Baseline, Outcome::ClientError)]);
     baseline.play(Reply { pieces: vec![b"nginx".to_vec()], ..Reply::error(404) });
     candidate.play(Reply::ok("candidate"));
     assert_eq!(variant_of(&ask().await.unwrap()), "candidate");
@@ -97,7 +93,13 @@ async fn when_both_fail_both_are_named_and_no_secret_is() {
         (Reply::error(500), Reply::error(401), 502, ["candidate answered 500", "baseline refused"], None),
         (busy("9"), busy("4"), 503, ["candidate answered 429", "baseline answered 429"], Some("4")),
         (busy("9"), Reply::error(503), 503, ["candidate answered 429", "baseline answered 503"], None),
-        (Reply::ok("").end(End::Mute), Reply::ok("").end(End::Mute), 504, ["candidate gave no", "baseline gave no"], None),
+        (
+            Reply::ok("").end(End::Mute),
+            Reply::ok("").end(End::Mute),
+            504,
+            ["candidate gave no", "baseline gave no"],
+            None,
+        ),
         (Reply::ok("").end(End::Mute), busy("4"), 502, ["candidate gave no", "baseline answered 429"], None),
     ] {
         candidate.play(one);
@@ -130,11 +132,11 @@ async fn a_long_answer_passes_whole_and_a_cut_one_breaks_off() {
     let answer = house.chat().await;
     assert_eq!(answer.content_length(), Some(long.len() as u64));
     assert!(answer.bytes().await.unwrap() == long);
-    assert_eq!(observed(&house), [(Variant::Candidate, Outcome::Ok)]);
+    assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::Ok)]);
 
     candidate.play(Reply { pieces: vec![long[..long.len() - 1].to_vec()], end: End::Broken, ..reply });
     let answer = house.chat().await;
     assert_eq!(answer.status(), 200);
     assert!(answer.bytes().await.is_err());
-    assert_eq!(observed(&house), [(Variant::Candidate, Outcome::Truncated)]);
+    assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::Truncated)]);
 }

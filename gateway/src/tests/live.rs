@@ -2,7 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rollout::ports::Traffic;
+
 use super::*;
+use crate::body::RequestBody;
+use crate::metrics::Metrics;
+use crate::plane::DataPlane;
+use crate::proxy::{ClientRequest, Endpoint, answer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_and_configuration_change_under_load_without_a_failed_request() {
@@ -40,6 +46,45 @@ async fn weights_and_configuration_change_under_load_without_a_failed_request() 
     assert_eq!(one.attempts + other.attempts, u64::from(answers));
     assert_eq!((one.failures, other.failures, one.in_flight, other.in_flight), (0, 0, 0, 0));
     assert_eq!(house.control.plane.table().generation, 22);
+}
+
+#[tokio::test]
+async fn the_data_plane_is_the_traffic_that_the_controller_relies_on() {
+    // Not served: the controller of a running gateway would take the observations.
+    let mock = Mock::new(Reply::ok("x")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), Some(&mock.url()), Some(&mock.url()));
+    let path = folder.path().join("gateway.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let settings = Settings::load(&path, None).unwrap();
+    let store = Arc::new(engine::store::DirectoryStore::new(folder.path().join("data")));
+    let plane = Arc::new(DataPlane::open(settings, store, Metrics::new().unwrap()).await.unwrap());
+    let ask = async || {
+        let body = RequestBody::parse("{\"model\":\"gpt\"}".into()).unwrap();
+        let request = ClientRequest { endpoint: Endpoint::Completions, headers: http::HeaderMap::new(), body };
+        assert_eq!(answer(&plane, request).await.status(), 200);
+    };
+    rollout::conformance::traffic_conforms(&*plane, ask).await;
+}
+
+#[tokio::test]
+async fn the_candidate_is_probed_and_scraped_at_its_own_addresses() {
+    let ready = Mock::new(Reply { pieces: vec![b"up 1\n".to_vec()], ..Reply::ok("") }).await;
+    let house = House::open_with(Some("http://127.0.0.1:1/v1"), Some("http://127.0.0.1:1/v1"), |config| {
+        config["variants"]["candidate"]["ready_url"] = format!("{}/ready", ready.url()).into();
+        config["variants"]["candidate"]["metrics_url"] = format!("{}/metrics", ready.url()).into();
+    })
+    .await;
+    let plane = &house.control.plane;
+    plane.probe_candidate().await.unwrap();
+    assert_eq!(plane.scrape_candidate().await.unwrap(), "up 1\n");
+    let heads: Vec<String> = ready.seen().into_iter().map(|seen| seen.head).collect();
+    assert!(heads[0].starts_with("get /v1/ready") && heads[1].starts_with("get /v1/metrics"), "{heads:?}");
+    ready.play(Reply::error(503));
+    let error = plane.probe_candidate().await.unwrap_err().to_string();
+    assert!(error.contains("/v1/ready answered 503"), "{error}");
+    let error = plane.scrape_candidate().await.unwrap_err().to_string();
+    assert!(error.contains("/v1/metrics answered 503"), "{error}");
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! The gateway as a whole, against scripted upstreams on loopback.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use reqwest::{Client, RequestBuilder, Response};
+use rollout::ports::Outcome;
 use serde_json::{Value, json};
 use spec::id::Variant;
 use spec::openai::ErrorBody;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::control::Control;
+use crate::metrics::OUTCOMES;
 use crate::serve::{Gateway, RunError};
 
 mod admin;
@@ -63,7 +66,12 @@ impl Reply {
 
     pub fn stream(pieces: &[&str]) -> Self {
         let headers = vec![("content-type", "text/event-stream".to_owned())];
-        Self { status: 200, headers, pieces: pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect(), end: End::Clean }
+        Self {
+            status: 200,
+            headers,
+            pieces: pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect(),
+            end: End::Clean,
+        }
     }
 
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -204,6 +212,7 @@ pub struct House {
     pub client: Client,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
+    outcomes_before: Mutex<HashMap<(Variant, &'static str), u64>>,
 }
 
 pub const KEY: &str = "client-key";
@@ -250,7 +259,7 @@ impl House {
         let (control, stop) = (gateway.control.clone(), CancellationToken::new());
         let serving = tokio::spawn(gateway.serve(stop.clone()));
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        Ok(Self { folder, public, admin, control, client, stop, serving })
+        Ok(Self { folder, public, admin, control, client, stop, serving, outcomes_before: Mutex::default() })
     }
 
     /// Stops the gateway and waits for its end, as a restart does.
@@ -302,6 +311,24 @@ impl House {
         let change = json!({"expected_generation": expected_generation, "candidate": candidate});
         let answer = self.admin("PUT", "/admin/route-table").json(&change).send().await.unwrap();
         assert_eq!(answer.status(), 200);
+    }
+
+    /// How the attempts since the last call ended, those on the candidate first. Read from the metrics: the
+    /// observations are the controller's to take.
+    pub fn outcomes(&self) -> Vec<(Variant, Outcome)> {
+        let text = self.control.plane.metrics.render().unwrap();
+        let mut before = self.outcomes_before.lock().unwrap();
+        let mut outcomes = Vec::new();
+        for variant in [Variant::Candidate, Variant::Baseline] {
+            for outcome in OUTCOMES {
+                let name = spec::metric::gateway::REQUESTS.name;
+                let series = format!("{name}{{outcome=\"{}\",variant=\"{variant}\"}} ", outcome.as_str());
+                let count = text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap();
+                let new = count - before.insert((variant, outcome.as_str()), count).unwrap_or(0);
+                outcomes.extend((0..new).map(|_| (variant, outcome)));
+            }
+        }
+        outcomes
     }
 
     pub fn counts(&self, variant: Variant) -> VariantStatus {

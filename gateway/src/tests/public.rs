@@ -1,15 +1,26 @@
 //! The public API: who gets in, what is refused and how, and where requests go.
 
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
 use super::*;
+use crate::public::{Peer, router};
 
 #[tokio::test]
 async fn only_a_key_opens_the_api() {
     let candidate = Mock::new(Reply::ok("candidate")).await;
     let house = House::open(None, Some(&candidate.url())).await;
     let url = |path: &str| format!("http://{}{path}", house.public);
-    let calls = [("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/embeddings"), ("GET", "/v1/models")];
+    let calls = [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+        ("GET", "/v1/models"),
+    ];
     for (method, path) in calls {
-        for (header, hint) in [(None, "no API key given"), (Some("Bearer wrong"), "not valid"), (Some(KEY), "not valid")] {
+        for (header, hint) in
+            [(None, "no API key given"), (Some("Bearer wrong"), "not valid"), (Some(KEY), "not valid")]
+        {
             let mut request = house.client.request(method.parse().unwrap(), url(path));
             if let Some(header) = header {
                 request = request.header("authorization", header);
@@ -80,7 +91,11 @@ async fn a_body_reaches_the_upstream_as_it_was_written() {
     let seen = candidate.seen().remove(0);
     assert_eq!(seen.body, body.replace("gpt", "r1"));
     assert!(seen.head.starts_with("post /v1/embeddings http/1.1"), "{}", seen.head);
-    assert!(seen.head.contains("traceparent: 00-1") && seen.head.contains("accept-encoding: identity"), "{}", seen.head);
+    assert!(
+        seen.head.contains("traceparent: 00-1") && seen.head.contains("accept-encoding: identity"),
+        "{}",
+        seen.head
+    );
     for private in ["cookie", "authorization", "openai-organization", KEY] {
         assert!(!seen.head.contains(private), "{}", seen.head);
     }
@@ -133,4 +148,26 @@ async fn with_one_variant_everything_goes_there() {
     let house = House::open(None, Some(&mock.url())).await;
     house.weigh("0%").await;
     assert_eq!(variant_of(&house.chat().await), "candidate");
+}
+
+#[tokio::test]
+async fn metrics_are_open_to_this_machine_only() {
+    let house = House::open(None, Some("http://127.0.0.1:1/v1")).await;
+    let service = TowerToHyperService::new(router(house.control.plane.clone()));
+    let from = async |peer: &str, key: Option<&str>| {
+        let mut request = http::Request::get("/metrics").extension(Peer(peer.parse().unwrap()));
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        service.call(request.body(axum::body::Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    };
+    for (peer, key, status) in [
+        ("127.0.0.1:5", None, 200),
+        ("[::ffff:127.0.0.1]:5", None, 200),
+        ("10.0.0.7:5", None, 401),
+        ("10.0.0.7:5", Some("wrong"), 401),
+        ("10.0.0.7:5", Some(KEY), 200),
+    ] {
+        assert_eq!(from(peer, key).await, status, "{peer} {key:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Streams: passed on at once, and ended in exactly one of two ways.
 
-use rollout::ports::{Observation, Outcome};
+use rollout::ports::Outcome;
 
 use super::*;
 
@@ -10,7 +10,7 @@ const GOLDEN: &str = "data: {\"id\":\"1\",\"choices\":[{\"delta\":{\"role\":\"as
                       data: [DONE]\n\n";
 
 fn observed(house: &House) -> Vec<Outcome> {
-    house.control.plane.observer.take().iter().map(|seen: &Observation| seen.outcome).collect()
+    house.outcomes().into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 async fn chat_text(house: &House) -> (u16, String) {
@@ -24,7 +24,7 @@ fn assert_ends_once(text: &str) {
     assert!(text.ends_with("\n\n"), "{text}");
     let ends = |event: &&str| *event == "data: [DONE]" || event.starts_with("data: {\"error\"");
     assert_eq!(events.iter().filter(|event| ends(event)).count(), 1, "{text}");
-    assert!(events.last().is_some_and(|last| ends(last)), "{text}");
+    assert!(events.last().is_some_and(ends), "{text}");
 }
 
 #[tokio::test]
@@ -146,7 +146,8 @@ async fn an_error_in_mid_stream_is_the_end_and_counts() {
 
 #[tokio::test]
 async fn one_unreadable_event_does_not_end_a_stream_but_counts() {
-    let candidate = Mock::new(Reply::stream(&["data: {}\n\n", "data: {\"a\":\n\n", "data: {}\n\ndata: [DONE]\n\n"])).await;
+    let candidate =
+        Mock::new(Reply::stream(&["data: {}\n\n", "data: {\"a\":\n\n", "data: {}\n\ndata: [DONE]\n\n"])).await;
     let house = House::open(None, Some(&candidate.url())).await;
     let (_, text) = chat_text(&house).await;
     assert!(text.starts_with("data: {}\n\n: ") && text.ends_with("\n\ndata: {}\n\ndata: [DONE]\n\n"), "{text}");

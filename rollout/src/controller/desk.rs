@@ -42,6 +42,10 @@ impl Desk {
         self.past.iter().chain(self.ledger.iter().flat_map(|ledger| &ledger.rollout.events))
     }
 
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
     /// Reads the journal again if a write to it failed.
     pub async fn catch_up(&mut self) -> Result<(), ControllerError> {
         if !self.is_behind {
@@ -51,7 +55,8 @@ impl Desk {
         if let (Some(read), Some(earlier)) = (&mut read, &self.ledger) {
             read.keep_evidence_of(earlier);
         }
-        let is_next = read.as_ref().map(|ledger| &ledger.rollout.id) != self.ledger.as_ref().map(|ledger| &ledger.rollout.id);
+        let is_next =
+            read.as_ref().map(|ledger| &ledger.rollout.id) != self.ledger.as_ref().map(|ledger| &ledger.rollout.id);
         let earlier = std::mem::replace(&mut self.ledger, read);
         if is_next {
             self.remember(earlier);
@@ -146,9 +151,10 @@ impl Desk {
     }
 
     async fn roll_back(&mut self, reason: String, now: Timestamp) -> Result<(), ControllerError> {
-        let is_intended = self.live().and_then(|ledger| ledger.rollout.pending.as_ref()).is_some_and(|pending| {
-            matches!(pending.cause, Cause::RollBack | Cause::Abort)
-        });
+        let is_intended = self
+            .live()
+            .and_then(|ledger| ledger.rollout.pending.as_ref())
+            .is_some_and(|pending| matches!(pending.cause, Cause::RollBack | Cause::Abort));
         if !is_intended {
             self.append_decision(now).await?;
             self.intend(Cause::RollBack, Weight::NONE, reason, now).await?;

@@ -17,9 +17,7 @@ pub(super) struct Sight {
 }
 
 pub(super) async fn look(traffic: &dyn Traffic, gates: &[Gate]) -> Sight {
-    let page = async {
-        if wants_page(gates) { Some(in_time(traffic.scrape_candidate()).await) } else { None }
-    };
+    let page = async { if wants_page(gates) { Some(in_time(traffic.scrape_candidate()).await) } else { None } };
     let (probe, page) = futures::join!(in_time(traffic.probe_candidate()), page);
     Sight { probe, page }
 }

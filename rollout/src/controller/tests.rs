@@ -1,1 +1,617 @@
-//! x
+//! The controller on fakes: what it does in the end, and that no death or failure in between changes it.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use engine::store::{DirectoryStore, MemoryStore};
+use proptest::prelude::*;
+use spec::amount::{Span, Weight};
+use spec::id::Variant;
+use spec::rollout::{RolloutPhase, Verdict};
+use spec::route::RouteTable;
+
+use super::*;
+use crate::fake::{FailingStore, FakeClock, FakeTraffic, Lasting, When};
+use crate::ledger::Ledger;
+use crate::ports::{Observation, Outcome, TrafficError};
+
+/// How a candidate behaves at a weight.
+type Behaviour = fn(Variant, Weight) -> Outcome;
+
+const HEALTHY: Behaviour = |_, _| Outcome::Ok;
+const FAILING_FROM_30: Behaviour = |variant, weight| match variant {
+    Variant::Candidate if weight.basis_points() >= 3_000 => Outcome::UpstreamError,
+    Variant::Candidate | Variant::Baseline => Outcome::Ok,
+};
+
+fn weight(percent: u16) -> Weight {
+    Weight::from_basis_points(percent * 100).unwrap()
+}
+
+fn spec() -> RolloutSpec {
+    RolloutSpec { bake: Span::seconds(5), ..RolloutSpec::default() }
+}
+
+/// What outlives a controller.
+struct House {
+    store: Arc<dyn Store>,
+    traffic: FakeTraffic,
+    clock: Arc<FakeClock>,
+}
+
+impl House {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self { store, traffic: FakeTraffic::new(Weight::NONE), clock: Arc::default() }
+    }
+
+    async fn open(&self) -> Controller {
+        self.open_on(Arc::clone(&self.store)).await.unwrap()
+    }
+
+    async fn open_on(&self, store: Arc<dyn Store>) -> Result<Controller, ControllerError> {
+        Controller::open(store, Arc::new(self.traffic.clone()), self.clock.clone()).await
+    }
+
+    async fn started(&self) -> Controller {
+        let controller = self.open().await;
+        controller.start(spec()).await.unwrap();
+        controller
+    }
+
+    /// A second goes by with fifty requests, then a tick.
+    async fn second(&self, controller: &Controller, behaviour: Behaviour) -> Option<RolloutReport> {
+        self.clock.advance(1);
+        self.traffic.serve(50, behaviour);
+        controller.tick().await
+    }
+
+    async fn seconds(&self, controller: &Controller, count: u32, behaviour: Behaviour) -> RolloutReport {
+        for _ in 0..count {
+            self.second(controller, behaviour).await;
+        }
+        controller.report().unwrap()
+    }
+
+    async fn until_over(&self, controller: &Controller, behaviour: Behaviour) -> RolloutReport {
+        for _ in 0..500 {
+            if let Some(report) = self.second(controller, behaviour).await.filter(|report| report.phase.is_over()) {
+                return report;
+            }
+        }
+        panic!("not over: {:?}", controller.report());
+    }
+
+    fn weight(&self) -> Weight {
+        self.traffic.route_table().candidate
+    }
+
+    async fn end(&self) -> (RolloutPhase, Weight) {
+        let ledger = Ledger::open_last(Arc::clone(&self.store)).await.unwrap().unwrap();
+        (ledger.rollout.position.phase, self.weight())
+    }
+
+    /// Every weight that is in force was intended first, in these words and under this generation.
+    async fn assert_intended(&self) {
+        let Some(ledger) = Ledger::open_last(Arc::clone(&self.store)).await.unwrap() else { return };
+        let RouteTable { generation, candidate, .. } = self.traffic.route_table();
+        let is_intended = ledger.rollout.events.iter().any(|event| {
+            let words = format!("generation {generation}:");
+            event.kind == "weight-intended" && event.weight == candidate && event.detail.starts_with(&words)
+        });
+        assert!(generation == 1 || is_intended, "{candidate} under {generation}: {:?}", ledger.rollout.events);
+    }
+}
+
+fn kinds(controller: &Controller) -> Vec<String> {
+    controller.history().into_iter().map(|event| format!("{} {}", event.kind, event.weight)).collect()
+}
+
+#[tokio::test]
+async fn a_healthy_candidate_goes_up_stage_by_stage_to_all() {
+    let house = House::new();
+    let controller = house.started().await;
+    assert_eq!(house.weight(), weight(10));
+    let report = house.until_over(&controller, HEALTHY).await;
+    assert_eq!((report.phase, report.weight, report.verdict), (RolloutPhase::Promoted, Weight::ALL, Verdict::Promote));
+    assert_eq!(house.weight(), Weight::ALL);
+    assert!(report.reason.contains("held 100% for 5s; error_ratio<5%: 0 of "), "{}", report.reason);
+    assert!(report.ended_at.is_some() && !controller.is_active());
+    let expected = [
+        "started 10%",
+        "weight-intended 10%",
+        "weight-set 10%",
+        "weight-intended 30%",
+        "weight-set 30%",
+        "promoted-stage 30%",
+        "weight-intended 60%",
+        "weight-set 60%",
+        "promoted-stage 60%",
+        "weight-intended 100%",
+        "weight-set 100%",
+        "promoted-stage 100%",
+        "promoted 100%",
+    ];
+    assert_eq!(kinds(&controller), expected);
+    assert_eq!(controller.tick().await, None);
+}
+
+#[tokio::test]
+async fn a_candidate_that_fails_at_thirty_goes_back_to_none_with_the_numbers() {
+    let house = House::new();
+    let controller = house.started().await;
+    let report = house.until_over(&controller, FAILING_FROM_30).await;
+    assert_eq!((report.phase, report.stage, report.weight), (RolloutPhase::RolledBack, 1, Weight::NONE));
+    assert_eq!((house.weight(), report.verdict), (Weight::NONE, Verdict::RollBack));
+    assert!(report.reason.starts_with("error_ratio<5%: "), "{}", report.reason);
+    assert!(report.reason.contains("answers failed (100%)"), "{}", report.reason);
+    assert!(report.gates[0].samples < 30, "one tick's answers are enough: {:?}", report.gates);
+    assert_eq!(kinds(&controller).last().unwrap(), "rolled-back 0%");
+}
+
+#[tokio::test]
+async fn a_dead_candidate_without_traffic_is_rolled_back_by_its_probes() {
+    let house = House::new();
+    let controller = house.started().await;
+    house.traffic.fail_probes(Some("connection refused"));
+    for tick in 1..=5 {
+        let report = controller.tick().await.unwrap();
+        assert_eq!(report.phase == RolloutPhase::RolledBack, tick == 5, "{tick}: {}", report.reason);
+    }
+    assert_eq!(house.weight(), Weight::NONE);
+    assert!(controller.report().unwrap().reason.contains("connection refused"));
+}
+
+/// A candidate that takes a probe and never answers it.
+struct Stuck(FakeTraffic);
+
+#[async_trait]
+impl Traffic for Stuck {
+    fn route_table(&self) -> RouteTable {
+        self.0.route_table()
+    }
+
+    async fn set_weight(&self, candidate: Weight, generation: u64) -> Result<(), TrafficError> {
+        self.0.set_weight(candidate, generation).await
+    }
+
+    fn take_observations(&self) -> Vec<Observation> {
+        self.0.take_observations()
+    }
+
+    async fn probe_candidate(&self) -> Result<(), TrafficError> {
+        std::future::pending().await
+    }
+
+    async fn scrape_candidate(&self) -> Result<String, TrafficError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_candidate_is_a_failed_probe_and_keeps_no_command_waiting() {
+    let (house, asked) = (House::new(), "scrape:up<1");
+    let traffic = Arc::new(Stuck(house.traffic.clone()));
+    let controller = Controller::open(house.store.clone(), traffic, house.clock.clone()).await.unwrap();
+    controller.start(RolloutSpec { gates: vec![asked.parse().unwrap()], ..spec() }).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(controller.tick().await.unwrap().phase, RolloutPhase::Baking);
+    }
+    let (ticked, aborted) = futures::join!(controller.tick(), async {
+        tokio::task::yield_now().await;
+        controller.abort().await
+    });
+    assert_eq!(aborted.unwrap().phase, RolloutPhase::Aborted, "the abort did not wait for the fifth probe");
+    assert_eq!(ticked.unwrap().phase, RolloutPhase::Aborted);
+    assert_eq!(house.weight(), Weight::NONE);
+}
+
+#[tokio::test]
+async fn without_data_it_holds_for_ever() {
+    let house = House::new();
+    let controller = house.open().await;
+    let spec = RolloutSpec { gates: vec!["scrape:waiting<10".parse().unwrap()], ..spec() };
+    controller.start(spec).await.unwrap();
+    let report = house.seconds(&controller, 200, HEALTHY).await;
+    assert_eq!((report.phase, report.weight), (RolloutPhase::Baking, weight(10)));
+    assert!(
+        report.reason.contains("scrape:waiting<10: no data: the candidate can't be looked at"),
+        "{}",
+        report.reason
+    );
+
+    house.traffic.set_page(Some("other 1"));
+    let report = house.seconds(&controller, 200, HEALTHY).await;
+    assert!(report.reason.contains("no data: the page has no metric waiting"), "{}", report.reason);
+
+    house.traffic.set_page(Some("waiting 3"));
+    house.seconds(&controller, 1, HEALTHY).await;
+    assert_eq!(house.weight(), weight(30));
+    // Without requests the metric alone promotes nothing.
+    for _ in 0..200 {
+        house.clock.advance(60);
+        assert_eq!(controller.tick().await.unwrap().reason, "waits for 0 of 20 answers");
+    }
+    house.traffic.set_page(Some("waiting 11"));
+    let report = house.seconds(&controller, 3, HEALTHY).await;
+    assert_eq!((report.phase, house.weight()), (RolloutPhase::RolledBack, Weight::NONE));
+}
+
+#[tokio::test]
+async fn a_paused_rollout_holds_its_weight_and_is_still_rolled_back() {
+    let house = House::new();
+    let controller = house.started().await;
+    assert_eq!(controller.pause().await.unwrap().phase, RolloutPhase::Paused);
+    let report = house.seconds(&controller, 50, HEALTHY).await;
+    assert_eq!((report.phase, report.weight), (RolloutPhase::Paused, weight(10)));
+    assert!(matches!(controller.pause().await, Err(ControllerError::IllegalMove(_))));
+    controller.resume().await.unwrap();
+    house.seconds(&controller, 1, HEALTHY).await;
+    assert_eq!(house.weight(), weight(30));
+    controller.pause().await.unwrap();
+    let report = house.seconds(&controller, 1, FAILING_FROM_30).await;
+    assert_eq!((report.phase, house.weight()), (RolloutPhase::RolledBack, Weight::NONE));
+}
+
+#[tokio::test]
+async fn an_abort_goes_to_none_and_another_rollout_may_begin() {
+    let house = House::new();
+    let controller = house.started().await;
+    assert!(matches!(controller.start(spec()).await, Err(ControllerError::Active { .. })));
+    let first = controller.abort().await.unwrap();
+    assert_eq!((first.phase, first.reason.as_str()), (RolloutPhase::Aborted, "asked for by hand"));
+    assert_eq!(house.weight(), Weight::NONE);
+    for refused in [controller.abort().await, controller.pause().await, controller.resume().await] {
+        assert!(matches!(refused, Err(ControllerError::IllegalMove(_))));
+    }
+    let second = controller.start(spec()).await.unwrap();
+    assert!(second.id > first.id, "{} {}", second.id, first.id);
+    let rollouts: BTreeSet<String> = controller.history().into_iter().map(|event| event.rollout).collect();
+    assert_eq!(rollouts.len(), 2);
+    assert_eq!(house.open().await.history(), controller.history());
+}
+
+#[tokio::test]
+async fn what_can_not_begin_is_refused_before_anything_happens() {
+    let house = House::new();
+    let controller = house.open().await;
+    for refused in [controller.pause().await, controller.resume().await, controller.abort().await] {
+        assert!(matches!(refused, Err(ControllerError::NoRollout)));
+    }
+    let too_fine = Gate { threshold: 0.000_5, ..spec().gates[1].clone() };
+    for bad in [
+        RolloutSpec { stages: vec![weight(10)], ..spec() },
+        RolloutSpec { gates: vec![too_fine], ..spec() },
+        RolloutSpec { bake: Span(Duration::from_micros(1_500)), ..spec() },
+    ] {
+        let error = controller.start(bad).await.unwrap_err();
+        assert!(matches!(error, ControllerError::Invalid(_)), "{error}");
+    }
+    house.traffic.move_table(Weight::ALL);
+    let error = controller.start(spec()).await.unwrap_err();
+    assert!(matches!(error, ControllerError::NothingLeft { .. }), "{error}");
+    assert_eq!((controller.report(), house.traffic.sets()), (None, 0));
+    assert!(house.store.list("").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn it_begins_at_what_is_in_force_and_never_goes_down_to_begin() {
+    for (found, begins_at) in [(0, 10), (1, 10), (10, 10), (11, 30), (30, 30), (99, 100)] {
+        let house = House::new();
+        house.traffic.move_table(weight(found));
+        assert_eq!(house.started().await.report().unwrap().weight, weight(begins_at), "found {found}%");
+        assert_eq!(house.weight(), weight(begins_at));
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_moved_is_put_right_under_a_newer_generation() {
+    let house = House::new();
+    let controller = house.started().await;
+    house.traffic.move_table(weight(77));
+    house.seconds(&controller, 1, HEALTHY).await;
+    assert_eq!(house.weight(), weight(10));
+    house.traffic.lose_table(Weight::NONE);
+    house.seconds(&controller, 1, HEALTHY).await;
+    assert_eq!(house.weight(), weight(10));
+    house.traffic.lose_table(weight(10));
+    house.seconds(&controller, 1, HEALTHY).await;
+    assert!(house.traffic.route_table().generation > 1, "an old generation's answers would not be counted");
+    assert_eq!(house.until_over(&controller, HEALTHY).await.phase, RolloutPhase::Promoted);
+    let restored = kinds(&controller).iter().filter(|kind| *kind == "weight-set 10%").count();
+    assert_eq!(restored, 4);
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_and_says_so_and_changes_no_weight() {
+    let house = House::new();
+    let controller = house.started().await;
+    house.seconds(&controller, 7, HEALTHY).await;
+    assert_eq!(house.weight(), weight(30));
+    drop(controller);
+    let full = Arc::new(FailingStore::new(house.store.clone(), 0, When::Before, Lasting::UntilMended));
+    let controller = house.open_on(full.clone()).await.unwrap();
+    let sets = house.traffic.sets();
+    let report = house.seconds(&controller, 20, FAILING_FROM_30).await;
+    assert_eq!((report.phase, report.verdict, house.weight()), (RolloutPhase::Baking, Verdict::Hold, weight(30)));
+    assert!(
+        report.reason.contains("journal can't be used") && report.reason.contains("no space left"),
+        "{}",
+        report.reason
+    );
+    assert_eq!(house.traffic.sets(), sets);
+    assert!(matches!(controller.abort().await, Err(ControllerError::Journal(_))));
+    full.mend();
+    let report = house.seconds(&controller, 1, HEALTHY).await;
+    assert_eq!((report.phase, house.weight()), (RolloutPhase::RolledBack, Weight::NONE), "{}", report.reason);
+}
+
+#[tokio::test]
+async fn a_rollback_that_can_not_be_set_is_tried_until_it_is() {
+    let house = House::new();
+    let controller = house.started().await;
+    house.traffic.fail_set(0, When::Before, Lasting::UntilMended);
+    house.traffic.fail_probes(Some("refused"));
+    let report = house.seconds(&controller, 10, HEALTHY).await;
+    assert_eq!((report.phase, report.weight, house.weight()), (RolloutPhase::Baking, Weight::NONE, weight(10)));
+    assert!(report.reason.contains("tried again: the route table could not be kept"), "{}", report.reason);
+    assert!(matches!(controller.abort().await, Err(ControllerError::Traffic(_))));
+    house.traffic.mend();
+    house.seconds(&controller, 1, HEALTHY).await;
+    assert_eq!(house.end().await, (RolloutPhase::Aborted, Weight::NONE));
+}
+
+#[tokio::test]
+async fn a_resumed_controller_knows_what_the_one_before_it_had_seen() {
+    let house = House::new();
+    let controller = house.started().await;
+    controller.pause().await.unwrap();
+    house.seconds(&controller, 5, HEALTHY).await;
+    let before = controller.report().unwrap();
+    drop(controller);
+    let controller = house.open().await;
+    assert_eq!(controller.report().unwrap(), before);
+    assert_eq!(before.gates[0].samples, 25);
+    controller.resume().await.unwrap();
+    controller.tick().await;
+    assert_eq!(house.weight(), weight(30), "the answers before the restart are enough");
+}
+
+#[tokio::test]
+async fn it_lives_in_a_folder_too_and_a_changed_record_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House { store: Arc::new(DirectoryStore::new(folder.path())), ..House::new() };
+    let controller = house.started().await;
+    house.seconds(&controller, 7, HEALTHY).await;
+    let id = controller.report().unwrap().id;
+    assert_eq!(house.open().await.report().unwrap().weight, weight(30));
+    std::fs::remove_file(folder.path().join(format!("rollouts/{id}/000002.json"))).unwrap();
+    let error = house.open_on(house.store.clone()).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("rollouts/{id}/000003.json")), "{error}");
+}
+
+/// Where a run is disturbed.
+#[derive(Debug, Clone, Copy)]
+enum Disturbed {
+    Store,
+    Traffic,
+}
+
+/// Runs a rollout to its end with one act disturbed; the controller dies of it and is opened again, or goes on.
+/// False if the run was over before it came to that.
+async fn run_disturbed(
+    at: usize,
+    what: Disturbed,
+    when: When,
+    lasting: Lasting,
+    behaviour: Behaviour,
+) -> (House, bool) {
+    let house = House::new();
+    let store = Arc::new(FailingStore::new(house.store.clone(), at, when, lasting));
+    match what {
+        Disturbed::Store => {}
+        Disturbed::Traffic => {
+            store.mend();
+            house.traffic.fail_set(at, when, lasting);
+        }
+    }
+    let mut controller = house.open_on(store.clone()).await.unwrap();
+    let mut is_disturbed = false;
+    for _ in 0..500 {
+        if controller.report().is_none() {
+            is_disturbed |= controller.start(spec()).await.is_err();
+        }
+        let report = house.second(&controller, behaviour).await;
+        is_disturbed |= report.as_ref().is_some_and(|report| report.reason.contains("no space left"));
+        if is_disturbed && lasting == Lasting::UntilMended {
+            store.mend();
+            house.traffic.mend();
+            controller = house.open_on(store.clone()).await.unwrap();
+        }
+        house.assert_intended().await;
+        if controller.report().is_some_and(|report| report.phase.is_over()) {
+            return (house, is_disturbed);
+        }
+    }
+    panic!("not over after {what:?} failed {when:?} act {at}: {:?}", controller.report());
+}
+
+#[tokio::test]
+async fn no_death_or_failure_at_any_act_changes_the_end() {
+    for (behaviour, end) in
+        [(HEALTHY, (RolloutPhase::Promoted, Weight::ALL)), (FAILING_FROM_30, (RolloutPhase::RolledBack, Weight::NONE))]
+    {
+        for what in [Disturbed::Store, Disturbed::Traffic] {
+            for (when, lasting) in [
+                (When::Before, Lasting::UntilMended),
+                (When::After, Lasting::UntilMended),
+                (When::Before, Lasting::Once),
+                (When::After, Lasting::Once),
+            ] {
+                let mut acts = 0;
+                loop {
+                    let (house, was_disturbed) = run_disturbed(acts, what, when, lasting, behaviour).await;
+                    assert_eq!(house.end().await, end, "{what:?} failed {when:?} act {acts}, {lasting:?}");
+                    if !was_disturbed {
+                        break;
+                    }
+                    acts += 1;
+                }
+                let least = match what {
+                    Disturbed::Store => 10,
+                    Disturbed::Traffic => 3,
+                };
+                assert!(acts >= least, "only {acts} acts of {what:?} were disturbed");
+            }
+        }
+    }
+}
+
+/// Anything that may happen to a rollout.
+#[derive(Debug, Clone)]
+enum Happening {
+    Answers(usize, Outcome),
+    Seconds(i64),
+    Tick,
+    Pause,
+    Resume,
+    Abort,
+    ProbesFail(bool),
+    Restart,
+    WriteFails(When),
+    SetFails(When),
+    TableMoves(u16),
+}
+
+fn anything() -> impl Strategy<Value = Happening> {
+    let when = prop::sample::select(vec![When::Before, When::After]);
+    let outcome = prop::sample::select(vec![
+        Outcome::Ok,
+        Outcome::Ok,
+        Outcome::Ok,
+        Outcome::ClientAbort,
+        Outcome::ClientError,
+        Outcome::Truncated,
+    ]);
+    prop_oneof![
+        6 => (0usize..400, outcome).prop_map(|(count, outcome)| Happening::Answers(count, outcome)),
+        6 => (0i64..8).prop_map(Happening::Seconds),
+        8 => Just(Happening::Tick),
+        1 => Just(Happening::Pause),
+        2 => Just(Happening::Resume),
+        1 => prop::bool::weighted(0.1).prop_map(|abort| if abort { Happening::Abort } else { Happening::Tick }),
+        1 => prop::bool::weighted(0.2).prop_map(Happening::ProbesFail),
+        2 => Just(Happening::Restart),
+        1 => when.clone().prop_map(Happening::WriteFails),
+        1 => when.prop_map(Happening::SetFails),
+        1 => (0u16..=100).prop_map(Happening::TableMoves),
+    ]
+}
+
+/// What a rollout may have by now, kept beside the controller and without a look into it.
+struct Earned {
+    weight: Weight,
+    answers: u64,
+    is_paused: bool,
+}
+
+struct Play {
+    house: House,
+    controller: Controller,
+    store: Arc<FailingStore>,
+    model: Earned,
+}
+
+impl Play {
+    async fn begin() -> Self {
+        let house = House::new();
+        let controller = house.started().await;
+        let store = Arc::new(FailingStore::new(house.store.clone(), usize::MAX, When::Before, Lasting::Once));
+        let model = Earned { weight: weight(10), answers: 0, is_paused: false };
+        Self { house, controller, store, model }
+    }
+
+    async fn happens(&mut self, happening: &Happening) {
+        let Self { house, controller, model, .. } = self;
+        match happening {
+            Happening::Answers(count, outcome) => {
+                let before = model.answers;
+                let candidates = std::cell::Cell::new(before);
+                house.traffic.serve(*count, |variant, _| {
+                    let counts = variant == Variant::Candidate && outcome.is_counted();
+                    candidates.set(candidates.get() + u64::from(counts));
+                    *outcome
+                });
+                model.answers = candidates.get();
+            }
+            Happening::Seconds(seconds) => house.clock.advance(*seconds),
+            Happening::Tick => drop(controller.tick().await),
+            Happening::Pause => model.is_paused |= controller.pause().await.is_ok(),
+            Happening::Resume => {
+                // One whose record could not be written may be there all the same.
+                let _resumed_or_maybe = controller.resume().await;
+                model.is_paused = false;
+            }
+            Happening::Abort => drop(controller.abort().await),
+            Happening::ProbesFail(fail) => house.traffic.fail_probes(fail.then_some("refused")),
+            Happening::Restart => *controller = house.open_on(self.store.clone()).await.unwrap(),
+            Happening::WriteFails(when) => {
+                self.store = Arc::new(FailingStore::new(house.store.clone(), 0, *when, Lasting::Once));
+                *controller = house.open_on(self.store.clone()).await.unwrap();
+            }
+            Happening::SetFails(when) => house.traffic.fail_set(0, *when, Lasting::Once),
+            // After its end, the table is not the rollout's any more.
+            Happening::TableMoves(_) if !controller.is_active() => {}
+            Happening::TableMoves(percent) => {
+                house.traffic.move_table(weight(*percent));
+                controller.tick().await;
+            }
+        }
+    }
+
+    /// No weight is higher than what was earned, or it is the next stage and there were answers to earn it with.
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        let (in_force, model) = (self.house.weight(), &mut self.model);
+        let report = self.controller.report().unwrap();
+        if report.phase.is_over() {
+            let expected = if report.phase == RolloutPhase::Promoted { Weight::ALL } else { Weight::NONE };
+            prop_assert_eq!(in_force, expected);
+        }
+        if report.weight > model.weight {
+            let stages = spec().stages;
+            let next = stages.iter().find(|stage| **stage > model.weight).copied();
+            prop_assert_eq!(Some(report.weight), next);
+            prop_assert!(model.answers >= 20, "{} answers at {}", model.answers, model.weight);
+            prop_assert!(!model.is_paused, "promoted while paused");
+            (model.weight, model.answers) = (report.weight, 0);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_leads_to_a_higher_weight_without_evidence(happenings in prop::collection::vec(anything(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut play = Play::begin().await;
+            for happening in &happenings {
+                play.happens(happening).await;
+                play.check()?;
+            }
+            // Whatever happened, it can be ended: at nothing, unless it was promoted before.
+            play.house.traffic.mend();
+            play.store.mend();
+            play.controller.tick().await;
+            let _over_already = play.controller.abort().await;
+            play.controller.tick().await;
+            let end = play.house.end().await;
+            let expected = if end.0 == RolloutPhase::Promoted { Weight::ALL } else { Weight::NONE };
+            prop_assert!(end.0.is_over());
+            prop_assert_eq!(end.1, expected);
+            Ok(())
+        })?;
+    }
+}
