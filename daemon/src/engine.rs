@@ -283,36 +283,30 @@ impl Engine {
         }
     }
 
-    /// Takes a sequence out, tells its client unless that was done, and counts it.
+    /// Takes a sequence out, counts it, and then tells its client.
     fn end(&mut self, id: SequenceId, ending: Ending) {
         self.scheduler.finish(id);
         let Some((sequence, ticket)) = self.sequences.remove(&id) else { return };
-        let reason = match ending {
-            Ending::Finished(reason) => {
-                self.observe_finished(&sequence);
-                reason.name()
-            }
-            Ending::Failed(message) => {
-                sequence.fail(message);
-                "error"
-            }
-            Ending::Aborted => {
-                sequence.abort();
-                "abort"
-            }
-            Ending::Abandoned => "abort",
-        };
+        if matches!(ending, Ending::Finished(_)) {
+            self.observe_finished(&sequence);
+        }
+        let reason = ending.name();
         self.metrics.count(&daemon::REQUEST_SUCCESS, &[reason], 1);
         let usage = sequence.usage();
-        let seconds = sequence.times.accepted.elapsed().as_secs_f64();
         tracing::info!(
             request = id.0,
             reason,
             prompt_tokens = usage.prompt_tokens,
             completion_tokens = usage.completion_tokens,
-            seconds,
+            seconds = sequence.times.accepted.elapsed().as_secs_f64(),
             "request ended"
         );
+        match ending {
+            Ending::Finished(reason) => sequence.finish(reason),
+            Ending::Failed(message) => sequence.fail(message),
+            Ending::Aborted => sequence.abort(),
+            Ending::Abandoned => {}
+        }
         drop(ticket);
     }
 
@@ -358,6 +352,16 @@ enum Ending {
     Failed(String),
     Aborted,
     Abandoned,
+}
+
+impl Ending {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Finished(reason) => reason.name(),
+            Self::Failed(_) => "error",
+            Self::Aborted | Self::Abandoned => "abort",
+        }
+    }
 }
 
 #[cfg(test)]

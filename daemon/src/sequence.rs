@@ -119,12 +119,14 @@ impl Sequence {
         Usage { prompt_tokens: self.prompt_tokens, completion_tokens }
     }
 
-    /// Draws the next token and shows what it makes certain; gives the reason if the answer ended with it.
+    /// Draws the next token and shows what it makes certain; gives the reason if the answer ends with it. Its end is
+    /// told by `finish`, so that whoever hears of it finds it counted.
     pub fn advance(&mut self, logits: Vec<f32>) -> Result<Option<FinishReason>, NoFiniteLogit> {
         let drawn = self.sampler.draw(logits)?;
         self.tokens.push(drawn.token);
         if !self.ignore_end && self.tokenizer.is_end(drawn.token) {
-            return Ok(Some(self.finish(FinishReason::Stop)));
+            self.show_held();
+            return Ok(Some(FinishReason::Stop));
         }
         if let Some(logprobs) = drawn.logprobs {
             let report = self.report(drawn.token, &logprobs);
@@ -135,11 +137,17 @@ impl Sequence {
         let progress = self.stop.push(&text);
         self.show(progress.text);
         if progress.stopped {
-            self.send(Event::Finished { reason: FinishReason::Stop, usage: self.usage() });
             return Ok(Some(FinishReason::Stop));
         }
-        let is_full = self.usage().completion_tokens >= self.max_tokens;
-        Ok(is_full.then(|| self.finish(FinishReason::Length)))
+        if self.usage().completion_tokens < self.max_tokens {
+            return Ok(None);
+        }
+        self.show_held();
+        Ok(Some(FinishReason::Length))
+    }
+
+    pub fn finish(&self, reason: FinishReason) {
+        self.send(Event::Finished { reason, usage: self.usage() });
     }
 
     pub fn fail(&self, message: String) {
@@ -150,8 +158,8 @@ impl Sequence {
         self.send(Event::Aborted);
     }
 
-    /// Shows what was held back, then ends the answer.
-    fn finish(&mut self, reason: FinishReason) -> FinishReason {
+    /// Shows what was held back: no more text comes.
+    fn show_held(&mut self) {
         let tail = self.detokenizer.finish();
         self.decoded_bytes += tail.len();
         let progress = self.stop.push(&tail);
@@ -161,8 +169,6 @@ impl Sequence {
         if !rest.is_empty() {
             self.send(Event::Text { text: String::new(), logprobs: rest });
         }
-        self.send(Event::Finished { reason, usage: self.usage() });
-        reason
     }
 
     /// Sends text, with the reports of the tokens that it is made of.

@@ -24,7 +24,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum ServeError<E: std::error::Error + 'static> {
     #[error(transparent)]
     Load(E),
-    #[error("the engine died: see the log lines above for the cause")]
+    #[error("the thread of the model died: the lines above say why")]
     EngineDied,
     #[error("the server failed")]
     Server(#[source] std::io::Error),

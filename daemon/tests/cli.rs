@@ -3,11 +3,11 @@
 use std::process::{Command, Output};
 
 fn dsserve(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dsserve")).args(words).env("NO_COLOR", "1").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_dsserve")).args(words).env("NO_COLOR", "1").output().expect("dsserve starts")
 }
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    String::from_utf8(output.stderr.clone()).expect("stderr is text")
 }
 
 #[test]

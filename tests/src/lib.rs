@@ -1,1 +1,20 @@
-//! tests
+//! The harness of the whole-program tests: real processes, real files, real HTTP on loopback.
+//!
+//! ```text
+//! binaries  builds dsctl, dsserve and dsgate once, as the tests were built      weights  fetched once a machine, by dsctl
+//! home      a DSCTL_HOME of a test's own; its deployments end with it           python   a virtual environment with pip
+//! gate      a dsgate of a test's own, with a configuration written by hand      mock     a scripted OpenAI API
+//! process   what a command said; signals; pids          wait, http, load        looking, asking, asking all the time
+//! ```
+//! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
+
+pub mod binaries;
+pub mod gate;
+pub mod home;
+pub mod http;
+pub mod load;
+pub mod mock;
+pub mod process;
+pub mod python;
+pub mod wait;
+pub mod weights;

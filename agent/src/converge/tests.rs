@@ -231,6 +231,12 @@ async fn a_host_comes_up_and_goes_down() {
     assert!(!process::is_alive(&pid(&status)));
     assert_eq!(scene.observe().await.summary, Summary::Stopped);
     assert!(weights.exists());
+
+    scene.ask(|spec| spec.run = RunState::Running);
+    let agent = scene.start_agent();
+    let status = scene.status_when_ready().await;
+    assert_eq!((status.units[0].restarts, &status.units[0].last_exit), (0, &None), "a first start again");
+    scene.stop(agent).await;
 }
 
 #[tokio::test]

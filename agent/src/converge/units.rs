@@ -84,6 +84,7 @@ impl<S: Supervisor> UnitsWork<S> {
             if let Some(exit) = self.supervisor.poll(&name) {
                 self.note_death(around.site, &name, &exit);
                 self.feed(around.site, &name, Event::Ended(exit), now);
+                self.forget_if_stopped(&name);
             }
             self.converge_one(around, &name, now).await;
             self.spawn_probe(around, &name, now);
@@ -271,7 +272,7 @@ impl<S: Supervisor> UnitsWork<S> {
         self.feed(site, name, event, now);
     }
 
-    /// Asked for by an action; false if there is no such unit.
+    /// Asked for by an action. Returns the process that was there, or why there is no such unit.
     pub fn renew(&mut self, site: &Site, name: &UnitName, now: Moment) -> Result<Option<ProcessId>, String> {
         let Some(watched) = self.watched.get(name).filter(|watched| watched.spec.is_some()) else {
             let known: Vec<String> = self.watched.keys().map(ToString::to_string).collect();
@@ -306,13 +307,24 @@ impl<S: Supervisor> UnitsWork<S> {
         self.watched.values().filter_map(Watched::phase).collect()
     }
 
+    /// Its next start, by whichever agent, is a first one.
+    fn forget_if_stopped(&mut self, name: &UnitName) {
+        if self.watched.get(name).is_some_and(|watched| watched.unit.life == Life::Stopped) {
+            self.forget(name);
+        }
+    }
+
+    fn forget(&mut self, name: &UnitName) {
+        if let Err(error) = self.supervisor.forget(name) {
+            tracing::error!(unit = %name, %error, "can't forget");
+        }
+    }
+
     /// Units that are at rest and asked for by nobody.
     fn forget_unwanted(&mut self) {
         let gone = |watched: &&Watched| watched.spec.is_none() && watched.is_at_rest();
         for name in self.watched.values().filter(gone).map(|watched| watched.name.clone()).collect::<Vec<_>>() {
-            if let Err(error) = self.supervisor.forget(&name) {
-                tracing::error!(unit = %name, %error, "can't forget");
-            }
+            self.forget(&name);
             self.watched.remove(&name);
         }
     }

@@ -85,7 +85,12 @@ impl SourceError {
     /// Of a request that got no answer. The address stays out: it may be a signed one.
     pub(super) fn of_request(error: reqwest::Error) -> Self {
         let is_connect = error.is_connect() || error.is_timeout();
-        let reason = chain(&error.without_url());
+        let text = chain(&error.without_url());
+        // The client's own layers say nothing that a person could use.
+        let reason = ["error sending request: ", "client error (Connect): "]
+            .iter()
+            .fold(text.as_str(), |rest, layer| rest.strip_prefix(layer).unwrap_or(rest))
+            .to_owned();
         if is_connect { Self::Unreachable { reason } } else { Self::Interrupted { reason } }
     }
 }

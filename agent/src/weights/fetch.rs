@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spec::amount::bytes_text;
 use spec::host::{Progress, WeightsStatus};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::admit::{Arrival, Expected, admit};
 use super::copy::CopyContext;
 use super::download::{Download, blocking};
-use super::meter::Report;
+use super::meter::{REPORT_EVERY, Report};
 use super::object::{ObjectFile, store_of};
 use super::partial::Partial;
 use super::ranged::Ranged;
@@ -269,9 +269,13 @@ impl Job<'_> {
         let arrival =
             Arrival { name: self.spec.name.clone(), source: source.clone(), partial: self.partial.clone(), expected };
         let (cache, listener, cancel) = (self.fetcher.cache.clone(), self.listener.clone(), self.cancel.clone());
+        let mut report_at = Instant::now();
         blocking(move || {
             admit(&cache, &arrival, &mut |progress| {
-                listener(FetchProgress::Checking { progress });
+                if Instant::now() >= report_at {
+                    listener(FetchProgress::Checking { progress });
+                    report_at = Instant::now() + REPORT_EVERY;
+                }
                 if cancel.is_cancelled() {
                     return Err(WeightsError::Cancelled { name: arrival.name.clone() });
                 }

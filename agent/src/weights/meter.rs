@@ -9,7 +9,7 @@ use spec::host::Progress;
 /// What the rate speaks of.
 const WINDOW: Duration = Duration::from_secs(5);
 /// Between two reports.
-const REPORT_EVERY: Duration = Duration::from_millis(200);
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) type Report = Arc<dyn Fn(Progress) + Send + Sync>;
 

@@ -447,7 +447,7 @@ async fn verify_finds_the_corrupt_and_the_next_fetch_repairs() {
     fs::write(&status.path, &corrupt).unwrap();
     let verified = verify(&place.cache, &|_, _| {}).unwrap();
     assert_eq!(verified[0].verdict, Verdict::Corrupt { found: digest(&corrupt) });
-    assert_eq!(verified[0].names, [spec.name.clone()]);
+    assert_eq!(verified[0].names, std::slice::from_ref(&spec.name));
     assert_eq!(list(&place.cache).unwrap()[0].wholeness, Wholeness::Missing);
     assert_eq!(fs::read(place.fetch(&spec).await.unwrap().path).unwrap(), body);
 }

@@ -81,7 +81,8 @@ impl ModelConfig {
 
     /// Bytes of keys and values (f32) that one token takes in all layers.
     pub fn cache_bytes_per_token(&self) -> u64 {
-        (2 * self.layers * self.kv_width() * size_of::<f32>()) as u64
+        let factors = [self.layers, self.kv_heads, self.head_dim, size_of::<f32>()];
+        factors.iter().fold(2, |bytes: u64, factor| bytes.saturating_mul(*factor as u64))
     }
 }
 
@@ -118,7 +119,8 @@ fn refuse_unknown(
     if let Some((suffix, _)) = shape.iter().find(|(_, value)| *value == 0) {
         return Err(MetadataError::Unsupported { key: key(suffix), value: "0".to_owned() }.into());
     }
-    if config.heads % config.kv_heads != 0 || config.head_dim == 0 || config.head_dim % 2 != 0 {
+    let is_even = config.head_dim > 0 && config.head_dim.is_multiple_of(2);
+    if !config.heads.is_multiple_of(config.kv_heads) || !is_even {
         let feature = format!(
             "{} query heads over {} key-value heads of {} components",
             config.heads, config.kv_heads, config.head_dim

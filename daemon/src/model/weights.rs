@@ -88,7 +88,9 @@ impl Linear {
 
     /// The rounded inputs and what the rounding left over are both multiplied: exact to about 16 bits.
     fn multiply_twice(&self, rows: &Tensor) -> CandleResult<Tensor> {
-        let rounded = QTensor::quantize(rows, GgmlDType::Q8_0)?.dequantize(&Device::Cpu)?;
+        // A copy of its own: `quantize` reads the whole storage, whatever part of it a tensor shows.
+        let rows = rows.force_contiguous()?;
+        let rounded = QTensor::quantize(&rows, GgmlDType::Q8_0)?.dequantize(&Device::Cpu)?;
         self.weight.forward(&rounded)? + self.weight.forward(&(rows - &rounded)?)?
     }
 }

@@ -181,39 +181,40 @@ impl Desk {
             let weight = self.live().map_or(Weight::NONE, |ledger| ledger.rollout.weight());
             self.intend(cause, weight, reason, now).await?;
         }
-        for attempt in 1..=ATTEMPTS {
-            let Some(pending) = self.live().and_then(|ledger| ledger.rollout.pending.clone()) else { return Ok(()) };
-            if !pending.is_set {
-                match self.traffic.set_weight(pending.weight, pending.generation).await {
-                    Ok(()) => {
-                        let (weight, generation) = (pending.weight, pending.generation);
-                        self.append(now, Event::WeightSet { weight, generation }).await?;
-                    }
-                    // The table moved on without us: read it, and say what is wanted under a newer generation.
-                    Err(TrafficError::Stale { .. }) if attempt < ATTEMPTS => {
-                        self.intend(pending.cause, pending.weight, pending.reason, now).await?;
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+        let mut attempt = 1;
+        while let Some(pending) = self.live().and_then(|ledger| ledger.rollout.pending.clone()) {
+            if pending.is_set {
+                return self.conclude(pending.cause, pending.reason, now).await;
             }
-            return self.conclude(pending.cause, pending.reason, now).await;
+            match self.traffic.set_weight(pending.weight, pending.generation).await {
+                Ok(()) => {
+                    let (weight, generation) = (pending.weight, pending.generation);
+                    self.append(now, Event::WeightSet { weight, generation }).await?;
+                }
+                // The table moved on without us: read it, and say what is wanted under a newer generation.
+                Err(TrafficError::Stale { .. }) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    self.intend(pending.cause, pending.weight, pending.reason, now).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
 
+    /// Why a weight must be intended though nothing new was decided; none if the table is as it was left.
     fn what_to_restore(&mut self) -> Option<(Cause, String)> {
         let table = self.traffic.route_table();
         let rollout = &self.live()?.rollout;
-        if rollout.pending.is_some() {
-            return None;
-        }
-        if !rollout.is_begun {
-            return Some((Cause::Start, format!("from {} to the first stage", table.candidate)));
-        }
         let is_ours = table.candidate == rollout.weight() && table.generation >= rollout.generation;
-        let reason = || format!("found {} under generation {}", table.candidate, table.generation);
-        (!is_ours).then(|| (Cause::Restore, reason()))
+        match &rollout.pending {
+            // It was in force once, and the table changed before that could be concluded.
+            Some(pending) if pending.is_set && !is_ours => Some((pending.cause, pending.reason.clone())),
+            Some(_) => None,
+            None if !rollout.is_begun => Some((Cause::Start, format!("from {} to the first stage", table.candidate))),
+            None if is_ours => None,
+            None => Some((Cause::Restore, format!("found {} under generation {}", table.candidate, table.generation))),
+        }
     }
 
     async fn conclude(&mut self, cause: Cause, reason: String, now: Timestamp) -> Result<(), ControllerError> {
@@ -237,7 +238,7 @@ impl Desk {
     ) -> Result<(), ControllerError> {
         let in_force = self.traffic.route_table().generation;
         let intended = self.live().map_or(0, |ledger| ledger.rollout.generation);
-        let generation = in_force.max(intended) + 1;
+        let generation = in_force + 1;
         self.append(now, Event::WeightIntended { cause, weight, generation, reason }).await
     }
 
