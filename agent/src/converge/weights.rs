@@ -32,6 +32,8 @@ pub(crate) struct WeightsWork {
     /// Of the task; reports of an earlier one are stale.
     run: u64,
     detail: String,
+    /// Sources that gave nothing, with the reason: shown beside the one that did.
+    skipped: Vec<String>,
     progress: Option<Progress>,
     failure: Option<String>,
     retry_at: Moment,
@@ -46,6 +48,7 @@ impl WeightsWork {
             task: None,
             run: 0,
             detail: String::new(),
+            skipped: Vec::new(),
             progress: None,
             failure: None,
             retry_at: Moment::ZERO,
@@ -71,6 +74,7 @@ impl WeightsWork {
             self.cancel();
             self.wanted.clone_from(&spec.weights);
             self.have.clear();
+            self.skipped.clear();
             self.failure = None;
             self.retry_at = now;
         }
@@ -85,6 +89,7 @@ impl WeightsWork {
 
     fn start(&mut self, site: &Site, reports: &UnboundedSender<Report>) {
         self.run += 1;
+        self.skipped.clear();
         let cancel = CancellationToken::new();
         let fetcher = Fetcher::new(WeightsCache::new(&site.home), self.settings.clone());
         let missing = self.wanted.iter().filter(|wanted| !self.have.iter().any(|have| have.name == wanted.name));
@@ -99,8 +104,9 @@ impl WeightsWork {
         }
         match event {
             WeightsEvent::Progress(name, progress) => {
-                if matches!(progress, FetchProgress::Skipped { .. }) {
+                if let FetchProgress::Skipped { source, reason, .. } = &progress {
                     tracing::warn!(%name, "{progress}");
+                    self.skipped.push(format!("{source}: {reason}"));
                 }
                 self.failure = None;
                 self.detail = format!("{name} {progress}");
@@ -134,7 +140,10 @@ impl WeightsWork {
         }
         if self.is_done() {
             let text = |have: &WeightsStatus| format!("{} ({})", have.name, spec::amount::bytes_text(have.size));
-            let detail = self.have.iter().map(text).collect::<Vec<_>>().join(", ");
+            let mut detail = self.have.iter().map(text).collect::<Vec<_>>().join(", ");
+            if let (Some(have), false) = (self.have.last(), self.skipped.is_empty()) {
+                detail = format!("{detail} from {}, after {}", have.source, self.skipped.join(", "));
+            }
             return Some(PhaseNow::new(Phase::Weights, PhaseState::Done, detail));
         }
         let state = if self.task.is_some() { PhaseState::Running } else { PhaseState::Waiting };
