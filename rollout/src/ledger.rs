@@ -60,7 +60,8 @@ impl Ledger {
     pub async fn append(&mut self, at: Timestamp, event: Event) -> Result<(), ControllerError> {
         let record = self.journal.append(at, event).await?;
         self.rollout.apply(&record).map_err(|source| unreadable(&self.rollout.id, source))?;
-        if record.event.kind().is_none() {
+        let is_new_stage = self.kept.since_generation != self.rollout.evidence.since_generation;
+        if is_new_stage || matches!(record.event, Event::Evidence { .. }) {
             (self.kept, self.kept_at) = (self.rollout.evidence.clone(), at);
         }
         Ok(())

@@ -134,3 +134,17 @@ pub fn is_alive(pid: u32) -> bool {
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     !matches!(state, None | Some('Z' | 'X'))
 }
+
+/// The living processes whose command line or environment names a folder: what a home left behind.
+pub fn naming(folder: &std::path::Path) -> Vec<u32> {
+    let folder = folder.display().to_string();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let names_it = |pid: &u32| {
+        ["cmdline", "environ"].iter().any(|file| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).contains(&folder)
+        })
+    };
+    pids.filter(|pid| *pid != std::process::id() && names_it(pid) && is_alive(*pid)).collect()
+}

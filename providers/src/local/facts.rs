@@ -12,7 +12,7 @@ use spec::layout::DeploymentLayout;
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
 use spec::route::GatewayConfig;
 
-use super::{SecretText, graph, host_spec, machine, storage};
+use super::{SecretText, graph, host_spec, storage};
 
 /// The binaries of a deployment.
 pub const BINARIES: [&str; 3] = ["dsctl", "dsgate", "dsserve"];
@@ -60,9 +60,9 @@ pub fn gather(
 ) -> Result<LocalFacts, FactsError> {
     let earlier = host_spec::load(layout)?;
     let config = earlier.as_ref().and_then(gateway_config);
-    let alive = machine::is_alive(layout)?;
     let ports = choose_ports(spec, earlier.as_ref(), config.as_ref())?;
-    let ours = earlier.as_ref().filter(|_| alive).map(all_ports).unwrap_or_default();
+    // Units outlive their agent, so what an earlier `up` chose may rightly be taken; the agent looks before it starts one.
+    let ours = earlier.as_ref().map(all_ports).unwrap_or_default();
     for port in needed(spec, ports) {
         if !ours.contains(&port) {
             bind(port).map_err(|source| FactsError::Port { port, source })?;

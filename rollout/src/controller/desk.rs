@@ -238,7 +238,7 @@ impl Desk {
     ) -> Result<(), ControllerError> {
         let in_force = self.traffic.route_table().generation;
         let intended = self.live().map_or(0, |ledger| ledger.rollout.generation);
-        let generation = in_force + 1;
+        let generation = in_force.max(intended) + 1;
         self.append(now, Event::WeightIntended { cause, weight, generation, reason }).await
     }
 

@@ -1,0 +1,21 @@
+//! The whole program, from outside: real processes on free ports, the real model, real HTTP.
+//!
+//! One binary, so that the programs are built and the model is fetched once. Deployments run one at a time; everything
+//! else runs beside them.
+
+#![cfg(test)]
+
+mod bad_input;
+mod bad_requests;
+mod contracts;
+mod examples;
+mod first_minute;
+mod kills;
+mod openai_client;
+mod redact;
+mod refusals;
+mod rollout_crash;
+mod rollout_failing;
+mod rollout_healthy;
+mod rollout_moves;
+mod words;

@@ -1,0 +1,52 @@
+//! What differs from run to run, taken out of snapshots; what does not differ stays, to the letter.
+
+use insta::Settings;
+use tests::home::Home;
+use tests::process::Outcome;
+
+/// Compares a command's whole output with the snapshot of this name.
+#[track_caller]
+pub fn snapshot(home: &Home, name: &str, outcome: &Outcome) {
+    let text = settled(&outcome.transcript());
+    settings(home).bind(|| insta::assert_snapshot!(name, text));
+}
+
+fn settings(home: &Home) -> Settings {
+    let mut settings = Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_snapshot_path("snapshots");
+    settings.set_omit_expression(true);
+    // Temporary folders have no characters that a pattern would read anything into but dots.
+    settings.add_filter(&home.scratch().display().to_string().replace('.', r"\."), "[SCRATCH]");
+    for (pattern, shown) in [
+        (r"[0-9a-f]{64}", "[SHA256]"),
+        (r"sha256 [0-9a-f]{12}…", "sha256 [SHA256]…"),
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
+        (r" on \d+( and \d+)?", " on [PORT]"),
+        (r"(pid|process) \d+", "$1 [PID]"),
+        (r"\(\d+\.\d s\)", "([TIME])"),
+        (r"\d\d:\d\d:\d\d", "[TIME]"),
+        (r"(ready) +\d+ ", "$1  [PID] "),
+        (r"\d+\.\d [KMG]iB", "[SIZE]"),
+        (r"\d+\.\d\.\d+ *\n", "[VERSION]\n"),
+        // The width of a column follows its widest cell, and cells were shortened above.
+        (r"(\S) {2,}", "$1  "),
+    ] {
+        settings.add_filter(pattern, shown);
+    }
+    settings
+}
+
+/// Phases go on side by side: which of their running states are seen, and which ends first, is chance.
+fn settled(text: &str) -> String {
+    let is_running = |line: &str| line.starts_with("  ") && (line.contains(" running  ") || line.ends_with(" running"));
+    let is_done = |line: &str| line.starts_with("  ") && line.contains(" done  ");
+    let mut lines: Vec<&str> = text.lines().filter(|line| !is_running(line)).collect();
+    let places: Vec<usize> = (0..lines.len()).filter(|at| is_done(lines[*at])).collect();
+    let mut done: Vec<&str> = places.iter().map(|at| lines[*at]).collect();
+    done.sort_unstable();
+    for (place, line) in places.into_iter().zip(done) {
+        lines[place] = line;
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,90 @@
+//! Words in, words out: help, completions, one JSON value, and what happens where nobody can be asked.
+
+use tests::home::Home;
+use tests::mock::Mock;
+
+use crate::redact::snapshot;
+
+#[test]
+fn help_is_as_it_was() {
+    let home = Home::light();
+    for (name, words) in [
+        ("help", &["--help"][..]),
+        ("help-up", &["up", "--help"]),
+        ("help-rollout", &["rollout", "--help"]),
+        ("help-rollout-start", &["rollout", "start", "--help"]),
+    ] {
+        snapshot(&home, name, &home.dsctl(words).exits(0));
+    }
+    snapshot(&home, "no-words", &home.dsctl(&[]).exits(2));
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let home = Home::light();
+    for (shell, mark) in [("bash", "_dsctl()"), ("zsh", "#compdef dsctl"), ("fish", "complete -c dsctl")] {
+        home.dsctl(&["completion", shell]).exits(0).says(mark);
+    }
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_happens() {
+    let home = Home::light();
+    for words in [&["up", "--model", "smollm2-135m"][..], &["weights", "gc"]] {
+        let refused = home.dsctl(words).exits(2).says("terminal").says("--yes");
+        assert_eq!(refused.stdout, "", "{}", refused.transcript());
+    }
+    assert!(!home.layout().root().exists(), "something was made");
+}
+
+#[test]
+fn a_plan_is_shown_and_changes_nothing() {
+    let home = Home::light();
+    let plan = ["plan", "--model", "smollm2-135m", "--port", "0", "--baseline", "local:smollm2-135m"];
+    snapshot(&home, "plan", &home.dsctl(&plan).exits(0));
+    let with_code: Vec<&str> = plan.iter().copied().chain(["--detailed-exitcode"]).collect();
+    home.dsctl(&with_code).exits(2);
+    assert!(!home.layout().root().exists(), "something was made");
+}
+
+#[test]
+fn json_is_one_value_for_successes_and_failures_alike() {
+    let home = Home::light();
+    let models = home.dsctl(&["models", "--json"]).exits(0).json();
+    assert!(models.as_array().unwrap().iter().any(|model| model["name"] == "70b-int8"), "{models}");
+    let plan = home.dsctl(&["plan", "--model", "smollm2-135m", "--port", "0", "--json"]).exits(0).json();
+    assert!(!plan["changes"].as_array().unwrap().is_empty(), "{plan}");
+    assert_eq!(home.dsctl(&["weights", "list", "--json"]).exits(0).json().as_array().unwrap().len(), 0);
+    for (words, code, kind) in [
+        (&["up", "--model", "smollm2-135m", "--json"][..], 2, "usage"),
+        (&["plan", "--model", "nope", "--json"], 2, "usage"),
+        (&["status", "--json"], 6, "no-such-deployment"),
+        (&["down", "--yes", "--json"], 6, "no-such-deployment"),
+        (&["rollout", "status", "--json"], 6, "no-such-deployment"),
+        (&["rollout", "history", "--json"], 6, "no-such-deployment"),
+        (&["weights", "pull", "nope", "--json"], 2, "usage"),
+    ] {
+        let failed = home.dsctl(words).exits(code);
+        let error = &failed.json()["error"];
+        assert_eq!(error["kind"], kind, "{}", failed.transcript());
+        let message = error["message"].as_str().unwrap();
+        assert!(failed.stderr.contains(message), "{}", failed.transcript());
+    }
+}
+
+#[test]
+fn json_of_a_life_is_one_value_at_every_turn() {
+    let (home, mock) = (Home::alone(), Mock::start("baseline"));
+    home.up(&["--baseline", &mock.base_url()]);
+    assert_eq!(home.status().summary(), "ready");
+    let start = home.dsctl(&["rollout", "start", "--bake", "10m", "--json"]).exits(0).json();
+    assert_eq!(start["phase"], "baking", "{start}");
+    assert_eq!(home.dsctl(&["rollout", "status", "--json"]).exits(0).json()["id"], start["id"]);
+    assert_eq!(home.dsctl(&["rollout", "pause", "--json"]).exits(0).json()["phase"], "paused");
+    let refused = home.dsctl(&["down", "--yes", "--json"]).exits(1);
+    assert!(refused.json()["error"]["next"].as_str().unwrap().contains("dsctl rollout abort"), "{}", refused.stdout);
+    assert_eq!(home.dsctl(&["rollout", "abort", "--json"]).exits(0).json()["phase"], "aborted");
+    assert!(!home.dsctl(&["rollout", "history", "--json"]).exits(0).json().as_array().unwrap().is_empty());
+    assert!(home.dsctl(&["weights", "verify", "--json"]).exits(0).json()[0]["whole"].as_bool().unwrap());
+    assert!(home.dsctl(&["down", "--yes", "--json"]).exits(0).json()["removed"].as_u64().unwrap() >= 10);
+}
