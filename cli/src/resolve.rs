@@ -1,5 +1,6 @@
 //! Deployment -> ResolvedSpec: defaults, names and sizes filled in; what can't be is an error that says where.
 
+use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
 use spec::deployment::{ApiWish, BaselineWish, Cloud, Deployment, WeightsWish};
 use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
@@ -24,6 +25,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         None => look_up(catalogue, "model", &name)?,
         Some(wish) => with_own_weights(catalogue, &name, wish)?,
     };
+    refuse_unserved(catalogue, &model)?;
     let daemon = ResolvedDaemon {
         context: at_least("daemon.context", deployment.daemon.context, 16)?,
         max_sequences: at_least("daemon.max_sequences", deployment.daemon.max_sequences, 1)?
@@ -59,11 +61,23 @@ fn with_own_weights(catalogue: &Catalogue, name: &str, wish: WeightsWish) -> Res
     if wish.sources.is_empty() {
         return Err(Failure::usage("weights.sources: none is named, e.g. file:/data/model.gguf"));
     }
-    let entry =
-        catalogue.find(name).map_err(|error| Failure::usage(format!("model: {error}")).next("dsctl models"))?;
-    let weights =
-        WeightsSpec { name: entry.name.clone(), sources: wish.sources, sha256: wish.sha256, size: None };
-    Ok(ResolvedModel { name: entry.name.clone(), served_name: entry.model.served_name.clone(), weights })
+    let entry = catalogue.find(name).map_err(|error| Failure::usage(format!("model: {error}")).next("dsctl models"))?;
+    let weights = WeightsSpec { name: entry.name.clone(), sources: wish.sources, sha256: wish.sha256, size: None };
+    let served_name = entry.model.served_name.clone();
+    Ok(ResolvedModel { name: entry.name.clone(), served_name, weights: vec![weights] })
+}
+
+/// Before anything is fetched: hundreds of gigabytes that can't be served would be a bad surprise.
+fn refuse_unserved(catalogue: &Catalogue, model: &ResolvedModel) -> Result<(), Failure> {
+    let family = catalogue.find(model.name.as_str()).map_err(Failure::usage)?.model.architecture.family;
+    match family {
+        Family::Llama | Family::Qwen2 => Ok(()),
+        Family::Deepseek2 => {
+            let message =
+                format!("model: {}: dsserve does not serve the architecture {} yet", model.name, family.as_str());
+            Err(Failure::usage(message).next("dsctl models"))
+        }
+    }
 }
 
 /// A model by the name a user gave it; `field` is where the name stood.
@@ -74,7 +88,7 @@ pub fn look_up(catalogue: &Catalogue, field: &str, name: &str) -> Result<Resolve
 }
 
 fn resolved_model(choice: ModelChoice) -> ResolvedModel {
-    ResolvedModel { name: choice.weights.name.clone(), served_name: choice.served_name, weights: choice.weights }
+    ResolvedModel { name: choice.name, served_name: choice.served_name, weights: choice.weights }
 }
 
 fn resolve_baseline(
@@ -86,7 +100,8 @@ fn resolve_baseline(
         BaselineWish::Local { model } => {
             let model = look_up(catalogue, "baseline", &model)?;
             // The same name is the same file, wherever the candidate's was said to come from.
-            let same = model.weights.name == candidate.weights.name;
+            refuse_unserved(catalogue, &model)?;
+            let same = model.name == candidate.name;
             Ok(ResolvedBaseline::Local(if same { candidate.clone() } else { model }))
         }
         BaselineWish::Api(api) => resolve_api(api),

@@ -19,11 +19,11 @@ pub struct ResolvedSpec {
 impl ResolvedSpec {
     /// All weights that the deployment needs, each once.
     pub fn weights(&self) -> Vec<WeightsSpec> {
-        let mut all = vec![self.model.weights.clone()];
+        let mut all = self.model.weights.clone();
         if let Some(ResolvedBaseline::Local(model)) = &self.baseline
-            && model.weights.name != self.model.weights.name
+            && model.name != self.model.name
         {
-            all.push(model.weights.clone());
+            all.extend(model.weights.iter().cloned());
         }
         all
     }
@@ -36,7 +36,8 @@ pub struct ResolvedModel {
     pub name: WeightsName,
     /// What the API calls it, e.g. `deepseek-r1-distill-llama-70b`.
     pub served_name: String,
-    pub weights: WeightsSpec,
+    /// One file, or the parts of one in their order.
+    pub weights: Vec<WeightsSpec>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

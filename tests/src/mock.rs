@@ -101,8 +101,8 @@ impl Mock {
 
 async fn ready(State(mock): State<Arc<Shared>>) -> StatusCode {
     match *lock(&mock.script) {
-        Script::Answer | Script::Slow(_) => StatusCode::OK,
-        Script::Fail(_) | Script::Cut => StatusCode::SERVICE_UNAVAILABLE,
+        Script::Answer | Script::Slow(_) | Script::Cut => StatusCode::OK,
+        Script::Fail(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -172,7 +172,11 @@ fn stream(name: &str, is_cut: bool) -> Response {
 /// The connection ends where the body should go on.
 fn broken(pieces: Vec<String>) -> Response {
     let good = futures::stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece))));
-    let cut = futures::stream::once(async { Err(std::io::Error::other("cut by the script")) });
+    let cut = futures::stream::once(async {
+        // A cut in the same breath would take the pieces before it along: they are still in the server's buffer.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Err(std::io::Error::other("cut by the script"))
+    });
     events(Body::from_stream(good.chain(cut)))
 }
 

@@ -51,7 +51,8 @@ fn pull() -> Weights {
     let home = binaries::kept("test-weights");
     let mut command = Command::new(binaries::folder().join("dsctl"));
     environment(&mut command, &home);
-    let status = run(command.args(["weights", "pull", MODEL, "--json"])).exits(0).json();
-    let text = |field: &str| status[field].as_str().unwrap_or_else(|| panic!("no {field} in {status}")).to_owned();
+    let files = run(command.args(["weights", "pull", MODEL, "--json"])).exits(0).json();
+    assert_eq!(files.as_array().map(Vec::len), Some(1), "{MODEL} is one file: {files}");
+    let text = |field: &str| files[0][field].as_str().unwrap_or_else(|| panic!("no {field} in {files}")).to_owned();
     Weights { path: text("path").into(), sha256: text("sha256"), home }
 }

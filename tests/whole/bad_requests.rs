@@ -81,7 +81,7 @@ fn bad_chats() -> Vec<(Value, u16, &'static str)> {
         (chat(json!({"tools": [{"type": "function"}]})), 400, "tools"),
         (chat(json!({"response_format": {"type": "json_object"}})), 400, "response_format"),
         (chat(json!({"tempreature": 1})), 400, "tempreature"),
-        (chat(json!({"messages": [{"role": "user", "content": "word ".repeat(3000)}]})), 400, "context"),
+        (chat(json!({"messages": [{"role": "user", "content": "word ".repeat(3000)}]})), 400, "1024"),
         (json!([1, 2]), 400, "object"),
     ]
 }

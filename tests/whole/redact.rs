@@ -39,14 +39,19 @@ fn settings(home: &Home) -> Settings {
 
 /// Phases go on side by side: which of their running states are seen, and which ends first, is chance.
 fn settled(text: &str) -> String {
-    let is_running = |line: &str| line.starts_with("  ") && (line.contains(" running  ") || line.ends_with(" running"));
-    let is_done = |line: &str| line.starts_with("  ") && line.contains(" done  ");
-    let mut lines: Vec<&str> = text.lines().filter(|line| !is_running(line)).collect();
-    let places: Vec<usize> = (0..lines.len()).filter(|at| is_done(lines[*at])).collect();
+    let mut lines: Vec<&str> = text.lines().filter(|line| !is_phase(line, "running")).collect();
+    let places: Vec<usize> = (0..lines.len()).filter(|at| is_phase(lines[*at], "done")).collect();
     let mut done: Vec<&str> = places.iter().map(|at| lines[*at]).collect();
     done.sort_unstable();
     for (place, line) in places.into_iter().zip(done) {
         lines[place] = line;
     }
     lines.join("\n")
+}
+
+/// `  PHASE  STATE  …`
+fn is_phase(line: &str, state: &str) -> bool {
+    let phases = ["files", "weights", "daemon", "baseline daemon", "gateway", "first token"];
+    let rest = line.strip_prefix("  ").and_then(|line| phases.iter().find_map(|phase| line.strip_prefix(phase)));
+    rest.is_some_and(|rest| rest.starts_with("  ") && rest.split_whitespace().next() == Some(state))
 }

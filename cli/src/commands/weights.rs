@@ -1,10 +1,11 @@
 //! `dsctl weights …`: the cache that all deployments on this machine share.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use agent::weights::{Collected, FetchProgress, Verdict, WeightsCache, Wholeness};
 use serde::Serialize;
 use spec::amount::bytes_text;
+use spec::host::WeightsStatus;
 use spec::id::Sha256;
 use spec::weights::{WeightsSource, WeightsSpec};
 use tokio_util::sync::CancellationToken;
@@ -84,12 +85,24 @@ async fn pull(
     sha256: Option<Sha256>,
     args: &JsonArgs,
 ) -> Result<(), Failure> {
-    let spec = spec_to_pull(model, sources, sha256)?;
+    let mut fetched = Vec::new();
+    for part in specs_to_pull(model, sources, sha256)? {
+        fetched.push(pull_one(context, model, &part).await?);
+    }
+    if args.json {
+        return print_json(&fetched);
+    }
+    fetched
+        .iter()
+        .try_for_each(|it| print(format!("{}  {}  {}  {}", it.name, bytes_text(it.size), it.sha256, it.path.display())))
+}
+
+async fn pull_one(context: &Context, model: &str, part: &WeightsSpec) -> Result<WeightsStatus, Failure> {
     let cache = WeightsCache::new(&context.home);
     let cancel = CancellationToken::new();
-    let progress = std::sync::Arc::new(Mutex::new(TransferProgress::new()));
+    let progress = Arc::new(Mutex::new(TransferProgress::new()));
     let shown = progress.clone();
-    let fetching = agent::weights::fetch(&cache, &spec, move |event| show(&shown, &event), &cancel);
+    let fetching = agent::weights::fetch(&cache, part, move |event| show(&shown, &event), &cancel);
     tokio::pin!(fetching);
     let fetched = tokio::select! {
         fetched = &mut fetching => fetched,
@@ -102,24 +115,24 @@ async fn pull(
         }
     };
     lock(&progress).finish();
-    let status = fetched.map_err(|error| Failure::new(Kind::Resource, error))?;
-    if args.json {
-        return print_json(&status);
-    }
-    print(format!("{}  {}  {}  {}", status.name, bytes_text(status.size), status.sha256, status.path.display()))
+    fetched.map_err(|error| Failure::new(Kind::Resource, error))
 }
 
 fn lock(progress: &Mutex<TransferProgress>) -> std::sync::MutexGuard<'_, TransferProgress> {
     progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn spec_to_pull(model: &str, sources: Vec<WeightsSource>, sha256: Option<Sha256>) -> Result<WeightsSpec, Failure> {
+fn specs_to_pull(
+    model: &str,
+    sources: Vec<WeightsSource>,
+    sha256: Option<Sha256>,
+) -> Result<Vec<WeightsSpec>, Failure> {
     if sources.is_empty() {
         let catalogue = advisor::catalogue().map_err(Failure::failed)?;
         return Ok(look_up(&catalogue, "model", model)?.weights);
     }
     let name = model.parse().map_err(Failure::usage)?;
-    Ok(WeightsSpec { name, sources, sha256, size: None })
+    Ok(vec![WeightsSpec { name, sources, sha256, size: None }])
 }
 
 fn show(progress: &Mutex<TransferProgress>, event: &FetchProgress) {

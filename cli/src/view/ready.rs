@@ -18,7 +18,7 @@ impl Ready {
     pub fn new(deployment: &str, endpoint: String, api_key_file: PathBuf, model: String, has_baseline: bool) -> Self {
         let curl = format!(
             "curl -s {endpoint}/chat/completions -H \"Authorization: Bearer $(cat {})\" -H 'Content-Type: application/json' \
-             -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'",
+             -d '{{\"model\": \"{model}\", \"temperature\": 0, \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'",
             shell_word(&api_key_file.display().to_string())
         );
         let name = if deployment == "default" { String::new() } else { format!(" --name {deployment}") };

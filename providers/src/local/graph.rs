@@ -154,9 +154,9 @@ fn daemon_unit(
     port: u16,
     phase: Phase,
 ) -> Result<UnitSpec, LocalGraphError> {
-    let mut args = vec![
-        text("--model"),
-        Arg::Weights(model.weights.name.clone()),
+    let files = model.weights.iter().flat_map(|part| [text("--model"), Arg::Weights(part.name.clone())]);
+    let mut args: Vec<Arg> = files.collect();
+    args.extend([
         text("--served-model-name"),
         text(&model.served_name),
         text("--listen"),
@@ -165,7 +165,7 @@ fn daemon_unit(
         Arg::Secret(DAEMON_KEY.parse()?),
         text("--max-sequences"),
         text(spec.daemon.max_sequences),
-    ];
+    ]);
     for (flag, value) in [("--context", spec.daemon.context), ("--threads", spec.daemon.threads)] {
         if let Some(value) = value {
             args.extend([text(flag), text(value)]);
