@@ -10,9 +10,9 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "dsserve", version, about)]
 pub struct Args {
-    /// The GGUF file to serve (architectures llama and qwen2)
-    #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
+    /// The GGUF file to serve (architectures llama and qwen2); once for each part, in their order, if it comes in parts
+    #[arg(long, value_name = "FILE", required = true)]
+    pub model: Vec<PathBuf>,
 
     /// The name under which clients ask for the model
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]

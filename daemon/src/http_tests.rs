@@ -26,7 +26,7 @@ const ENDLESS: u32 = 1 << 20;
 
 fn load(tiny: &Tiny, limits: Limits, metrics: Arc<Metrics>) -> Loaded {
     let opened = tiny.file();
-    let file = ModelFile::open(opened.path()).unwrap();
+    let file = ModelFile::open(&[opened.path()]).unwrap();
     let tokenizer = Arc::new(Tokenizer::from_metadata(&file.metadata()).unwrap());
     let template = ChatTemplate::from_metadata(&file.metadata(), &tokenizer).unwrap();
     let context = tiny.context as usize;

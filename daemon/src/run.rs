@@ -93,7 +93,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, RunErr
     };
     let threads = threads::settle(args.threads).map_err(RunError::Threads)?;
     start_logging(args.log_format);
-    tracing::info!(threads, model = %args.model.display(), "starting");
+    tracing::info!(threads, model = ?args.model, "starting");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("http")
@@ -118,7 +118,7 @@ async fn run_server(args: Args) -> Result<(), RunError> {
     tracing::info!(address = %bound, "listening");
     let stop = stop_signals().map_err(RunError::Runtime)?;
     let timeout = Duration::from_secs(args.shutdown_timeout);
-    let path = args.model.clone();
+    let path = args.model.first().cloned().unwrap_or_default();
     let load = move || load(&args, &metrics);
     serve(listener, app, load, stop, timeout).await.map_err(|error| match error {
         ServeError::Load(source) => RunError::Load { path, source: source.into() },

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -125,18 +126,22 @@ impl Tiny {
     }
 
     pub fn file(&self) -> NamedTempFile {
+        self.write(&self.quantized())
+    }
+
+    pub fn quantized(&self) -> Vec<(String, Arc<QTensor>)> {
         let quantize = |(name, shape, values): (String, Vec<usize>, Vec<f32>)| {
             let kind = if shape.len() == 2 { self.matrices } else { GgmlDType::F32 };
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
-            (name, QTensor::quantize(&tensor, kind).unwrap())
+            (name, Arc::new(QTensor::quantize(&tensor, kind).unwrap()))
         };
-        self.write(&self.tensors().into_iter().map(quantize).collect::<Vec<_>>())
+        self.tensors().into_iter().map(quantize).collect()
     }
 
-    pub fn write(&self, tensors: &[(String, QTensor)]) -> NamedTempFile {
+    pub fn write(&self, tensors: &[(String, Arc<QTensor>)]) -> NamedTempFile {
         let metadata = self.metadata();
         let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-        let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), &**tensor)).collect();
         let mut file = NamedTempFile::with_suffix(".gguf").unwrap();
         gguf_file::write(file.as_file_mut(), &metadata, &tensors).unwrap();
         file.flush().unwrap();

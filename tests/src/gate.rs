@@ -90,10 +90,12 @@ impl Gate {
     /// The journal's records that are on disk, in order.
     pub fn records(&self) -> Vec<Value> {
         let Some(folder) = self.journal() else { return Vec::new() };
-        let mut names: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
         names.retain(|path| path.extension().is_some_and(|end| end == "json"));
         names.sort();
-        let read = |path: PathBuf| serde_json::from_slice(&fs::read(&path).expect("a record")).expect("a record's JSON");
+        let read =
+            |path: PathBuf| serde_json::from_slice(&fs::read(&path).expect("a record")).expect("a record's JSON");
         names.into_iter().map(read).collect()
     }
 

@@ -155,10 +155,16 @@ pub fn endpoint_of(report: &Value) -> Endpoint {
 
 /// What every command of the tests sees: no terminal, no colour, no proxy, nothing of the developer's own settings.
 pub fn environment(command: &mut Command, home: &Path) {
-    for name in ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_LOG", "OPENAI_API_KEY", "CLICOLOR_FORCE", "FORCE_COLOR"] {
+    for name in ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_LOG", "OPENAI_API_KEY", "CLICOLOR_FORCE", "FORCE_COLOR"]
+    {
         command.env_remove(name);
     }
-    command.env("DSCTL_HOME", home).env("NO_COLOR", "1").env("COLUMNS", "100").env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+    command
+        .env("DSCTL_HOME", home)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
+        .env("TZ", "UTC")
+        .env("LC_ALL", "C.UTF-8");
     command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
 }
 

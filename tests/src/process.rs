@@ -111,12 +111,7 @@ fn quoted(word: &str) -> String {
 
 fn outcome(line: String, output: Output) -> Outcome {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 output");
-    Outcome {
-        line,
-        code: output.status.code().unwrap_or(-1),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
+    Outcome { line, code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// Ends a process as a crash does. Gone already is fine.

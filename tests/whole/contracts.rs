@@ -96,7 +96,8 @@ fn crates_use_each_other_as_drawn_and_no_other_way() {
 /// The one fenced `sh` block under a heading of the README.
 pub fn readme_block(heading: &str) -> String {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let (_, section) = readme.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
+    let (_, section) =
+        readme.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
     let section = section.split("\n## ").next().unwrap();
     let blocks: Vec<&str> = section.split("```sh\n").skip(1).collect();
     assert_eq!(blocks.len(), 1, "sh blocks under {heading}");
@@ -123,7 +124,8 @@ fn every_command_that_the_pages_show_exists() {
     for page in &pages {
         for line in console_lines(page) {
             let line = line.split('#').next().unwrap_or_default().trim().to_owned();
-            let words = line.strip_prefix("dsctl ").or_else(|| line.split_once("--bin dsctl -- ").map(|(_, words)| words));
+            let words =
+                line.strip_prefix("dsctl ").or_else(|| line.split_once("--bin dsctl -- ").map(|(_, words)| words));
             let Some(words) = words else { continue };
             seen += 1;
             let mut shell = Command::new("sh");

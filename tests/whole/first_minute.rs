@@ -54,13 +54,19 @@ fn pasted_curl_line_answers(home: &Home, line: &str) {
 }
 
 fn every_metric_is_exposed(home: &Home, endpoint: &Endpoint) {
-    call(Method::POST, &format!("{}/chat/completions", endpoint.url), &endpoint.key, Some(&question(weights::MODEL, 4)))
-        .has_status(200);
+    call(
+        Method::POST,
+        &format!("{}/chat/completions", endpoint.url),
+        &endpoint.key,
+        Some(&question(weights::MODEL, 4)),
+    )
+    .has_status(200);
     let status = home.dsctl(&["status", "--json"]).json();
     let daemon_url = status["gateway"]["variants"]["candidate"]["base_url"].as_str().unwrap().to_owned();
     for (base, all) in [(&endpoint.url, gateway::ALL), (&daemon_url, daemon::ALL)] {
         let page = get(&base.replace("/v1", "/metrics")).has_status(200).body;
-        let is_exposed = |metric: &&Metric| page.lines().any(|line| line.starts_with(&format!("# TYPE {} ", metric.name)));
+        let is_exposed =
+            |metric: &&Metric| page.lines().any(|line| line.starts_with(&format!("# TYPE {} ", metric.name)));
         let missing: Vec<&str> = all.iter().filter(|metric| !is_exposed(metric)).map(|metric| metric.name).collect();
         assert!(missing.is_empty(), "not on {base}: {missing:?}\n{page}");
     }

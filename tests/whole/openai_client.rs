@@ -10,7 +10,15 @@ fn the_official_client_finds_what_it_expects() {
     let checks = python::script("openai_client.py", &endpoint).exits(0);
     let passed: Vec<&str> = checks.stdout.lines().collect();
     let expected = [
-        "models", "chat", "chat_streamed", "completion", "completion_streamed", "logprobs", "stop", "max_tokens", "seed",
+        "models",
+        "chat",
+        "chat_streamed",
+        "completion",
+        "completion_streamed",
+        "logprobs",
+        "stop",
+        "max_tokens",
+        "seed",
         "errors",
     ];
     assert_eq!(passed, expected, "{}", checks.transcript());

@@ -22,7 +22,11 @@ fn percent(weight: &Value) -> f64 {
 
 /// Weights that the journal says were asked for, in order.
 fn intended(records: &[Value]) -> Vec<f64> {
-    records.iter().filter_map(|record| record["event"].get("weight-intended")).map(|it| percent(&it["weight"])).collect()
+    records
+        .iter()
+        .filter_map(|record| record["event"].get("weight-intended"))
+        .map(|it| percent(&it["weight"]))
+        .collect()
 }
 
 /// Kills at record 1, 2, 3, … as soon as it is there, and starts again, until the rollout is over and its last record too

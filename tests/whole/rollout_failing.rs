@@ -25,7 +25,8 @@ fn a_candidate_that_dies_at_30_percent_loses_its_traffic() {
     let flags = ["--baseline", &url, "--baseline-key-env", "OLD_API_KEY", "--baseline-model", "gpt-old"];
     let endpoint = home.up(&flags);
     let load = Load::start(&endpoint, 2, Form::Whole);
-    let words = ["rollout", "start", "--stages", "10,30,60,100", "--bake", "2s", "--min-requests", "5", "--wait", "--json"];
+    let words =
+        ["rollout", "start", "--stages", "10,30,60,100", "--bake", "2s", "--min-requests", "5", "--wait", "--json"];
     let mut rollout = home.start(&words);
     until("the second stage", || {
         let status = home.dsctl(&["rollout", "status", "--json"]);
@@ -45,7 +46,8 @@ fn a_candidate_that_dies_at_30_percent_loses_its_traffic() {
     everybody_was_answered(&load.stop());
     home.dsctl(&["rollout", "watch"]).exits(10);
     the_old_api_is_asked_as_it_wants(&mock);
-    let text = call(Method::POST, &format!("{}/chat/completions", endpoint.url), &endpoint.key, Some(&question("any", 2)));
+    let text =
+        call(Method::POST, &format!("{}/chat/completions", endpoint.url), &endpoint.key, Some(&question("any", 2)));
     assert_eq!(text.has_status(200).chat_text(), "baseline speaks");
 }
 
@@ -72,8 +74,13 @@ fn whatever_way_a_candidate_fails_clients_get_whole_answers() {
         assert_eq!((over["phase"].as_str(), over["weight"].as_str()), (Some("rolled-back"), Some("0%")), "{over}");
         everybody_was_answered(&load.stop());
         let asked = candidate.requests();
-        call(Method::POST, &format!("{}/chat/completions", gate.endpoint().url), &gate.endpoint().key, Some(&question("m", 1)))
-            .has_status(200);
+        call(
+            Method::POST,
+            &format!("{}/chat/completions", gate.endpoint().url),
+            &gate.endpoint().key,
+            Some(&question("m", 1)),
+        )
+        .has_status(200);
         assert_eq!(candidate.requests(), asked, "{script:?}: nothing goes to the candidate any more");
     }
 }

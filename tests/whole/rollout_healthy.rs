@@ -12,8 +12,20 @@ fn a_healthy_candidate_gets_all_the_traffic() {
     let endpoint = home.up(&["--baseline", "local:smollm2-135m"]);
     let load = Load::start(&endpoint, 2, Form::Both);
     let words = [
-        "rollout", "start", "--stages", "10,30,60,100", "--bake", "2s", "--gate", "error_ratio<5%", "--gate",
-        "ttft_p95<15s", "--min-requests", "5", "--wait", "--json",
+        "rollout",
+        "start",
+        "--stages",
+        "10,30,60,100",
+        "--bake",
+        "2s",
+        "--gate",
+        "error_ratio<5%",
+        "--gate",
+        "ttft_p95<15s",
+        "--min-requests",
+        "5",
+        "--wait",
+        "--json",
     ];
     let over = home.dsctl(&words).exits(0);
     let report = over.json();

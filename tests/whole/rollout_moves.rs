@@ -44,7 +44,11 @@ fn a_rollout_is_led_by_hand() {
     // From a file this time, with a flag over it; the one before stays in the history.
     let file = home.write("rollout.yaml", "stages: [50%, 100%]\nbake: 10m\n");
     let report = home.dsctl(&["rollout", "start", "-f", &file, "--min-requests", "3", "--json"]).exits(0).json();
-    assert_eq!((report["spec"]["bake"].as_str(), report["spec"]["min_requests"].as_u64()), (Some("10m"), Some(3)), "{report}");
+    assert_eq!(
+        (report["spec"]["bake"].as_str(), report["spec"]["min_requests"].as_u64()),
+        (Some("10m"), Some(3)),
+        "{report}"
+    );
     assert_eq!(weight_in_force(&home), "50%");
     home.dsctl(&["down", "--yes", "--force"]).exits(0);
 }

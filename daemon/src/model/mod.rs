@@ -17,7 +17,7 @@ mod weights;
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::Content;
 
@@ -48,41 +48,81 @@ pub enum LoadError {
     UnknownTensors(Vec<String>),
     #[error("cannot load tensor {tensor}")]
     Tensor { tensor: String, source: candle_core::Error },
+    #[error("{}: it says that it is part {} of {count}, and it was given as part {} of {given}", .path.display(), .number + 1, .place + 1)]
+    Part { path: PathBuf, number: usize, count: usize, place: usize, given: usize },
+    #[error("{}: tensor {tensor} is in an earlier part already", .path.display())]
+    TensorTwice { path: PathBuf, tensor: String },
     #[error("cannot allocate the key-value cache")]
     Cache(#[source] candle_core::Error),
 }
 
-/// An opened GGUF file: its header is read, its tensors are not.
+/// An opened GGUF file, or the parts of one: the headers are read, the tensors are not.
 #[derive(Debug)]
 pub struct ModelFile {
-    content: Content,
-    reader: BufReader<File>,
+    parts: Vec<Part>,
     pub config: ModelConfig,
 }
 
-impl ModelFile {
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
+/// One GGUF file. The first part has the model's metadata, each has tensors of its own.
+#[derive(Debug)]
+struct Part {
+    content: Content,
+    reader: BufReader<File>,
+}
+
+impl Part {
+    fn open(path: &Path) -> Result<Self, LoadError> {
         let mut reader = BufReader::new(File::open(path).map_err(LoadError::Open)?);
-        let content = match Content::read(&mut reader) {
-            Ok(content) => content,
-            Err(source) => return Err(header::unreadable_tensor(path).unwrap_or(LoadError::Header(source))),
-        };
-        let config = ModelConfig::from_metadata(&Metadata::new(&content.metadata))?;
-        Ok(Self { content, reader, config })
+        match Content::read(&mut reader) {
+            Ok(content) => Ok(Self { content, reader }),
+            Err(source) => Err(header::unreadable_tensor(path).unwrap_or(LoadError::Header(source))),
+        }
+    }
+
+    /// Which part of how many the file says it is; a file that says nothing is the only one.
+    fn place(&self) -> Result<(usize, usize), LoadError> {
+        let metadata = Metadata::new(&self.content.metadata);
+        let number = metadata.optional_size("split.no")?.unwrap_or(0);
+        Ok((number, metadata.optional_size("split.count")?.unwrap_or(1).max(1)))
+    }
+}
+
+impl ModelFile {
+    /// Opens all parts, which must be given whole and in their order.
+    pub fn open(paths: &[impl AsRef<Path>]) -> Result<Self, LoadError> {
+        let mut parts: Vec<Part> = Vec::with_capacity(paths.len());
+        for (place, path) in paths.iter().map(AsRef::as_ref).enumerate() {
+            let part = Part::open(path)?;
+            let (number, count) = part.place()?;
+            if (number, count) != (place, paths.len()) {
+                return Err(LoadError::Part { path: path.to_owned(), number, count, place, given: paths.len() });
+            }
+            let names = part.content.tensor_infos.keys();
+            let twice =
+                names.into_iter().find(|name| parts.iter().any(|it| it.content.tensor_infos.contains_key(*name)));
+            if let Some(tensor) = twice {
+                return Err(LoadError::TensorTwice { path: path.to_owned(), tensor: tensor.clone() });
+            }
+            parts.push(part);
+        }
+        let first = parts.first().ok_or_else(|| LoadError::Open(std::io::ErrorKind::NotFound.into()))?;
+        let config = ModelConfig::from_metadata(&Metadata::new(&first.content.metadata))?;
+        Ok(Self { parts, config })
     }
 
     pub fn metadata(&self) -> Metadata<'_> {
-        Metadata::new(&self.content.metadata)
+        // `open` has seen to it that there is a first part.
+        Metadata::new(&self.parts[0].content.metadata)
     }
 
     /// Bytes that the loaded weights will take.
     pub fn weight_bytes(&self) -> u64 {
-        weights::loaded_bytes(&self.content)
+        self.parts.iter().map(|part| weights::loaded_bytes(&part.content)).sum()
     }
 
     /// Reads the weights and makes room for the keys and values of `sequences` sequences of `context` tokens.
     pub fn load(mut self, sequences: usize, context: usize) -> Result<Model, LoadError> {
-        let weights = weights::Weights::load(&self.content, &mut self.reader, &self.config)?;
+        let weights = weights::Weights::load(&mut self.parts, &self.config)?;
         let caches = (0..sequences)
             .map(|_| cache::KvCache::new(&self.config, context))
             .collect::<candle_core::Result<Vec<_>>>()

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -12,7 +13,7 @@ use super::*;
 use crate::tiny::{EPSILON, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, ROPE_BASE, Tiny, VOCABULARY};
 
 fn load(tiny: &Tiny, sequences: usize) -> Model {
-    ModelFile::open(tiny.file().path()).unwrap().load(sequences, tiny.context as usize).unwrap()
+    ModelFile::open(&[tiny.file().path()]).unwrap().load(sequences, tiny.context as usize).unwrap()
 }
 
 fn run(model: &Model, slot: usize, start: usize, tokens: &[u32]) -> Vec<f32> {
@@ -205,10 +206,10 @@ fn a_prompt_is_computed_without_rounding_its_inputs() {
             let kind = if shape.len() == 2 { kind } else { GgmlDType::F32 };
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
             let rounded = QTensor::quantize(&tensor, kind).unwrap().dequantize(&Device::Cpu).unwrap();
-            (name, QTensor::quantize(&rounded, GgmlDType::F32).unwrap())
+            (name, Arc::new(QTensor::quantize(&rounded, GgmlDType::F32).unwrap()))
         };
         let exact = tiny.write(&tiny.tensors().into_iter().map(stored).collect::<Vec<_>>());
-        let exact = ModelFile::open(exact.path()).unwrap().load(1, 64).unwrap();
+        let exact = ModelFile::open(&[exact.path()]).unwrap().load(1, 64).unwrap();
         let model = load(&tiny, 1);
         let tokens = tokens(17, 7);
         let apart = furthest(&run(&model, 0, 0, &tokens[..16]), &run(&exact, 0, 0, &tokens[..16]));
@@ -230,7 +231,7 @@ fn a_slot_can_be_used_again() {
 
 fn refusal(tiny: &Tiny) -> String {
     let file = tiny.file();
-    let opened = ModelFile::open(file.path()).and_then(|opened| opened.load(1, 64));
+    let opened = ModelFile::open(&[file.path()]).and_then(|opened| opened.load(1, 64));
     crate::describe(&opened.expect_err("the file was accepted"))
 }
 
@@ -265,21 +266,58 @@ fn a_tensor_of_an_unknown_type_is_named() {
     // After the name: the number of dimensions, two dimensions, the type.
     file.as_file_mut().seek(SeekFrom::Start((at + name.len() + 4 + 16) as u64)).unwrap();
     file.as_file_mut().write_all(&23u32.to_le_bytes()).unwrap();
-    let error = ModelFile::open(file.path()).unwrap_err().to_string();
+    let error = ModelFile::open(&[file.path()]).unwrap_err().to_string();
     assert!(error.contains("blk.1.ffn_up.weight") && error.contains("IQ4_XS"), "{error}");
 }
 
 #[test]
 fn broken_files_are_refused_without_a_panic() {
-    let missing = ModelFile::open(Path::new("/nowhere/m.gguf")).unwrap_err();
+    let missing = ModelFile::open(&[Path::new("/nowhere/m.gguf")]).unwrap_err();
     assert!(matches!(missing, LoadError::Open(_)));
     let mut text = NamedTempFile::new().unwrap();
     text.write_all(b"this is no model").unwrap();
-    assert!(matches!(ModelFile::open(text.path()), Err(LoadError::Header(_))));
+    assert!(matches!(ModelFile::open(&[text.path()]), Err(LoadError::Header(_))));
     let whole = std::fs::read(Tiny::default().file().path()).unwrap();
     for length in [0, 3, 20, 1000, whole.len() / 2, whole.len() - 1000] {
         let mut cut = NamedTempFile::new().unwrap();
         cut.write_all(&whole[..length]).unwrap();
-        assert!(ModelFile::open(cut.path()).and_then(|file| file.load(1, 64)).is_err(), "{length} bytes were accepted");
+        assert!(
+            ModelFile::open(&[cut.path()]).and_then(|file| file.load(1, 64)).is_err(),
+            "{length} bytes were accepted"
+        );
     }
+}
+
+/// The tensors of a tiny model dealt out over several files, as `gguf-split` does it.
+fn in_parts(tiny: &Tiny, count: usize) -> Vec<NamedTempFile> {
+    let whole = tiny.quantized();
+    (0..count)
+        .map(|number| {
+            let place = [("split.no", number), ("split.count", count)];
+            let place = place.map(|(key, value)| (key.to_owned(), Value::U16(value as u16)));
+            let part = Tiny { extra: place.to_vec(), ..tiny.clone() };
+            let own = whole.iter().enumerate().filter(|(at, _)| at % count == number);
+            part.write(&own.map(|(_, tensor)| tensor.clone()).collect::<Vec<_>>())
+        })
+        .collect()
+}
+
+#[test]
+fn a_model_in_parts_computes_what_the_whole_one_does() {
+    let tiny = Tiny::default();
+    let parts = in_parts(&tiny, 3);
+    let paths: Vec<&Path> = parts.iter().map(NamedTempFile::path).collect();
+    let model = ModelFile::open(&paths).unwrap().load(1, tiny.context as usize).unwrap();
+    assert_eq!(run(&model, 0, 0, &tokens(10, 7)), run(&load(&tiny, 1), 0, 0, &tokens(10, 7)));
+}
+
+#[test]
+fn parts_that_do_not_belong_together_are_refused() {
+    let parts = in_parts(&Tiny::default(), 2);
+    let (first, second) = (parts[0].path(), parts[1].path());
+    let refused = |paths: &[&Path]| ModelFile::open(paths).unwrap_err().to_string();
+    assert!(refused(&[first]).contains("part 1 of 2, and it was given as part 1 of 1"), "{}", refused(&[first]));
+    assert!(refused(&[second, first]).contains("part 2 of 2, and it was given as part 1 of 2"));
+    assert!(refused(&[first, first]).contains("part 1 of 2, and it was given as part 2 of 2"));
+    assert!(refused(&[]).contains("cannot read the file"));
 }

@@ -1,16 +1,15 @@
 //! Weights out of a GGUF file, in the form in which they are computed with.
 
 use std::collections::HashSet;
-use std::io::{Read, Seek};
 use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::{Content, TensorInfo};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Result as CandleResult, Tensor};
 
-use super::LoadError;
 use super::config::ModelConfig;
 use super::repack::{BLOCK, BlockOffset, computed_as, repack};
+use super::{LoadError, Part};
 
 #[derive(Debug)]
 pub struct Weights {
@@ -96,8 +95,8 @@ impl Linear {
 }
 
 impl Weights {
-    pub fn load<R: Read + Seek>(content: &Content, reader: &mut R, config: &ModelConfig) -> Result<Self, LoadError> {
-        let mut source = Source { content, reader, taken: HashSet::new() };
+    pub fn load(parts: &mut [Part], config: &ModelConfig) -> Result<Self, LoadError> {
+        let mut source = Source { parts, taken: HashSet::new() };
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let layers = (0..config.layers).map(|at| source.layer(at, config)).collect::<Result<_, _>>()?;
         let output_norm = source.vector("output_norm.weight", hidden)?;
@@ -117,14 +116,13 @@ impl Weights {
     }
 }
 
-/// The file, and which of its tensors were used.
-struct Source<'a, R> {
-    content: &'a Content,
-    reader: &'a mut R,
+/// The parts, and which of their tensors were used.
+struct Source<'a> {
+    parts: &'a mut [Part],
     taken: HashSet<String>,
 }
 
-impl<R: Read + Seek> Source<'_, R> {
+impl Source<'_> {
     fn layer(&mut self, at: usize, config: &ModelConfig) -> Result<Layer, LoadError> {
         let name = |part: &str| format!("blk.{at}.{part}");
         let (hidden, wide) = (config.hidden, config.feed_forward);
@@ -143,7 +141,7 @@ impl<R: Read + Seek> Source<'_, R> {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.content.tensor_infos.contains_key(name)
+        self.parts.iter().any(|part| part.content.tensor_infos.contains_key(name))
     }
 
     /// A weight and, if the file has one, its bias.
@@ -164,20 +162,23 @@ impl<R: Read + Seek> Source<'_, R> {
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Arc<QTensor>, LoadError> {
-        let info = self.content.tensor_infos.get(name).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
+        let mut places = self.parts.iter_mut();
+        let found =
+            places.find_map(|part| Some((part.content.tensor_infos.get(name)?, &part.content, &mut part.reader)));
+        let (info, content, reader) = found.ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
         if info.shape.dims() != shape {
             let (found, expected) = (info.shape.dims().to_vec(), shape.to_vec());
             return Err(LoadError::Shape { tensor: name.to_owned(), found, expected });
         }
         self.taken.insert(name.to_owned());
-        let tensor = info.read(self.reader, self.content.tensor_data_offset, &Device::Cpu);
+        let tensor = info.read(reader, content.tensor_data_offset, &Device::Cpu);
         Ok(Arc::new(tensor.map_err(failed(name))?))
     }
 
     /// A tensor that nobody asked for belongs to arithmetic that would be left out: wrong answers, not an error.
     fn refuse_leftovers(&self) -> Result<(), LoadError> {
-        let mut unknown: Vec<String> =
-            self.content.tensor_infos.keys().filter(|name| !self.taken.contains(*name)).cloned().collect();
+        let names = self.parts.iter().flat_map(|part| part.content.tensor_infos.keys());
+        let mut unknown: Vec<String> = names.filter(|name| !self.taken.contains(*name)).cloned().collect();
         unknown.sort_unstable();
         if unknown.is_empty() { Ok(()) } else { Err(LoadError::UnknownTensors(unknown)) }
     }
