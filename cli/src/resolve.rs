@@ -129,3 +129,67 @@ fn resolve_api(api: ApiWish) -> Result<ResolvedBaseline, Failure> {
     };
     Ok(ResolvedBaseline::Api { url: url.as_str().trim_end_matches('/').to_owned(), model: api.model, key })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Kind;
+
+    fn resolved(yaml: &str) -> Result<ResolvedSpec, Failure> {
+        let deployment = Deployment::parse(yaml, "dsctl.yaml").unwrap();
+        resolve(deployment, &advisor::catalogue().unwrap())
+    }
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        let spec = resolved("model: smollm2-135m").unwrap();
+        assert_eq!((spec.name.as_str(), spec.cloud), ("default", Cloud::Local));
+        assert_eq!(spec.gateway_port, PortChoice::Fixed(8080));
+        assert_eq!(spec.daemon.max_sequences, 8);
+        assert_eq!(spec.baseline, None);
+        assert_eq!(resolved("model: smollm2-135m\ngateway: {port: 0}").unwrap().gateway_port, PortChoice::AnyFree);
+    }
+
+    #[test]
+    fn the_headline_model_is_a_name_and_comes_in_parts() {
+        let spec = resolved("model: 70b-int8").unwrap();
+        assert_eq!(spec.model.served_name, "deepseek-r1-distill-llama-70b");
+        assert_eq!(spec.weights().len(), 2);
+    }
+
+    #[test]
+    fn own_weights_take_the_place_of_the_catalogues() {
+        let spec = resolved("model: 70b-int8\nweights: {sources: ['file:/m.gguf']}").unwrap();
+        assert_eq!(spec.weights().len(), 1);
+        assert_eq!(spec.weights()[0].sources[0].to_string(), "file:/m.gguf");
+    }
+
+    #[test]
+    fn a_local_baseline_of_the_same_model_shares_its_weights() {
+        let spec = resolved("model: smollm2-135m\nbaseline: local:smollm2-135m").unwrap();
+        assert_eq!(spec.weights().len(), 1);
+        let spec = resolved("model: smollm2-135m\nbaseline: local:1.5b-int4").unwrap();
+        assert_eq!(spec.weights().len(), 2);
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_with_its_place() {
+        for (yaml, message) in [
+            ("name: x", "model: none is named"),
+            ("model: gpt-4", "model: unknown model \"gpt-4\""),
+            ("model: 671b", "dsserve does not serve the architecture deepseek2"),
+            ("model: smollm2-135m\ncloud: aws", "cloud: this dsctl has no adapter for aws"),
+            ("model: smollm2-135m\ndaemon: {context: 1}", "daemon.context: 1 is below 16"),
+            ("model: smollm2-135m\ndaemon: {max_sequences: 0}", "daemon.max_sequences: 0 is below 1"),
+            ("model: smollm2-135m\nweights: {sources: []}", "weights.sources: none is named"),
+            ("model: smollm2-135m\nbaseline: local:nope", "baseline: unknown model"),
+            ("model: smollm2-135m\nbaseline: {url: 'ftp://x'}", "baseline.url: \"ftp://x\" is no URL"),
+            ("model: smollm2-135m\nbaseline: {url: 'https://u:p@h/v1'}", "holds a user name or password"),
+            ("model: smollm2-135m\nbaseline: {url: 'https://h/v1', key_env: A, key_file: b}", "one is enough"),
+        ] {
+            let failure = resolved(yaml).unwrap_err();
+            assert_eq!(failure.kind, Kind::Usage, "{yaml}");
+            assert!(failure.message.contains(message), "{yaml}: {}", failure.message);
+        }
+    }
+}

@@ -263,3 +263,112 @@ fn daemon_variant(model: &ResolvedModel, port: u16, key: std::path::PathBuf, tak
 pub fn unit_names() -> Result<Vec<UnitName>, InvalidId> {
     [DAEMON_UNIT, BASELINE_UNIT, GATEWAY_UNIT].iter().map(|name| name.parse()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use spec::deployment::Cloud;
+    use spec::layout::HomeLayout;
+    use spec::resolved::{PortChoice, ResolvedDaemon};
+    use spec::weights::WeightsSpec;
+
+    use super::*;
+    use crate::local::facts::Ports;
+
+    fn model(name: &str, parts: &[&str]) -> ResolvedModel {
+        let weights = parts.iter().map(|part| WeightsSpec {
+            name: part.parse().unwrap(),
+            sources: vec![format!("file:/{part}.gguf").parse().unwrap()],
+            sha256: None,
+            size: Some(7),
+        });
+        ResolvedModel { name: name.parse().unwrap(), served_name: format!("served-{name}"), weights: weights.collect() }
+    }
+
+    fn spec_with(baseline: Option<ResolvedBaseline>) -> ResolvedSpec {
+        ResolvedSpec {
+            name: "default".parse().unwrap(),
+            cloud: Cloud::Local,
+            model: model("m", &["m-1", "m-2"]),
+            gateway_port: PortChoice::Fixed(1),
+            daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
+            baseline,
+        }
+    }
+
+    fn facts(baseline_key_revision: u64) -> LocalFacts {
+        let binary = |size| Binary { sha256: "0".repeat(64).parse().unwrap(), size };
+        LocalFacts {
+            binaries: [("dsctl", 1), ("dsgate", 2), ("dsserve", 3)]
+                .map(|(name, size)| (name.to_owned(), binary(size)))
+                .into(),
+            ports: Ports { gateway: 1, admin: 2, daemon: 3, baseline_daemon: 4 },
+            salt: "salt".to_owned(),
+            baseline_key_revision,
+        }
+    }
+
+    fn graph_of(baseline: Option<ResolvedBaseline>, revision: u64) -> Graph {
+        let layout = HomeLayout::new("/home of dsctl").deployment(&"default".parse().unwrap());
+        build(&spec_with(baseline), &facts(revision), &layout).unwrap()
+    }
+
+    fn host_inputs(graph: &Graph) -> serde_json::Value {
+        graph.get(&Address::new(kind::HOST_SPEC, "local")).unwrap().inputs.clone()
+    }
+
+    fn gateway_file(graph: &Graph) -> GatewayConfig {
+        serde_json::from_str(host_inputs(graph)["files"][0]["content"].as_str().unwrap()).unwrap()
+    }
+
+    fn api(key: KeySource) -> ResolvedBaseline {
+        ResolvedBaseline::Api { url: "https://api.example.org/v1".to_owned(), model: None, key }
+    }
+
+    #[test]
+    fn everything_stands_on_the_bucket_and_the_agent_on_everything() {
+        let graph = graph_of(None, 1);
+        let order = engine::graph::order(&graph.edges()).unwrap();
+        assert_eq!(order.first().unwrap().as_str(), "bucket.main");
+        assert_eq!(order.last().unwrap().as_str(), "agent.local");
+        assert_eq!(graph.iter().map(|it| it.disk_bytes).sum::<u64>(), 1 + 2 + 3 + 2 * 7);
+        assert!(graph.iter().all(|it| it.monthly_usd == Some(0.0)));
+    }
+
+    #[test]
+    fn a_model_in_parts_is_given_part_by_part() {
+        let args = host_inputs(&graph_of(None, 1))["units"][0]["args"].clone();
+        let words: Vec<String> = args.as_array().unwrap().iter().take(4).map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [r#"{"text":"--model"}"#, r#"{"weights":"m-1"}"#, r#"{"text":"--model"}"#, r#"{"weights":"m-2"}"#]
+        );
+    }
+
+    #[test]
+    fn names_are_mapped_as_each_variant_knows_them() {
+        let alone = gateway_file(&graph_of(None, 1));
+        assert_eq!(alone.variants.len(), 1);
+        let candidate = &alone.variants[&Variant::Candidate];
+        assert_eq!(candidate.models["m"], "served-m");
+        assert_eq!(candidate.default_model, None, "without a baseline an unknown name is the client's error");
+        let both = gateway_file(&graph_of(Some(api(KeySource::None)), 1));
+        assert_eq!(both.variants[&Variant::Candidate].default_model.as_deref(), Some("served-m"));
+        assert_eq!(both.variants[&Variant::Baseline].key_file, None);
+    }
+
+    #[test]
+    fn a_new_key_of_the_baseline_changes_its_secret_and_restarts_the_gateway_only() {
+        let baseline = || Some(api(KeySource::Environment("OLD_API_KEY".to_owned())));
+        let (before, after) = (graph_of(baseline(), 1), graph_of(baseline(), 2));
+        let changed: Vec<&str> = before
+            .iter()
+            .filter(|it| after.get(&it.address).unwrap().inputs != it.inputs)
+            .map(|it| it.address.as_str())
+            .collect();
+        assert_eq!(changed, ["host-spec.local", "secret.baseline-key"]);
+        let units = |graph: &Graph| host_inputs(graph)["units"].as_array().unwrap().clone();
+        let (before, after) = (units(&before), units(&after));
+        assert_eq!(before[0], after[0], "the daemon goes on");
+        assert_ne!(before[1], after[1], "the gateway reads the key at its start");
+    }
+}
