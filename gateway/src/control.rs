@@ -41,7 +41,7 @@ impl Control {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             variants: variants.collect(),
             rollout: self.carrier.report(),
-            route_table: (*self.plane.table()).clone(),
+            route_table: self.plane.table_in_effect(),
         }
     }
 

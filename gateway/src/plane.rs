@@ -31,11 +31,10 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Takes up the route table that was in force, or the first one: all to the baseline, if there is one.
+    /// Takes up the route table that was in force, or the first one: all to the baseline. That counts from the moment
+    /// there is one: also a baseline that comes later has the traffic until a rollout takes it away.
     pub async fn open(settings: Settings, store: Arc<dyn Store>, metrics: Metrics) -> Result<Self, TableError> {
-        let candidate =
-            if settings.config.variants.contains_key(&Variant::Baseline) { Weight::NONE } else { Weight::ALL };
-        let first = RouteTable { generation: 1, salt: settings.config.salt.clone(), candidate };
+        let first = RouteTable { generation: 1, salt: settings.config.salt.clone(), candidate: Weight::NONE };
         let metrics = Arc::new(metrics);
         let plane = Self {
             settings: ArcSwap::from_pointee(settings),
@@ -61,6 +60,12 @@ impl DataPlane {
 
     pub fn table(&self) -> Arc<RouteTable> {
         self.table.load()
+    }
+
+    /// The table with the share that the candidate really has: all of it while there is nothing to choose.
+    pub fn table_in_effect(&self) -> RouteTable {
+        let table = self.table.load();
+        RouteTable { candidate: self.settings().configured.candidate_share(table.candidate), ..(*table).clone() }
     }
 
     /// A change by hand.

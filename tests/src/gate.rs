@@ -4,15 +4,17 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::binaries;
 use crate::home::{Endpoint, environment};
-use crate::http::{Answer, call, client, send, wait};
+use crate::http::{Answer, call, client, runtime, send, wait};
 use crate::mock::Mock;
-use crate::wait::until;
+use crate::process::kill;
+use crate::wait::{PATIENCE, until};
 
 const KEY: &str = "key-of-a-client";
 const TOKEN: &str = "token-of-an-admin";
@@ -60,18 +62,45 @@ impl Gate {
         Endpoint { url: format!("http://{}/v1", self.listen), key: KEY.to_owned(), key_file }
     }
 
-    /// As a crash does.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("the gateway's end");
+    /// At the same ports, with the same folder; does not wait until it is ready.
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.folder);
+    }
+
+    /// Whether it is there to be seen yet: what it says of itself if it is.
+    pub fn try_status(&self) -> Option<Value> {
+        let request = client().get(format!("http://{}/admin/status", self.admin)).bearer_auth(TOKEN);
+        let answer = wait(async { send(request).await }).ok()?;
+        (answer.status == 200).then(|| answer.json())
+    }
+
+    /// Sends a call to the admin API that nobody waits for.
+    pub fn admin_unheard(&self, method: Method, path: &str, body: &Value) {
+        let request = client().request(method, format!("http://{}{path}", self.admin)).bearer_auth(TOKEN).json(body);
+        runtime().spawn(async move { send(request).await.ok() });
+    }
+
+    /// Kills it as soon as the journal has this many records, whatever it is about to do next. `meanwhile` is called again
+    /// and again until then.
+    pub fn kill_at_record(&mut self, count: usize, mut meanwhile: impl FnMut(&Self)) {
+        let pid = self.child.id();
+        std::thread::scope(|scope| {
+            let this = &*self;
+            let watcher = scope.spawn(move || {
+                let begun = Instant::now();
+                // Without a pause between two looks: the next record is a millisecond away.
+                while this.record_count() < count && begun.elapsed() < PATIENCE {}
+                kill(pid);
+            });
+            while !watcher.is_finished() {
+                meanwhile(this);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
         self.child.wait().expect("the gateway's end");
     }
 
-    pub fn start_again(&mut self) {
-        self.child = spawn(&self.folder);
-        self.wait_until_ready();
-    }
-
-    fn wait_until_ready(&self) {
+    pub fn wait_until_ready(&self) {
         let url = format!("http://{}/ready", self.listen);
         until("the gateway is ready", || wait(send(client().get(&url))).ok().filter(|answer| answer.status == 200));
     }

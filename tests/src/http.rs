@@ -94,6 +94,14 @@ pub fn call(method: Method, url: &str, key: &str, body: Option<&Value>) -> Answe
     })
 }
 
+/// The value of a metric's sample whose line begins like this; 0 for one that is not there yet.
+#[track_caller]
+pub fn sample(page: &str, begins: &str) -> f64 {
+    let line = page.lines().find(|line| line.starts_with(begins));
+    let value = line.and_then(|line| line.rsplit(' ').next()).map(str::parse);
+    value.map_or(0.0, |value| value.unwrap_or_else(|error| panic!("{begins}: {error}\n{page}")))
+}
+
 /// A chat of one short question with an answer that can be told beforehand as far as a model's can.
 pub fn question(model: &str, max_tokens: u32) -> Value {
     json!({

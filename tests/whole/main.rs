@@ -7,9 +7,13 @@
 
 mod bad_input;
 mod bad_requests;
+mod changes;
+mod client_away;
 mod contracts;
 mod examples;
+mod fetching;
 mod first_minute;
+mod interrupted;
 mod kills;
 mod openai_client;
 mod redact;
@@ -18,4 +22,6 @@ mod rollout_crash;
 mod rollout_failing;
 mod rollout_healthy;
 mod rollout_moves;
+mod routing;
+mod runbooks;
 mod words;

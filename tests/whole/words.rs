@@ -3,7 +3,7 @@
 use tests::home::Home;
 use tests::mock::Mock;
 
-use crate::redact::snapshot;
+use crate::redact::{snapshot, snapshot_exact};
 
 #[test]
 fn help_is_as_it_was() {
@@ -14,9 +14,9 @@ fn help_is_as_it_was() {
         ("help-rollout", &["rollout", "--help"]),
         ("help-rollout-start", &["rollout", "start", "--help"]),
     ] {
-        snapshot(&home, name, &home.dsctl(words).exits(0));
+        snapshot_exact(&home, name, &home.dsctl(words).exits(0));
     }
-    snapshot(&home, "no-words", &home.dsctl(&[]).exits(2));
+    snapshot_exact(&home, "no-words", &home.dsctl(&[]).exits(2));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use engine::apply::Step;
 use engine::plan::{Action, Plan};
 use serde::Serialize;
 use spec::host::{HostStatus, PhaseState};
+use spec::id::Variant;
 use spec::layout::DeploymentLayout;
 
 use crate::args::UpArgs;
@@ -54,6 +55,11 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
     let plan = prepared.plan(context, "dsctl up").await?;
     say(view::plan::plan(&plan));
     let is_new = !prepared.layout.bucket().root().is_dir();
+    if gets_its_first_baseline(&prepared) {
+        say(
+            "\nNote: the baseline will have all the traffic, until `dsctl rollout start` moves it back here in stages.",
+        );
+    }
     if !plan.is_empty() {
         if !args.yes {
             confirm("\nApply this plan?", "dsctl up")?;
@@ -67,6 +73,12 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// The traffic that is served here now moves away: whoever confirms the plan should know.
+fn gets_its_first_baseline(prepared: &Prepared) -> bool {
+    let had = gateway_files(&prepared.layout).map(|files| files.config.variants.contains_key(&Variant::Baseline));
+    matches!((had, &prepared.spec.baseline), (Ok(false), Some(_)))
 }
 
 async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_failed: bool) -> Result<(), Failure> {
