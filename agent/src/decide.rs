@@ -21,6 +21,8 @@ pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 const GOOD_LIFE: Duration = Duration::from_secs(60);
 /// Deaths in a row, none of them after readiness, that make a start a failed one.
 pub(crate) const FAILED_AFTER_DEATHS: u32 = 5;
+/// After the impolite signal; a process that is still there then (in the kernel, or not ours to signal) may stay for ever.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Before another try when a unit can't be started at all.
 const BLOCKED_RETRY: Duration = Duration::from_secs(3);
 
@@ -84,6 +86,8 @@ pub(crate) enum Event {
     Silent,
     /// Start afresh: it was asked for, or the unit's spec changed.
     Renew,
+    /// Nothing that went wrong counts any more, and nothing is waited for. What runs goes on.
+    Forgive,
 }
 
 /// What is to be done now.
@@ -129,6 +133,11 @@ impl Unit {
         self.deaths >= FAILED_AFTER_DEATHS && !self.was_ready
     }
 
+    /// It did not end of the impolite signal either.
+    pub fn is_stuck(&self, now: Moment) -> bool {
+        matches!(self.life, Life::Stopping { kill_at, force: Force::Sent, .. } if now >= kill_at + KILL_PATIENCE)
+    }
+
     pub fn state(&self) -> UnitState {
         match self.life {
             Life::Waiting => UnitState::Waiting,
@@ -172,6 +181,14 @@ impl Unit {
     fn afresh(&self, life: Life) -> Self {
         Self { life, deaths: 0, was_ready: false, ..self.clone() }
     }
+
+    fn forgiven(&self) -> Self {
+        let life = match &self.life {
+            Life::Backoff { .. } | Life::Blocked { .. } => Life::Waiting,
+            other => other.clone(),
+        };
+        Self { was_ready: self.is_ready(), ..self.afresh(life) }
+    }
 }
 
 /// 0.5 s, 1 s, 2 s, … 30 s.
@@ -181,7 +198,7 @@ fn backoff(deaths: u32) -> Duration {
 
 /// What becomes of a unit, and what is to be done. `grace` lies between the polite and the impolite signal.
 pub(crate) fn step(unit: &Unit, event: Event, now: Moment, grace: Duration) -> Result<(Unit, Order), Illegal> {
-    use Event::{Answered, Began, CouldNotBegin, Ended, Renew, Silent, Tick};
+    use Event::{Answered, Began, CouldNotBegin, Ended, Forgive, Renew, Silent, Tick};
     let stay = || (unit.clone(), Order::Nothing);
     let stopping =
         |process: ProcessId, then: Then| Life::Stopping { process, kill_at: now + grace, force: Force::NotYet, then };
@@ -204,6 +221,7 @@ pub(crate) fn step(unit: &Unit, event: Event, now: Moment, grace: Duration) -> R
             };
             let is_due = force == Force::NotYet && now >= kill_at;
             let (force, order) = if is_due { (Force::Sent, Order::Kill) } else { (force, Order::Nothing) };
+            let kill_at = if is_due { now } else { kill_at };
             (unit.with(Life::Stopping { process, kill_at, force, then }), order)
         }
         (Life::Waiting | Life::Stopped | Life::Backoff { .. } | Life::Blocked { .. }, Began(process)) => {
@@ -232,6 +250,7 @@ pub(crate) fn step(unit: &Unit, event: Event, now: Moment, grace: Duration) -> R
         (Life::Waiting | Life::Stopped | Life::Backoff { .. } | Life::Blocked { .. }, Renew) => {
             (unit.afresh(Life::Waiting), Order::Nothing)
         }
+        (_, Forgive) => (unit.forgiven(), Order::Nothing),
         // A probe's answer may come after the unit's end or during its stop: it changes nothing.
         (
             Life::Waiting | Life::Stopped | Life::Backoff { .. } | Life::Blocked { .. } | Life::Stopping { .. },
@@ -325,6 +344,36 @@ mod tests {
         assert_eq!((again.life, again.deaths), (Life::Waiting, 0));
         let (unit, _) = go(&unit, Event::Tick(Wish::Halt), 1.5);
         assert_eq!(go(&unit, Event::Ended("exit status: 0".to_owned()), 2.0).0.life, Life::Stopped);
+    }
+
+    #[test]
+    fn forgiveness_ends_every_pause_and_stops_nothing() {
+        let doomed = Unit { deaths: 4, ..alive(0.0) };
+        let (dead, _) = go(&doomed, Event::Ended("exit status: 1".to_owned()), 0.0);
+        assert!(dead.is_failing());
+        let (blocked, _) = go(&Unit::new(), Event::CouldNotBegin, 0.0);
+        for paused in [dead, blocked] {
+            assert_eq!(go(&paused, Event::Tick(Wish::Run), 0.1).1, Order::Nothing);
+            let (unit, order) = go(&paused, Event::Forgive, 0.1);
+            assert_eq!((&unit.life, unit.deaths, unit.is_failing(), order), (&Life::Waiting, 0, false, Order::Nothing));
+            assert_eq!(go(&unit, Event::Tick(Wish::Run), 0.1).1, Order::Start);
+        }
+        let (ready, _) = go(&doomed, Event::Answered, 1.0);
+        assert_eq!(go(&ready, Event::Forgive, 2.0), (Unit { deaths: 0, ..ready }, Order::Nothing));
+        let (stopping, _) = go(&doomed, Event::Tick(Wish::Halt), 1.0);
+        assert_eq!(go(&stopping, Event::Forgive, 2.0).0.life, stopping.life);
+    }
+
+    #[test]
+    fn what_outlives_the_impolite_signal_is_stuck_after_a_while() {
+        let (unit, _) = go(&alive(0.0), Event::Tick(Wish::Halt), 0.0);
+        assert!(!unit.is_stuck(at(100.0)), "not killed yet");
+        let (unit, order) = go(&unit, Event::Tick(Wish::Halt), 60.0);
+        assert_eq!(order, Order::Kill);
+        assert!(!unit.is_stuck(at(69.9)));
+        assert!(unit.is_stuck(at(70.0)));
+        let (unit, _) = go(&unit, Event::Ended("signal: 9 (SIGKILL)".to_owned()), 80.0);
+        assert!(!unit.is_stuck(at(80.0)), "late is not never");
     }
 
     #[test]

@@ -27,4 +27,5 @@ pub mod weights;
 
 pub use observe::{AgentLife, ObserveError, Observed, ObservedState, ObservedUnit, Summary, observe};
 pub use ports::port_holder;
+pub use process::is_alive as process_is_alive;
 pub use serve::{AgentArgs, AgentError, run};

@@ -16,7 +16,7 @@ use crate::probe::{ask_ready_within, client};
 use crate::process::is_alive;
 use crate::site::Site;
 use crate::status;
-use crate::supervisor::read_record;
+use crate::supervisor::{find_living, read_record};
 
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
@@ -201,9 +201,13 @@ async fn observe_unit(
 ) -> ObservedUnit {
     let told = status.and_then(|status| status.units.iter().find(|told| told.name == *name));
     // The record is written at the very start; the status a moment later.
-    let recorded = read_record(&site.host, name).ok().flatten().and_then(|record| record.process);
-    let known = recorded.or_else(|| told.and_then(|told| told.process));
-    let process = known.filter(is_alive);
+    let record = read_record(&site.host, name).ok().flatten();
+    let told_process = told.and_then(|told| told.process);
+    let known = record.as_ref().and_then(|record| record.process).or(told_process);
+    let process = match &record {
+        Some(record) => find_living(record),
+        None => told_process.filter(is_alive),
+    };
     let silence = match (process, unit) {
         (Some(_), Some(unit)) => ask_ready_within(client, &unit.ready_url, ANSWER_WITHIN).await.err(),
         (Some(_), None) => Some("the host spec no longer has it".to_owned()),

@@ -3,13 +3,17 @@
 use spec::host::ProcessId;
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 
-/// The operating system derives a start time from the time of boot, which wanders a little with the clock.
+/// The operating system derives a start time from the time of boot, which wanders a little with the clock. A clock that is
+/// set moves it by more than that: then only [`find_carrier`] knows the process again.
 const START_TOLERANCE_SECONDS: u64 = 2;
 
 fn with_process<T>(pid: u32, look: impl FnOnce(&Process) -> T) -> Option<T> {
+    look_at(pid, ProcessRefreshKind::nothing().without_tasks(), look)
+}
+
+fn look_at<T>(pid: u32, kind: ProcessRefreshKind, look: impl FnOnce(&Process) -> T) -> Option<T> {
     let pid = Pid::from_u32(pid);
     let mut system = System::new();
-    let kind = ProcessRefreshKind::nothing().without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kind);
     system.process(pid).map(look)
 }
@@ -23,13 +27,30 @@ pub(crate) fn name_of(pid: u32) -> Option<String> {
     with_process(pid, |process| process.name().to_string_lossy().into_owned())
 }
 
-/// Dead ones that nobody has waited for yet count as dead.
-pub(crate) fn is_alive(process: &ProcessId) -> bool {
-    with_process(process.pid, |found| {
-        found.start_time().abs_diff(process.started) <= START_TOLERANCE_SECONDS
-            && !matches!(found.status(), ProcessStatus::Zombie | ProcessStatus::Dead)
-    })
-    .unwrap_or(false)
+/// Whether this very process lives: the number is not another's by now. Dead ones that nobody has waited for yet count as
+/// dead. A process that was started before the clock was set is not known again.
+pub fn is_alive(process: &ProcessId) -> bool {
+    with_process(process.pid, |found| is_same_start(found.start_time(), process.started) && is_living(found))
+        .unwrap_or(false)
+}
+
+fn is_same_start(one: u64, other: u64) -> bool {
+    one.abs_diff(other) <= START_TOLERANCE_SECONDS
+}
+
+fn is_living(process: &Process) -> bool {
+    !matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead)
+}
+
+fn carries(process: &Process, variable: &str) -> bool {
+    process.environ().iter().any(|entry| entry == variable)
+}
+
+/// The process of this number, if it lives and was started with this variable in its environment.
+pub(crate) fn find_carrier(pid: u32, variable: &str) -> Option<ProcessId> {
+    let kind = ProcessRefreshKind::nothing().without_tasks().with_environ(UpdateKind::Always);
+    let look = |process: &Process| (is_living(process) && carries(process, variable)).then(|| process.start_time());
+    look_at(pid, kind, look).flatten().map(|started| ProcessId { pid, started })
 }
 
 /// The process that was started with this variable in its environment: the oldest, if it has handed it on.
@@ -40,9 +61,8 @@ pub(crate) fn find_by_variable(variable: &str) -> Option<ProcessId> {
     system
         .processes()
         .values()
-        .filter(|process| process.environ().iter().any(|entry| entry == variable))
+        .filter(|process| is_living(process) && carries(process, variable))
         .map(|process| ProcessId { pid: process.pid().as_u32(), started: process.start_time() })
-        .filter(is_alive)
         .min_by_key(|process| (process.started, process.pid))
 }
 

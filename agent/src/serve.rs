@@ -1,7 +1,8 @@
 //! `dsctl agent`: claims the host, then ticks until everything is stopped as asked, or until it is itself told to go.
 //!
 //! SIGTERM and SIGINT end the agent and stop no unit: the next agent adopts what runs. To stop the units, ask for
-//! [`spec::host::RunState::Stopped`]. SIGHUP is ignored: the terminal that started it may close.
+//! [`spec::host::RunState::Stopped`]; the agent then ends with an error if one of them can't be. SIGHUP is ignored: the
+//! terminal that started it may close.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -42,6 +43,8 @@ pub enum AgentError {
     Signals(#[source] io::Error),
     #[error("making an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
+    #[error("not everything could be stopped: {left}; next: end it by hand, then: dsctl down")]
+    NotStopped { left: String },
     #[error("the agent's folder {} is gone; its units were stopped", .path.display())]
     FolderGone { path: PathBuf },
 }
@@ -88,13 +91,16 @@ pub(crate) async fn serve<S: Supervisor>(
     let claim = Claim::take(&site).await?;
     tracing::info!(deployment = %site.deployment, host = %site.name, pid = std::process::id(), "the agent begins");
     let mut converger = Converger::new(site, supervisor, settings)?;
+    converger.announce();
     tokio::pin!(goodbye);
     loop {
         if !claim.is_valid() {
             return wind_up(&mut converger, &claim).await;
         }
-        if converger.tick().await == Next::End {
-            return Ok(());
+        match converger.tick().await {
+            Next::TickAgain => {}
+            Next::End => return Ok(()),
+            Next::GiveUp { left } => return Err(AgentError::NotStopped { left }),
         }
         tokio::select! {
             () = &mut goodbye => return Ok(()),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engine::lease::Holder;
+use spec::host::ProcessId;
 use spec::id::DeploymentName;
 use spec::layout::{DeploymentLayout, HomeLayout};
 
@@ -34,9 +35,7 @@ impl Context {
         if layout.root().is_dir() {
             return Ok(layout);
         }
-        let there: Vec<String> = std::fs::read_dir(self.home.deployments())
-            .map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
-            .unwrap_or_default();
+        let there: Vec<String> = providers::local::deployments(&self.home)?.iter().map(ToString::to_string).collect();
         let others =
             if there.is_empty() { "there is none".to_owned() } else { format!("there is {}", there.join(", ")) };
         let message = format!("no deployment named {name}; {others}");
@@ -67,7 +66,8 @@ pub fn holder(command: &str) -> Holder {
 /// Whether a holder on this machine is known to be gone; one on another machine is waited out.
 pub fn is_dead(holder: &Holder) -> bool {
     let here = sysinfo::System::host_name().unwrap_or_else(|| "unknown".to_owned());
-    holder.host == here && process_start(holder.pid) != Some(holder.started)
+    let process = ProcessId { pid: holder.pid, started: holder.started };
+    holder.host == here && !agent::process_is_alive(&process)
 }
 
 fn process_start(pid: u32) -> Option<u64> {

@@ -83,7 +83,7 @@ impl From<EngineError> for Failure {
                 Self { kind: Kind::Resource, message: format!("{address}: {source}"), next }
             }
             EngineError::Stale => Self::failed(error).next("dsctl plan"),
-            other => Self::failed(other),
+            EngineError::Journal(_) | EngineError::State(_) => Self::new(Kind::Resource, error),
         }
     }
 }

@@ -20,15 +20,20 @@ mod view;
 use args::{Cli, Command};
 use context::Context;
 use exit::Failure;
+use spec::id::DeploymentName;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = wants_json(&cli.command);
+    let name = deployment_of(&cli.command);
+    // With it, 2 means changes: every error is 1.
+    let is_detailed = matches!(&cli.command, Command::Plan(args) if args.detailed_exitcode);
     match run(cli) {
         Ok(code) => code,
-        Err(failure) => {
+        Err(mut failure) => {
+            failure.next = failure.next.map(|next| talk::with_name(&next, name.as_ref()));
             tell(&failure, json);
-            failure.exit_code()
+            if is_detailed { ExitCode::FAILURE } else { failure.exit_code() }
         }
     }
 }
@@ -71,6 +76,30 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
 
 fn done(_: ()) -> ExitCode {
     ExitCode::SUCCESS
+}
+
+/// The deployment that a command is about, if it is not the default one.
+fn deployment_of(command: &Command) -> Option<DeploymentName> {
+    use args::{RolloutCommand, RunbookCommand};
+    let name = match command {
+        Command::Up(args) => args.spec.name.as_ref()?,
+        Command::Plan(args) => args.spec.name.as_ref()?,
+        Command::Down(args) => &args.name.name,
+        Command::Status(args) => &args.name.name,
+        Command::Logs(args) => &args.name.name,
+        Command::Agent(args) => &args.name.name,
+        Command::Runbook(RunbookCommand::Run { name, .. }) => &name.name,
+        Command::Rollout(command) => match command {
+            RolloutCommand::Start(args) => &args.name.name,
+            RolloutCommand::Status { name, .. }
+            | RolloutCommand::Watch { name }
+            | RolloutCommand::History { name, .. } => &name.name,
+            RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
+        },
+        Command::Weights(_) | Command::Models(_) | Command::Init(_) | Command::Completion { .. } => return None,
+        Command::Runbook(RunbookCommand::List(_) | RunbookCommand::Show { .. }) => return None,
+    };
+    Some(name.clone()).filter(|name| name.as_str() != "default")
 }
 
 fn wants_json(command: &Command) -> bool {

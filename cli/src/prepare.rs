@@ -1,5 +1,7 @@
 //! From flags and file to a graph: what `up` and `plan` share.
 
+use std::path::Path;
+
 use engine::graph::Graph;
 use engine::plan::Plan;
 use providers::local::facts::{FactsError, gather};
@@ -7,6 +9,7 @@ use providers::local::{LocalProvider, SecretText, graph};
 use spec::deployment::{ApiWish, BaselineWish, DaemonWish, Deployment, GatewayWish, WeightsWish};
 use spec::layout::DeploymentLayout;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
+use spec::weights::WeightsSource;
 
 use crate::args::SpecArgs;
 use crate::context::Context;
@@ -17,6 +20,8 @@ use crate::session::{Session, plan_fresh};
 /// Everything that is known before anything is done.
 #[derive(Debug)]
 pub struct Prepared {
+    /// As it was written; kept with the deployment, so that `up` alone means the same again.
+    pub deployment: Deployment,
     pub spec: ResolvedSpec,
     pub layout: DeploymentLayout,
     pub graph: Graph,
@@ -25,15 +30,16 @@ pub struct Prepared {
 
 pub fn prepare(context: &Context, args: &SpecArgs) -> Result<Prepared, Failure> {
     let catalogue = advisor::catalogue().map_err(Failure::failed)?;
-    let spec = resolve(deployment(args)?, &catalogue)?;
-    let baseline_key = baseline_key(&spec)?;
+    let deployment = deployment(context, args)?;
+    let spec = resolve(deployment.clone(), &catalogue)?;
     let layout = context.home.deployment(&spec.name);
+    let baseline_key = baseline_key(&spec, &layout)?;
     let binaries = context.binaries()?;
     let facts = gather(&spec, &layout, &binaries, baseline_key.as_ref()).map_err(facts_failure)?;
     let graph = graph::build(&spec, &facts, &layout).map_err(Failure::failed)?;
     let provider =
         LocalProvider::new(context.home.clone(), spec.name.clone(), binaries).with_baseline_key(baseline_key);
-    Ok(Prepared { spec, layout, graph, provider })
+    Ok(Prepared { deployment, spec, layout, graph, provider })
 }
 
 impl Prepared {
@@ -44,9 +50,8 @@ impl Prepared {
             return plan_fresh(&context.home, name, self.provider.clone(), &self.graph).await;
         }
         let session = Session::open(&context.home, name, self.provider.clone(), command).await?;
-        let plan = session.engine.plan(&self.graph).await;
-        session.release().await?;
-        Ok(plan?)
+        let plan = session.engine.plan(&self.graph).await.map_err(Failure::from);
+        session.release_after(plan).await
     }
 }
 
@@ -65,12 +70,37 @@ fn owner_text(port: u16) -> String {
     agent::port_holder(port).map(|holder| format!("; it is held by {holder}")).unwrap_or_default()
 }
 
-fn deployment(args: &SpecArgs) -> Result<Deployment, Failure> {
-    let from_flags = from_flags(args)?;
-    let Some(path) = &args.file else { return Ok(from_flags) };
+/// Flags over the file; without a file and a model, flags over what the deployment was made from.
+fn deployment(context: &Context, args: &SpecArgs) -> Result<Deployment, Failure> {
+    let from_flags = with_absolute_paths(from_flags(args)?, &std::env::current_dir()?);
+    let kept = match &args.name {
+        Some(name) => context.home.deployment(name),
+        None => context.home.deployment(&"default".parse().map_err(Failure::failed)?),
+    };
+    let path = match &args.file {
+        Some(path) => path.clone(),
+        None if args.model.is_none() && kept.spec_file().is_file() => kept.spec_file(),
+        None => return Ok(from_flags),
+    };
+    let path = path.as_path();
     let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let from_file = Deployment::parse(&text, &path.display().to_string()).map_err(Failure::usage)?;
+    let folder = std::path::absolute(path)?;
+    let from_file = with_absolute_paths(from_file, folder.parent().unwrap_or(Path::new("/")));
     Ok(from_file.overlaid_by(from_flags))
+}
+
+/// The agent, and a later `up`, stand in other folders: a path means what it meant where it was written.
+fn with_absolute_paths(mut deployment: Deployment, base: &Path) -> Deployment {
+    if let Some(BaselineWish::Api(api)) = &mut deployment.baseline {
+        api.key_file = api.key_file.take().map(|path| base.join(path));
+    }
+    for source in deployment.weights.iter_mut().flat_map(|weights| &mut weights.sources) {
+        if let WeightsSource::File { path } = source {
+            *path = base.join(&*path).to_string_lossy().into_owned();
+        }
+    }
+    deployment
 }
 
 fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
@@ -106,11 +136,17 @@ fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure>
     }
 }
 
+fn has_kept_key(layout: &DeploymentLayout) -> Result<bool, Failure> {
+    Ok(layout.bucket().secret(&graph::BASELINE_KEY.parse().map_err(Failure::failed)?).is_file())
+}
+
 /// Reads the baseline's API key from where the spec says it is.
-fn baseline_key(spec: &ResolvedSpec) -> Result<Option<SecretText>, Failure> {
+fn baseline_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option<SecretText>, Failure> {
     let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return Ok(None) };
     let (place, text) = match key {
         KeySource::None => return Ok(None),
+        // A repair at night, from another shell: the key that is kept goes on to serve.
+        KeySource::Environment(name) if std::env::var_os(name).is_none() && has_kept_key(layout)? => return Ok(None),
         KeySource::Environment(name) => {
             let place = format!("environment variable {name}");
             (
@@ -132,4 +168,20 @@ fn baseline_key(spec: &ResolvedSpec) -> Result<Option<SecretText>, Failure> {
         return Err(Failure::usage(format!("baseline: {place} holds no API key: one line without spaces is wanted")));
     }
     Ok(Some(SecretText::new(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_means_what_it_meant_where_it_was_written() {
+        let text = "weights: {sources: ['file:m.gguf', 'file:/m.gguf', 'https://h/m.gguf']}\n\
+                    baseline: {url: 'https://h/v1', key_file: key}";
+        let made = with_absolute_paths(Deployment::parse(text, "dsctl.yaml").unwrap(), Path::new("/here"));
+        let sources: Vec<String> = made.weights.unwrap().sources.iter().map(ToString::to_string).collect();
+        assert_eq!(sources, ["file:/here/m.gguf", "file:/m.gguf", "https://h/m.gguf"]);
+        let Some(BaselineWish::Api(api)) = made.baseline else { panic!("not an API") };
+        assert_eq!(api.key_file.as_deref(), Some(Path::new("/here/key")));
+    }
 }

@@ -1,21 +1,25 @@
 //! A deployment on this machine as a runbook sees it, and the remedies as what dsctl does anyway.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::weights::{Verdict, WeightsCache};
 use agent::{AgentLife, ObservedState};
 use async_trait::async_trait;
+use engine::lease::HeldLease;
+use engine::store::{DirectoryStore, Store};
 use providers::local::host_name;
 use runbooks::runbook::Unit;
 use runbooks::{MetricSource, PhaseSeen, Probe, ProbeError, Remedy, Sample, StateSeen, StatusSeen, WeightsSeen};
 use spec::host::{Act, Action, HostSpec};
 use spec::id::{DeploymentName, Variant};
+use spec::layout::DeploymentLayout;
 use spec::rollout::RolloutReport;
 use spec::route::GatewayStatus;
 
 use crate::commands::status;
-use crate::context::Context;
+use crate::context::{Context, holder, is_dead};
 use crate::exit::Failure;
 use crate::gateway::{Gateway, gateway_files, host_spec};
 
@@ -55,9 +59,19 @@ impl DeploymentProbe {
     }
 
     /// Asks the agent for an act through the host spec.
-    fn ask_agent(&self, act: Act) -> Result<String, ProbeError> {
+    async fn ask_agent(&self, act: Act) -> Result<String, ProbeError> {
         let layout = self.context.home.deployment(&self.name);
-        let mut spec: HostSpec = host_spec(&layout).map_err(failed("host spec"))?;
+        // Under the lease: an `up` or `down` beside it writes the same file.
+        let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(layout.state()));
+        let lease = HeldLease::acquire(store, holder("dsctl runbook"), jiff::Timestamp::now(), is_dead);
+        let lease = lease.await.map_err(|error| ProbeError::new(error.to_string()))?;
+        let asked = Self::write_action(&layout, act);
+        lease.release().await.map_err(|error| ProbeError::new(error.to_string()))?;
+        asked
+    }
+
+    fn write_action(layout: &DeploymentLayout, act: Act) -> Result<String, ProbeError> {
+        let mut spec: HostSpec = host_spec(layout).map_err(failed("host spec"))?;
         let id = format!("runbook-{}", jiff::Timestamp::now().as_millisecond());
         spec.actions.push(Action { id: id.clone(), act });
         spec.generation += 1;
@@ -82,6 +96,12 @@ impl DeploymentProbe {
         let layout = self.context.home.deployment(&self.name);
         let cache = WeightsCache::new(&self.context.home);
         let spec = host_spec(&layout).map_err(failed("host spec"))?;
+        // What is damaged looks whole by its size: the check takes it out, so that it is fetched.
+        let checked = cache.clone();
+        let checked = tokio::task::spawn_blocking(move || agent::weights::verify(&checked, &|_, _| {})).await;
+        checked
+            .map_err(|error| ProbeError::new(error.to_string()))?
+            .map_err(|error| ProbeError::new(error.to_string()))?;
         let mut fetched = Vec::new();
         for weights in &spec.weights {
             let cancel = tokio_util::sync::CancellationToken::new();
@@ -143,7 +163,8 @@ impl Probe for DeploymentProbe {
     async fn weights(&self) -> Result<WeightsSeen, ProbeError> {
         let cache = WeightsCache::new(&self.context.home);
         let spec = host_spec(&self.context.home.deployment(&self.name)).map_err(failed("host spec"))?;
-        let verified = tokio::task::spawn_blocking(move || agent::weights::verify(&cache, &|_, _| {})).await;
+        let wanted = spec.weights.clone();
+        let verified = tokio::task::spawn_blocking(move || agent::weights::check(&cache, &wanted)).await;
         let verified = verified
             .map_err(|error| ProbeError::new(error.to_string()))?
             .map_err(|error| ProbeError::new(error.to_string()))?;
@@ -170,7 +191,7 @@ impl Probe for DeploymentProbe {
             Remedy::Restart(Unit::Agent) | Remedy::Up => self.up().await,
             Remedy::Restart(unit) => {
                 let name = unit.as_str().parse().map_err(|error| ProbeError::new(format!("{error}")))?;
-                self.ask_agent(Act::Restart(name))
+                self.ask_agent(Act::Restart(name)).await
             }
             Remedy::RolloutAbort => {
                 let report: RolloutReport =

@@ -56,8 +56,12 @@ impl Session {
         }
     }
 
-    pub async fn release(self) -> Result<(), Failure> {
-        Ok(self.lease.release().await?)
+    /// Gives the lease back. What was done under it is told first, whatever becomes of the lease.
+    pub async fn release_after<T>(self, done: Result<T, Failure>) -> Result<T, Failure> {
+        let released = self.lease.release().await;
+        let done = done?;
+        released?;
+        Ok(done)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde::Serialize;
+use spec::id::DeploymentName;
 
 use crate::exit::Failure;
 
@@ -50,5 +51,45 @@ pub fn confirm(question: &str, command: &str) -> Result<(), Failure> {
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(Failure::failed("not confirmed; nothing was changed")),
+    }
+}
+
+/// Commands about one deployment; what follows one of these words in a hint is completed with its name.
+const ABOUT_A_DEPLOYMENT: [&str; 9] = [
+    "dsctl up",
+    "dsctl plan",
+    "dsctl down",
+    "dsctl status",
+    "dsctl logs",
+    "dsctl rollout start",
+    "dsctl rollout status",
+    "dsctl rollout watch",
+    "dsctl rollout abort",
+];
+
+/// A hint as it must be typed for a deployment that is not the default one.
+pub fn with_name(hint: &str, name: Option<&DeploymentName>) -> String {
+    match name {
+        Some(name) if !hint.contains("--name") => ABOUT_A_DEPLOYMENT
+            .iter()
+            .fold(hint.to_owned(), |text, words| text.replace(words, &format!("{words} --name {name}"))),
+        _ => hint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_about_the_deployment_that_was_named() {
+        let name = "trial".parse().unwrap();
+        assert_eq!(with_name("dsctl down --yes", Some(&name)), "dsctl down --name trial --yes");
+        assert_eq!(
+            with_name("dsctl rollout abort, or dsctl down --force", Some(&name)),
+            "dsctl rollout abort --name trial, or dsctl down --name trial --force"
+        );
+        assert_eq!(with_name("dsctl down --name trial", Some(&name)), "dsctl down --name trial");
+        assert_eq!(with_name("dsctl status", None), "dsctl status");
     }
 }

@@ -16,6 +16,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use spec::openai::{ErrorBody, ErrorKind};
+use tokio::sync::Semaphore;
 
 use crate::answer::{self, Form, Heading};
 use crate::engine::{Generation, SubmitError};
@@ -30,6 +31,10 @@ const LARGEST_BODY: usize = 4 << 20;
 const LARGEST_DISCARDED: usize = 64 << 20;
 /// What a client is told to wait for while the model loads.
 const LOADING_RETRY: Duration = Duration::from_secs(5);
+
+/// Prompts that are split into tokens at a time, in this process: that comes before the queue, whose limit does not hold
+/// it, and must leave the machine to the model.
+static SPLITTING: Semaphore = Semaphore::const_new(2);
 
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -157,10 +162,16 @@ async fn generate(app: &App, form: Form, request: Request) -> Result<Response, R
     }
 }
 
-/// Tokenizing a long prompt takes a while: not on a thread that serves connections.
+/// Tokenizing a long prompt takes a while: not on a thread that serves connections, and not many at a time. It goes on
+/// if the client leaves, so its permit goes with it.
 async fn submit(service: Arc<Service>, valid: ValidRequest) -> Result<Generation, Refusal> {
     let engine = service.engine.clone();
-    let prepared = tokio::task::spawn_blocking(move || service.language.prepare(valid)).await;
+    let permit = SPLITTING.acquire().await.map_err(|error| Refusal::failed(ErrorKind::Server, error.to_string()))?;
+    let prepared = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        service.language.prepare(valid)
+    })
+    .await;
     let job = prepared.map_err(|error| Refusal::failed(ErrorKind::Server, error.to_string()))??;
     Ok(engine.submit(job)?)
 }

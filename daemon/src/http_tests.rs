@@ -282,6 +282,8 @@ async fn bad_requests_get_the_right_status_and_error() {
     let json_type = "application/json; charset=utf-8";
     let body = |value: Value| value.to_string().into_bytes();
     let long = "x".repeat(600);
+    // More bytes than a context of the longest pieces holds.
+    let hopeless = "x".repeat(100_000);
     let chat_path = "/v1/chat/completions";
     let text_path = "/v1/completions";
     let too_long = Some("context_length_exceeded");
@@ -308,6 +310,24 @@ async fn bad_requests_get_the_right_status_and_error() {
             "got a number",
         ),
         (text_path, body(completion(json!({"prompt": long}))), json_type, 400, Some("prompt"), too_long, "600"),
+        (
+            text_path,
+            body(completion(json!({"prompt": hopeless}))),
+            json_type,
+            400,
+            Some("prompt"),
+            too_long,
+            "at least",
+        ),
+        (
+            chat_path,
+            body(chat(json!({"messages": [{"role": "user", "content": hopeless}]}))),
+            json_type,
+            400,
+            Some("messages"),
+            too_long,
+            "at least",
+        ),
         (text_path, body(completion(json!({"max_tokens": 508}))), json_type, 400, Some("max_tokens"), too_long, "512"),
         (text_path, body(completion(json!({"prompt": ""}))), json_type, 400, Some("prompt"), None, "must not be empty"),
         (
@@ -333,7 +353,7 @@ async fn bad_requests_get_the_right_status_and_error() {
         assert!(error["message"].as_str().unwrap().contains(word) && error["type"].is_string(), "{error}");
     }
     assert_eq!(server.get("/v1/chat/completions").await.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(server.metric("dsctl_requests_rejected_total{model_name=\"tiny\",reason=\"invalid\"}").await, 10.0);
+    assert_eq!(server.metric("dsctl_requests_rejected_total{model_name=\"tiny\",reason=\"invalid\"}").await, 12.0);
 }
 
 #[tokio::test]

@@ -35,14 +35,19 @@ pub struct Language {
 impl Language {
     pub fn prepare(&self, request: ValidRequest) -> Result<Job, RequestError> {
         let param = if matches!(request.input, Input::Chat(_)) { "messages" } else { "prompt" };
-        let prompt = self.tokens(request.input)?;
+        let prompt = self.tokens(request.input, param)?;
         let max_tokens = fit(prompt.len(), request.max_tokens, self.context, param)?;
         let (sampling, stop, ignore_end) = (request.sampling, request.stop, request.ignore_end);
         Ok(Job { prompt, max_tokens, sampling, stop, ignore_end })
     }
 
-    fn tokens(&self, input: Input) -> Result<Vec<u32>, RequestError> {
+    fn tokens(&self, input: Input, param: &str) -> Result<Vec<u32>, RequestError> {
         let encode = |text: &str, begin| {
+            // Splitting takes long for a long text: what can't fit in any way is not split at all.
+            let fewest = self.tokenizer.fewest_tokens(text);
+            if fewest >= self.context {
+                return Err(too_long(&format!("at least {fewest}"), self.context, param));
+            }
             let tokens = self.tokenizer.encode(text, begin);
             tokens.map_err(|error| RequestError::new(ErrorKind::Server, error.to_string()))
         };
@@ -82,8 +87,7 @@ fn fit(prompt: usize, asked: Option<usize>, context: usize, param: &str) -> Resu
     }
     let room = context.saturating_sub(prompt);
     if room == 0 {
-        let problem = format!("the prompt has {prompt} tokens, and prompt and answer together may have {context}");
-        return Err(RequestError::field(param, problem).with_code(TOO_LONG));
+        return Err(too_long(&prompt.to_string(), context, param));
     }
     match asked {
         Some(asked) if asked > room => {
@@ -94,6 +98,11 @@ fn fit(prompt: usize, asked: Option<usize>, context: usize, param: &str) -> Resu
         }
         asked => Ok(asked.unwrap_or(room)),
     }
+}
+
+fn too_long(prompt: &str, context: usize, param: &str) -> RequestError {
+    let problem = format!("the prompt has {prompt} tokens, and prompt and answer together may have {context}");
+    RequestError::field(param, problem).with_code(TOO_LONG)
 }
 
 #[cfg(test)]

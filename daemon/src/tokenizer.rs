@@ -46,6 +46,8 @@ pub enum Begin {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pieces: Vec<Piece>,
+    /// Bytes of text that one token can stand for at the most.
+    longest: usize,
     begin: Option<u32>,
     adds_begin: bool,
     end: Option<u32>,
@@ -67,6 +69,10 @@ const USER_DEFINED: usize = 4;
 const TURN_ENDS: [&str; 7] =
     ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<｜end▁of▁sentence｜>"];
 
+/// Composing characters makes a text no shorter than this part of it: three bytes become one at the most, as in the sign
+/// for kelvin, which becomes a K. Source: Unicode Standard Annex 15, expansion factors of the normalization forms.
+const MOST_SHRINKING: usize = 3;
+
 impl Tokenizer {
     pub fn from_metadata(metadata: &Metadata<'_>) -> Result<Self, TokenizerError> {
         let kind = metadata.string("tokenizer.ggml.model")?;
@@ -83,7 +89,9 @@ impl Tokenizer {
             USER_DEFINED => Piece { bytes: text.as_bytes().to_vec(), is_control: false },
             _ => Piece { bytes: piece_bytes(text, &to_bytes), is_control: false },
         };
-        let pieces = tokens.iter().enumerate().map(piece).collect();
+        let pieces: Vec<Piece> = tokens.iter().enumerate().map(piece).collect();
+        let shrinking = if inner.get_normalizer().is_some() { MOST_SHRINKING } else { 1 };
+        let longest = pieces.iter().map(|piece| piece.bytes.len()).max().unwrap_or_default() * shrinking;
         let special = |key: &'static str| special_token(metadata, key, tokens.len());
         let begin = special("tokenizer.ggml.bos_token_id")?;
         let end = special("tokenizer.ggml.eos_token_id")?;
@@ -94,7 +102,7 @@ impl Tokenizer {
             tokens.iter().enumerate().filter(|(at, text)| type_of(*at) == CONTROL && TURN_ENDS.contains(text));
         ends.extend(turn_ends.map(|(at, _)| at as u32));
         let adds_begin = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
-        Ok(Self { inner, pieces, begin, adds_begin, end, ends })
+        Ok(Self { inner, pieces, longest, begin, adds_begin, end, ends })
     }
 
     /// Splits a text; names of special tokens in it become those tokens.
@@ -102,6 +110,14 @@ impl Tokenizer {
         let encoding = self.inner.encode_fast(text, false).map_err(TokenizerError::Encode)?;
         let first = self.begin.filter(|_| begin == Begin::AsModelWants && self.adds_begin);
         Ok(first.into_iter().chain(encoding.get_ids().iter().copied()).collect())
+    }
+
+    /// Tokens that a text has at least, known without splitting it: as many as if each were the longest piece.
+    pub const fn fewest_tokens(&self, text: &str) -> usize {
+        match self.longest {
+            0 => 0,
+            longest => text.len().div_ceil(longest),
+        }
     }
 
     /// The bytes that a token adds to an answer; control tokens add none. Most tokens are not whole characters.
@@ -282,6 +298,31 @@ mod tests {
     fn tokenizer(pre: &str) -> Result<Tokenizer, TokenizerError> {
         let metadata = Tiny { pre: pre.to_owned(), ..Tiny::default() }.metadata();
         Tokenizer::from_metadata(&Metadata::new(&metadata))
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_has_fewer_tokens_than_its_bytes_say(
+            text in prop::collection::vec(prop::sample::select(vec!["<|im_start|>", "the", " the", "e\u{301}", "\u{212a}", "a"]), 0..50),
+        ) {
+            let text = text.concat();
+            for pre in ["gpt-2", "qwen2"] {
+                let tokenizer = tokenizer(pre).unwrap();
+                let tokens = tokenizer.encode(&text, Begin::AsWritten).unwrap().len();
+                prop_assert!(tokenizer.fewest_tokens(&text) <= tokens, "{text:?}: {tokens}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_piece_tells_the_fewest_tokens() {
+        let tokenizer = tokenizer("gpt-2").unwrap();
+        let longest =
+            (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.name(token)).max_by_key(String::len).unwrap();
+        assert_eq!(tokenizer.encode(&longest.repeat(7), Begin::AsWritten).unwrap().len(), 7);
+        assert_eq!(tokenizer.fewest_tokens(&longest.repeat(7)), 7);
+        assert_eq!(tokenizer.fewest_tokens(&format!("{longest}x")), 2);
+        assert_eq!(tokenizer.fewest_tokens(""), 0);
     }
 
     fn pieces(pre: &str, text: &str) -> Vec<String> {

@@ -136,7 +136,10 @@ impl<P: Provider> Engine<P> {
             Ok(remote_id) => self.record(&change.address, token, remote_id, want).await,
             Err(source) => {
                 let failed = Event::Failed { address: change.address.clone(), token, message: source.to_string() };
-                self.journal.append(Timestamp::now(), failed).await?;
+                // A full disk fails both. The provider's error is the one to tell; an intent without outcome is settled.
+                if let Err(error) = self.journal.append(Timestamp::now(), failed).await {
+                    tracing::warn!(%error, address = %change.address, "the failure is not in the journal");
+                }
                 Err(provider_error(&change.address, source))
             }
         }

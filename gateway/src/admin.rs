@@ -76,14 +76,14 @@ async fn reload(State(control): State<Arc<Control>>) -> Response {
     let reloading = Arc::clone(&control);
     match whole(async move { reloading.reload().await }).await {
         Ok(()) => answer::json(StatusCode::OK, &control.status()),
-        Err(error @ (ReloadError::Config(_) | ReloadError::Salt(CarrierError::Owned))) => refusal_with(
+        Err(error @ (ReloadError::Config(_) | ReloadError::Field { source: CarrierError::Owned, .. })) => refusal_with(
             StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::InvalidRequest,
             crate::describe(&error),
             None,
             Some("config_refused"),
         ),
-        Err(error @ ReloadError::Salt(_)) => refusal(ErrorKind::Server, crate::describe(&error), None, None),
+        Err(error @ ReloadError::Field { .. }) => refusal(ErrorKind::Server, crate::describe(&error), None, None),
     }
 }
 
@@ -99,28 +99,33 @@ async fn start(State(control): State<Arc<Control>>, request: Request) -> Respons
 }
 
 async fn report(State(control): State<Arc<Control>>) -> Response {
-    match control.carrier.report() {
-        Some(report) => answer::json(StatusCode::OK, &report),
-        None => refusal(ErrorKind::NotFound, "there was no rollout yet", None, Some("no_rollout")),
+    match control.carrier.last_report().await {
+        Ok(Some(report)) => answer::json(StatusCode::OK, &report),
+        Ok(None) => refusal(ErrorKind::NotFound, "there was no rollout yet", None, Some("no_rollout")),
+        Err(error) => refused(&error),
     }
 }
 
 async fn history(State(control): State<Arc<Control>>) -> Response {
-    answer::json(StatusCode::OK, &control.carrier.history())
+    answered(StatusCode::OK, control.carrier.history().await)
 }
 
 fn answered(status: StatusCode, result: Result<impl serde::Serialize, CarrierError>) -> Response {
-    let error = match result {
-        Ok(value) => return answer::json(status, &value),
-        Err(error) => error,
-    };
-    let message = crate::describe(&error);
-    let code = match &error {
+    match result {
+        Ok(value) => answer::json(status, &value),
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &CarrierError) -> Response {
+    let message = crate::describe(error);
+    let code = match error {
         CarrierError::Owned => "rollout_owns_weights",
         CarrierError::LacksVariant(_) => "variant_missing",
         CarrierError::Table(TableError::Moved { .. }) => "generation_moved",
         CarrierError::Controller(ControllerError::Active { .. }) => "rollout_active",
         CarrierError::Controller(ControllerError::NothingLeft { .. }) => "no_stage_left",
+        CarrierError::Controller(ControllerError::BetweenStages { .. }) => "between_stages",
         CarrierError::Controller(ControllerError::IllegalMove(_)) => "no_such_move",
         CarrierError::Controller(ControllerError::NoRollout) => {
             return refusal(ErrorKind::NotFound, message, None, Some("no_rollout"));
@@ -128,6 +133,7 @@ fn answered(status: StatusCode, result: Result<impl serde::Serialize, CarrierErr
         CarrierError::Controller(ControllerError::Invalid(_)) => {
             return refusal(ErrorKind::InvalidRequest, message, None, None);
         }
+        CarrierError::Unopened(_) => return refusal(ErrorKind::Server, message, None, Some("rollout_unreadable")),
         CarrierError::Table(_) | CarrierError::Controller(_) => return refusal(ErrorKind::Server, message, None, None),
     };
     refusal_with(StatusCode::CONFLICT, ErrorKind::InvalidRequest, message, None, Some(code))

@@ -81,6 +81,30 @@ impl Settings {
         }
     }
 
+    /// What in other settings would change the ground under a rollout: what is compared, and what answers. A variant
+    /// that a rollout lacks may come back, since without it nothing is judged.
+    pub fn steered_field_changed_in(&self, next: &Self) -> Option<&'static str> {
+        let (now, next) = (&self.config.variants, &next.config.variants);
+        let lost = [(Variant::Baseline, "variants.baseline"), (Variant::Candidate, "variants.candidate")];
+        if let Some((_, field)) = lost.into_iter().find(|(it, _)| now.contains_key(it) && !next.contains_key(it)) {
+            return Some(field);
+        }
+        let (now, next) = (now.get(&Variant::Candidate)?, next.get(&Variant::Candidate)?);
+        [
+            ("variants.candidate.base_url", now.base_url != next.base_url),
+            ("variants.candidate.models", now.models != next.models),
+            ("variants.candidate.default_model", now.default_model != next.default_model),
+        ]
+        .into_iter()
+        .find_map(|(field, is_changed)| is_changed.then_some(field))
+    }
+
+    /// Whether clients can ask for a model under a name: it is one of those listed, or a variant answers to all.
+    pub fn takes_model(&self, name: &str) -> bool {
+        let is_taken = |given: &VariantConfig| given.default_model.is_some() || given.models.contains_key(name);
+        self.config.variants.values().any(is_taken)
+    }
+
     /// The names under which clients can ask for a model.
     pub fn model_names(&self) -> Vec<String> {
         let names = self.config.variants.values().flat_map(|given| given.models.keys().chain(&given.default_model));

@@ -15,8 +15,8 @@ use crate::plane::DataPlane;
 pub enum ReloadError {
     #[error("the configuration is refused, the one before stays in force")]
     Config(#[from] ConfigError),
-    #[error("salt: it can't change now, the configuration before stays in force")]
-    Salt(#[from] CarrierError),
+    #[error("{field}: it can't change now, the configuration before stays in force")]
+    Field { field: &'static str, source: CarrierError },
 }
 
 #[derive(Debug)]
@@ -59,8 +59,7 @@ impl Control {
 
     async fn replace_settings(&self) -> Result<(), ReloadError> {
         let settings = Settings::load(&self.config, Some(&self.plane.settings()))?;
-        self.carrier.set_salt(&settings.config.salt).await?;
-        self.plane.replace_settings(settings);
-        Ok(())
+        let replaced = self.carrier.replace_settings(settings).await;
+        replaced.map_err(|(field, source)| ReloadError::Field { field, source })
     }
 }

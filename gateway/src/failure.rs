@@ -35,7 +35,7 @@ impl Failure {
             Self::Unreachable => ErrorKind::Unavailable,
             Self::Status { status, .. } => match status.as_u16() {
                 429 | 503 => ErrorKind::Unavailable,
-                504 => ErrorKind::Timeout,
+                408 | 504 => ErrorKind::Timeout,
                 _ => ErrorKind::BadGateway,
             },
             Self::Refused(_) | Self::Broken | Self::NoAnswer(_) => ErrorKind::BadGateway,

@@ -16,12 +16,13 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Request headers that stay here: the client's identity, which is not ours upstream; what we set ourselves; and
-/// `accept-encoding`, since a compressed stream can't be watched.
-const REQUEST_ONLY_OURS: [&str; 13] = [
+/// Request headers that stay here: who the client is and where it comes from, which is not the upstream's to know; what
+/// we set ourselves; and `accept-encoding`, since a compressed stream can't be watched.
+const REQUEST_ONLY_OURS: [&str; 22] = [
     "accept-encoding",
     "api-key",
     "authorization",
+    "cf-connecting-ip",
     "content-length",
     "content-type",
     "cookie",
@@ -30,12 +31,25 @@ const REQUEST_ONLY_OURS: [&str; 13] = [
     "host",
     "openai-organization",
     "openai-project",
+    "origin",
+    "referer",
+    "true-client-ip",
     "x-api-key",
     "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-goog-api-key",
+    "x-real-ip",
+    "x-session-id",
 ];
 
-/// Answer headers that stay here: lengths are set anew, and cookies are for another origin.
-const ANSWER_ONLY_THEIRS: [&str; 3] = ["content-length", "set-cookie", "alt-svc"];
+/// Answer headers that stay here: lengths are set anew, cookies are for another origin, and our account with the upstream
+/// is not the client's to know.
+const ANSWER_ONLY_THEIRS: [&str; 5] =
+    ["alt-svc", "content-length", "openai-organization", "openai-project", "set-cookie"];
+
+/// How much of our account is used up.
+const ACCOUNT_LIMITS: &str = "x-ratelimit-";
 
 pub static VARIANT: HeaderName = HeaderName::from_static("x-dsctl-variant");
 pub static GENERATION: HeaderName = HeaderName::from_static("x-dsctl-generation");
@@ -50,7 +64,9 @@ pub fn for_upstream(from_client: &HeaderMap) -> HeaderMap {
 
 /// An upstream's headers as the client gets them.
 pub fn for_client(from_upstream: &HeaderMap) -> HeaderMap {
-    without(from_upstream, &ANSWER_ONLY_THEIRS)
+    let passed = without(from_upstream, &ANSWER_ONLY_THEIRS);
+    let is_ours = |name: &HeaderName| name.as_str().starts_with(ACCOUNT_LIMITS);
+    passed.iter().filter(|(name, _)| !is_ours(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Whether a body is compressed, though we asked for it not to be.
@@ -104,6 +120,15 @@ mod tests {
             ("cookie", "a=b"),
             ("connection", "close, X-Private"),
             ("x-private", "1"),
+            ("x-real-ip", "10.0.0.7"),
+            ("x-forwarded-host", "h"),
+            ("x-forwarded-proto", "https"),
+            ("cf-connecting-ip", "10.0.0.7"),
+            ("true-client-ip", "10.0.0.7"),
+            ("origin", "http://h"),
+            ("referer", "http://h/p"),
+            ("x-session-id", "s"),
+            ("x-goog-api-key", "k"),
             ("transfer-encoding", "chunked"),
             ("accept-encoding", "gzip"),
             ("user-agent", "openai"),
@@ -121,8 +146,13 @@ mod tests {
             ("set-cookie", "a=b"),
             ("keep-alive", "1"),
             ("x-request-id", "r"),
+            ("openai-processing-ms", "12"),
+            ("openai-organization", "org"),
+            ("openai-project", "p"),
+            ("x-ratelimit-limit-requests", "9"),
+            ("x-ratelimit-remaining-tokens", "9"),
         ]);
-        assert_eq!(names(&for_client(&given)), ["content-type", "x-request-id"]);
+        assert_eq!(names(&for_client(&given)), ["content-type", "openai-processing-ms", "x-request-id"]);
         assert!(is_event_stream(&given) && !is_encoded(&given));
         assert!(is_encoded(&headers(&[("content-encoding", "gzip")])));
     }

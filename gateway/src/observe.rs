@@ -13,6 +13,7 @@ use spec::metric::gateway;
 use spec::route::VariantStatus;
 use tokio::time::Instant;
 
+use crate::failure::Failure;
 use crate::metrics::Metrics;
 
 /// Observations that are kept for a controller that does not ask: without a rollout nobody does.
@@ -23,6 +24,15 @@ pub struct Observer {
     metrics: Arc<Metrics>,
     kept: Mutex<VecDeque<Observation>>,
     counts: [Counts; 2],
+}
+
+/// Which of a request's attempts one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Where the weight sent it.
+    First,
+    /// On the other variant, after the first.
+    Fallback,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +48,7 @@ impl Observer {
     }
 
     /// An attempt on a variant begins.
-    pub fn begin(self: &Arc<Self>, variant: Variant, generation: u64) -> Attempt {
+    pub fn begin(self: &Arc<Self>, variant: Variant, generation: u64, turn: Turn) -> Attempt {
         let counts = self.counts(variant);
         counts.attempts.fetch_add(1, Ordering::Relaxed);
         counts.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -47,8 +57,10 @@ impl Observer {
             observer: Arc::clone(self),
             variant,
             generation,
+            turn,
             began: Instant::now(),
             first_byte: None,
+            took: None,
             line: None,
             is_finished: false,
         }
@@ -78,7 +90,9 @@ impl Observer {
         counts.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.metrics.add(&gateway::IN_FLIGHT, &variant, -1.0);
         self.metrics.count(&gateway::REQUESTS, &[seen.variant.as_str(), seen.outcome.as_str()], 1);
-        if let Some(first_byte) = seen.time_to_first_token.filter(|_| seen.outcome.is_counted()) {
+        if seen.outcome.is_counted() {
+            // Without a byte it took at least that long: left out, an outage would look fast.
+            let first_byte = seen.time_to_first_token.unwrap_or(seen.duration);
             self.metrics.observe(&gateway::TIME_TO_FIRST_TOKEN, &variant, first_byte.as_secs_f64());
             self.metrics.observe(&gateway::REQUEST_DURATION, &variant, seen.duration.as_secs_f64());
         }
@@ -103,8 +117,11 @@ pub struct Attempt {
     observer: Arc<Observer>,
     pub variant: Variant,
     pub generation: u64,
+    pub turn: Turn,
     began: Instant,
     first_byte: Option<Duration>,
+    /// Set if its end came before its outcome is known.
+    took: Option<Duration>,
     line: Option<RequestLine>,
     is_finished: bool,
 }
@@ -113,6 +130,11 @@ impl Attempt {
     /// The first byte of the answer's body is here.
     pub fn first_byte(&mut self) {
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
+    }
+
+    /// The answer is here whole; what it is worth is settled later.
+    pub fn stop_clock(&mut self) {
+        self.took.get_or_insert_with(|| self.began.elapsed());
     }
 
     /// This attempt is the one that answers: its end is the request's.
@@ -129,7 +151,8 @@ impl Attempt {
             variant: self.variant,
             outcome,
             time_to_first_token: self.first_byte,
-            duration: self.began.elapsed(),
+            duration: self.took.unwrap_or_else(|| self.began.elapsed()),
+            is_fallback: self.turn == Turn::Fallback,
             generation: self.generation,
         });
         if let Some(mut line) = self.line.take() {
@@ -172,6 +195,10 @@ impl RequestLine {
             first_byte: None,
         }
     }
+
+    pub fn add_failure(&mut self, variant: Variant, failure: &Failure) {
+        self.failures = format!("{} {variant} {failure}", self.failures).trim().to_owned();
+    }
 }
 
 impl Drop for RequestLine {
@@ -202,13 +229,13 @@ mod tests {
     #[test]
     fn an_attempt_is_seen_once_and_one_left_alone_was_left_by_its_client() {
         let observer = observer();
-        let mut attempt = observer.begin(Variant::Candidate, 3);
+        let mut attempt = observer.begin(Variant::Candidate, 3, Turn::First);
         assert_eq!(observer.status(Variant::Candidate, "").in_flight, 1);
         attempt.first_byte();
         attempt.finish(Outcome::Truncated);
         attempt.finish(Outcome::Ok);
         drop(attempt);
-        drop(observer.begin(Variant::Baseline, 3));
+        drop(observer.begin(Variant::Baseline, 3, Turn::Fallback));
         let seen = observer.take();
         let outcomes: Vec<_> = seen.iter().map(|seen| (seen.variant, seen.outcome, seen.generation)).collect();
         assert_eq!(
@@ -216,16 +243,44 @@ mod tests {
             [(Variant::Candidate, Outcome::Truncated, 3), (Variant::Baseline, Outcome::ClientAbort, 3)]
         );
         assert!(seen[0].time_to_first_token.is_some() && seen[1].time_to_first_token.is_none());
+        assert_eq!(seen.iter().map(|seen| seen.is_fallback).collect::<Vec<_>>(), [false, true]);
         assert!(observer.take().is_empty());
         let status = observer.status(Variant::Candidate, "u");
         assert_eq!((status.attempts, status.failures, status.in_flight), (1, 1, 0));
     }
 
     #[test]
+    fn what_counts_is_timed_with_and_without_a_byte() {
+        let observer = observer();
+        let mut answered = observer.begin(Variant::Candidate, 1, Turn::First);
+        answered.first_byte();
+        answered.finish(Outcome::Ok);
+        for outcome in [Outcome::UpstreamError, Outcome::ClientError, Outcome::ClientAbort] {
+            observer.begin(Variant::Candidate, 1, Turn::First).finish(outcome);
+        }
+        let page = observer.metrics.render().unwrap();
+        for metric in [gateway::TIME_TO_FIRST_TOKEN, gateway::REQUEST_DURATION] {
+            let line = format!("{}_count{{variant=\"candidate\"}} 2\n", metric.name);
+            assert!(page.contains(&line), "{line} in {page}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_whose_clock_stopped_took_no_longer() {
+        let observer = observer();
+        let mut attempt = observer.begin(Variant::Candidate, 1, Turn::First);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        attempt.stop_clock();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        attempt.finish(Outcome::UpstreamError);
+        assert_eq!(observer.take()[0].duration, Duration::from_secs(1));
+    }
+
+    #[test]
     fn what_nobody_takes_does_not_grow_for_ever() {
         let observer = observer();
         for generation in 0..MAX_KEPT as u64 + 10 {
-            observer.begin(Variant::Candidate, generation).finish(Outcome::Ok);
+            observer.begin(Variant::Candidate, generation, Turn::First).finish(Outcome::Ok);
         }
         let seen = observer.take();
         assert_eq!((seen.len(), seen[0].generation), (MAX_KEPT, 10));

@@ -129,6 +129,11 @@ impl Traffic for DataPlane {
         set
     }
 
+    async fn withdraw_candidate(&self) {
+        self.table.withdraw_candidate().await;
+        self.show();
+    }
+
     fn take_observations(&self) -> Vec<Observation> {
         self.observer.take()
     }

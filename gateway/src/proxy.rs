@@ -1,4 +1,7 @@
 //! A request's way: pick a variant, ask it, and if it fails before the first byte ask the other one, once.
+//!
+//! A 4xx of the candidate may be the client's fault or say that the candidate can't do what the baseline can: the baseline
+//! is asked, and tells. A 4xx of the baseline is the client's: what it refuses is not offered to another model.
 
 use std::sync::Arc;
 
@@ -17,7 +20,7 @@ use crate::body::RequestBody;
 use crate::config::Settings;
 use crate::failure::{Failure, sum_up};
 use crate::headers;
-use crate::observe::{Attempt, RequestLine};
+use crate::observe::{Attempt, RequestLine, Turn};
 use crate::plane::DataPlane;
 use crate::relay::{self, OpenedStream, PlainBody};
 use crate::sse::{EventKind, kind_of_object};
@@ -75,23 +78,62 @@ pub async fn answer(plane: &Arc<DataPlane>, request: ClientRequest) -> Response 
     let first = settings.configured.pick(table.candidate, bucket);
     let mut line = RequestLine::new(request.endpoint.path(), table.generation);
     let mut failures: Vec<(Variant, Failure)> = Vec::new();
-    for variant in std::iter::once(first).chain(settings.configured.other(first)) {
+    let mut refused: Option<Answered> = None;
+    let is_alone = settings.configured.other(first).is_none();
+    let turns = [(Some(first), Turn::First), (settings.configured.other(first), Turn::Fallback)];
+    for (variant, turn) in turns.into_iter().filter_map(|(variant, turn)| Some((variant?, turn))) {
         let Some(upstream) = settings.upstreams.get(&variant) else { continue };
         if !failures.is_empty() {
             plane.metrics.count(&gateway::FALLBACKS, &[first.as_str(), variant.as_str()], 1);
         }
         line.variant = Some(variant);
-        let mut attempt = plane.observer.begin(variant, table.generation);
+        let mut attempt = plane.observer.begin(variant, table.generation, turn);
         match ask(upstream, &request, &settings.config.limits, &mut attempt).await {
-            Ok(taken) => return commit(plane, &settings, taken, attempt, line),
+            Ok(taken) if !is_alone && is_doubtful(&taken, &attempt) => {
+                attempt.stop_clock();
+                refused = Some(Answered { taken, attempt });
+            }
+            Ok(taken) => {
+                let answered = settle(plane, refused, Answered { taken, attempt }, &mut line);
+                return commit(plane, &settings, answered, line);
+            }
             Err(failure) => {
                 attempt.finish(Outcome::UpstreamError);
-                line.failures = [line.failures.as_str(), &format!("{variant} {failure}")].join(" ").trim().to_owned();
+                line.add_failure(variant, &failure);
                 failures.push((variant, failure));
             }
         }
     }
-    give_up(plane, &failures, line)
+    match refused {
+        Some(answered) => commit(plane, &settings, answered, line),
+        None => give_up(plane, &failures, line),
+    }
+}
+
+/// An answer and the attempt that gave it.
+struct Answered {
+    taken: Taken,
+    attempt: Attempt,
+}
+
+/// Whether the other variant has to tell what a refusal says of this one.
+fn is_doubtful(taken: &Taken, attempt: &Attempt) -> bool {
+    attempt.variant == Variant::Candidate && attempt.turn == Turn::First && taken.status.is_client_error()
+}
+
+/// The answer for the client, of a refusal and what the other variant said to the same request. If it has an answer,
+/// the refusal speaks against the variant that refused; if not, the client's request is at fault.
+fn settle(plane: &DataPlane, refused: Option<Answered>, mut other: Answered, line: &mut RequestLine) -> Answered {
+    let Some(mut refused) = refused else { return other };
+    let (from, to) = (refused.attempt.variant, other.attempt.variant);
+    if !other.taken.status.is_success() {
+        other.attempt.finish(Outcome::ClientError);
+        return refused;
+    }
+    refused.attempt.finish(Outcome::UpstreamError);
+    plane.metrics.count(&gateway::FALLBACKS, &[from.as_str(), to.as_str()], 1);
+    line.add_failure(from, &Failure::Status { status: refused.taken.status, retry_after: None });
+    other
 }
 
 /// An upstream's answer, taken far enough to be the client's.
@@ -155,7 +197,7 @@ fn unsent(error: reqwest::Error, variant: Variant, limits: &Limits) -> Failure {
 /// client's own fault.
 fn refuse_by_status(status: StatusCode, headers: &HeaderMap, name: ModelName<'_>) -> Result<(), Failure> {
     match status.as_u16() {
-        429 | 500..=599 => Err(Failure::Status { status, retry_after: headers.get(RETRY_AFTER).cloned() }),
+        408 | 429 | 500..=599 => Err(Failure::Status { status, retry_after: headers.get(RETRY_AFTER).cloned() }),
         // Our key, our bill, our path.
         401 | 402 | 403 | 405 => Err(Failure::Refused(status)),
         404 if matches!(name, ModelName::Mapped(_)) => Err(Failure::Refused(status)),
@@ -177,17 +219,12 @@ fn refuse_by_body(status: StatusCode, body: &[u8]) -> Result<(), Failure> {
 }
 
 /// The answer goes to the client: from here on nothing falls back.
-fn commit(
-    plane: &DataPlane,
-    settings: &Settings,
-    taken: Taken,
-    mut attempt: Attempt,
-    mut line: RequestLine,
-) -> Response {
-    let Taken { status, headers, length, body } = taken;
+fn commit(plane: &DataPlane, settings: &Settings, answered: Answered, mut line: RequestLine) -> Response {
+    let Answered { taken: Taken { status, headers, length, body }, mut attempt } = answered;
     let (variant, generation) = (attempt.variant, attempt.generation);
     plane.metrics.count(&gateway::ANSWERS, &[variant.as_str(), status.as_str()], 1);
     line.status = Some(status.as_u16());
+    line.variant = Some(variant);
     attempt.carry(line);
     let idle_timeout = settings.config.limits.idle_timeout;
     let mut response = Response::new(Body::empty());
@@ -200,6 +237,9 @@ fn commit(
             Body::from(bytes)
         }
         TakenBody::Plain(PlainBody::Long(start, rest)) => {
+            if !status.is_success() {
+                attempt.finish(Outcome::ClientError);
+            }
             if let Some(length) = length {
                 response.headers_mut().insert(CONTENT_LENGTH, length);
             }

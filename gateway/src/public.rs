@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use spec::metric::gateway;
 use spec::openai::ErrorKind;
 use tokio::time::Instant;
@@ -37,6 +37,7 @@ pub fn router(plane: Arc<DataPlane>) -> Router {
         .route(Endpoint::Completions.path(), pass(Endpoint::Completions))
         .route(Endpoint::Embeddings.path(), pass(Endpoint::Embeddings))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&plane), require_key));
     Router::new()
         .merge(keyed)
@@ -105,9 +106,21 @@ fn refuse_content_type(headers: &HeaderMap) -> Option<Response> {
 
 async fn models(State(plane): State<Arc<DataPlane>>) -> Response {
     let names = plane.settings().model_names();
-    let entry = |name: &String| json!({"id": name, "object": "model", "created": 0, "owned_by": "dsctl"});
-    let list = json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()});
+    let list = json!({"object": "list", "data": names.iter().map(|name| entry(name)).collect::<Vec<_>>()});
     answer::json(StatusCode::OK, &list)
+}
+
+/// One model; its name may contain slashes.
+async fn model(State(plane): State<Arc<DataPlane>>, Path(name): Path<String>) -> Response {
+    if plane.settings().takes_model(&name) {
+        return answer::json(StatusCode::OK, &entry(&name));
+    }
+    let message = format!("there is no model {name:?}: GET /v1/models lists those there are");
+    refusal(ErrorKind::NotFound, message, Some("model"), Some("model_not_found"))
+}
+
+fn entry(name: &str) -> Value {
+    json!({"id": name, "object": "model", "created": 0, "owned_by": "dsctl"})
 }
 
 /// The process lives.

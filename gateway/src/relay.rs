@@ -123,12 +123,13 @@ impl Relay {
         match event.kind {
             EventKind::Silent | EventKind::Piece => event.bytes,
             EventKind::Unreadable => {
-                // One bad event need not cost the client the answer, but it is not a whole one.
+                // One bad event need not cost the client the rest, but the answer is not a whole one: its end says so.
                 self.had_fault = true;
                 Bytes::from_static(LEFT_OUT)
             }
+            EventKind::Done if self.had_fault => self.cut("an unreadable event of the upstream was left out"),
             EventKind::Done => {
-                self.end(if self.had_fault { Outcome::Truncated } else { Outcome::Ok });
+                self.end(Outcome::Ok);
                 event.bytes
             }
             EventKind::Error => {

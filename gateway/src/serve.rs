@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::args::Args;
-use crate::carrier::{Carrier, CarrierError};
+use crate::carrier::Carrier;
 use crate::config::{ConfigError, Settings};
 use crate::control::Control;
 use crate::metrics::Metrics;
@@ -40,8 +40,6 @@ pub enum RunError {
     Bind { field: &'static str, address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("the rollout journal can't be read")]
-    Carrier(#[from] CarrierError),
     #[error("metrics can't be set up")]
     Metrics(#[from] prometheus::Error),
     #[error("the process can't be set up")]
@@ -127,7 +125,7 @@ impl Gateway {
         let salt = settings.config.salt.clone();
         let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(data_dir));
         let plane = Arc::new(DataPlane::open(settings, Arc::clone(&store), Metrics::new()?).await?);
-        let carrier = Carrier::open(store, Arc::clone(&plane)).await?;
+        let carrier = Carrier::open(store, Arc::clone(&plane)).await;
         let control = Arc::new(Control::new(plane, carrier, config.to_owned()));
         if let Err(error) = control.carrier.set_salt(&salt).await {
             tracing::warn!(error = crate::describe(&error), "sessions stay dealt by the salt before");

@@ -63,6 +63,13 @@ impl Table {
         self.put_in_force(table).await.map_err(|error| TrafficError::Persist(std::io::Error::other(error)))
     }
 
+    /// See [`rollout::ports::Traffic::withdraw_candidate`].
+    pub async fn withdraw_candidate(&self) {
+        let _changing = self.changing.lock().await;
+        let now = self.load();
+        self.in_force.store(Arc::new(RouteTable { candidate: Weight::NONE, ..(*now).clone() }));
+    }
+
     /// A change by hand.
     pub async fn change(&self, change: &RouteTableChange) -> Result<Arc<RouteTable>, TableError> {
         let _changing = self.changing.lock().await;

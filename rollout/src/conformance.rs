@@ -12,6 +12,7 @@ pub async fn traffic_conforms(traffic: &dyn Traffic, attempt: impl AsyncFn()) {
     asking_again_changes_nothing(traffic).await;
     what_is_older_or_different_is_stale(traffic).await;
     generations_may_be_skipped(traffic).await;
+    what_is_withdrawn_can_be_set_after_all(traffic).await;
     each_attempt_is_given_once(traffic, &attempt).await;
     traffic.probe_candidate().await.expect("a healthy candidate is ready");
 }
@@ -55,6 +56,17 @@ async fn generations_may_be_skipped(traffic: &dyn Traffic) {
     assert_eq!((traffic.route_table().candidate, traffic.route_table().generation), (weight(1_500), later));
 }
 
+async fn what_is_withdrawn_can_be_set_after_all(traffic: &dyn Traffic) {
+    let before = traffic.route_table();
+    for _ in 0..2 {
+        traffic.withdraw_candidate().await;
+        let table = traffic.route_table();
+        assert_eq!((table.candidate, table.generation, &table.salt), (Weight::NONE, before.generation, &before.salt));
+    }
+    traffic.set_weight(Weight::NONE, before.generation + 1).await.expect("set");
+    assert_eq!(traffic.route_table().generation, before.generation + 1);
+}
+
 async fn each_attempt_is_given_once(traffic: &dyn Traffic, attempt: &impl AsyncFn()) {
     for (candidate, variant) in [(Weight::ALL, Variant::Candidate), (Weight::NONE, Variant::Baseline)] {
         let generation = traffic.route_table().generation + 1;
@@ -68,6 +80,7 @@ async fn each_attempt_is_given_once(traffic: &dyn Traffic, attempt: &impl AsyncF
         for observation in seen {
             assert_eq!((observation.variant, observation.generation), (variant, generation));
             assert!(observation.outcome.is_counted() && !observation.outcome.is_failure(), "{observation:?}");
+            assert!(!observation.is_fallback, "what the weight sent is no fallback: {observation:?}");
         }
         assert!(traffic.take_observations().is_empty(), "each is given once");
     }

@@ -8,7 +8,9 @@
 //! ```
 //! A controller that dies anywhere leaves either no intent (nothing happened) or one intent without its outcome; the
 //! next one asks for the same weight under the same generation again, which is harmless if it was in force already. A
-//! journal that can't be written holds: no weight changes without its intent on disk.
+//! journal that can't be written holds: no weight changes without its intent on disk. The one exception takes a candidate
+//! away: if that intent can't be written, 0% is in force in memory until it can; a crash before that comes back to the
+//! stage in the journal, and judges it again.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,8 +72,9 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Begins a rollout at the first stage whose weight isn't below the one in force: with nothing on the candidate
-    /// that is the first stage; what is in force already is judged before it goes up, and nothing goes down to begin.
+    /// Begins a rollout: with nothing on the candidate at the first stage; a stage's weight that is in force already is
+    /// judged before it goes up. A weight between two stages is refused: nothing goes down to begin, and nothing goes up
+    /// without evidence.
     pub async fn start(&self, spec: RolloutSpec) -> Result<RolloutReport, ControllerError> {
         spec.validate()?;
         survives_being_written(&spec)?;

@@ -150,6 +150,7 @@ mod tests {
                     outcome,
                     time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(50)),
                     duration: Duration::from_millis(90),
+                    is_fallback: false,
                     generation: 1,
                 };
                 self.evidence.add(&self.spec.gates, &seen);

@@ -20,6 +20,13 @@ pub enum ControllerError {
     #[error("the candidate has {in_force} of the traffic already; there is no stage left to go to")]
     NothingLeft { in_force: Weight },
     /// 409.
+    #[error(
+        "the candidate has {in_force} of the traffic, which is none of the stages ({}): going to the next one would skip \
+         its evidence. Set the weight to 0% or to one of the stages, or make {in_force} a stage",
+        .stages.iter().map(Weight::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    BetweenStages { in_force: Weight, stages: Vec<Weight> },
+    /// 409.
     #[error(transparent)]
     IllegalMove(#[from] IllegalMove),
     /// 422.

@@ -15,6 +15,9 @@ use crate::statistics::Spread;
 pub struct Evidence {
     /// Generation of the route table that put the stage's weight in force: what an older one sent is not of this stage.
     pub since_generation: u64,
+    /// That of the rollout's first stage; none while there was none yet, and in journals that did not note it.
+    #[serde(default)]
+    pub first_generation: Option<u64>,
     pub candidate: Counts,
     pub baseline: Counts,
     pub probe: ProbeStreak,
@@ -26,7 +29,11 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub counted: u64,
-    /// Answers that speak against a gate, one number a gate, in the spec's order.
+    /// Clients that left after they had waited longer than a gate allows, one number a gate: they count for that gate,
+    /// and against it, and for no other. Without them clients with time-outs would hide exactly the slow answers.
+    #[serde(default)]
+    pub left_waiting: Vec<u64>,
+    /// Answers that speak against a gate, those of clients that left included, one number a gate, in the spec's order.
     pub bad: Vec<u64>,
     pub failures_in_a_row: u32,
     pub first_tokens: Spread,
@@ -57,6 +64,7 @@ impl Evidence {
     pub fn new(gates: &[Gate], since_generation: u64) -> Self {
         Self {
             since_generation,
+            first_generation: None,
             candidate: Counts::new(gates),
             baseline: Counts::new(gates),
             probe: ProbeStreak::default(),
@@ -66,18 +74,31 @@ impl Evidence {
 
     /// The next stage begins with nothing but how the candidate's probes went: they don't depend on its weight.
     pub fn next_stage(&self, gates: &[Gate], since_generation: u64) -> Self {
-        Self { probe: self.probe.clone(), ..Self::new(gates, since_generation) }
+        let first_generation = self.first_generation.or(Some(since_generation));
+        Self { probe: self.probe.clone(), first_generation, ..Self::new(gates, since_generation) }
     }
 
-    /// Only what this stage's table or a later one sent counts, and of that only what says something about a variant.
+    /// What this stage's table or a later one sent counts, and of that what says something about a variant; and what an
+    /// earlier stage sent, if it failed only now.
     pub fn add(&mut self, gates: &[Gate], seen: &Observation) {
-        if !seen.outcome.is_counted() || seen.generation < self.since_generation {
+        if seen.is_fallback || !(seen.generation >= self.since_generation || self.is_late_failure(seen)) {
             return;
         }
-        match seen.variant {
-            Variant::Candidate => self.candidate.add(gates, seen),
-            Variant::Baseline => self.baseline.add(gates, seen),
+        let counts = match seen.variant {
+            Variant::Candidate => &mut self.candidate,
+            Variant::Baseline => &mut self.baseline,
+        };
+        match seen.outcome {
+            Outcome::Ok | Outcome::UpstreamError | Outcome::Truncated => counts.add(gates, seen),
+            Outcome::ClientAbort => counts.add_left(gates, seen),
+            Outcome::ClientError => {}
         }
+    }
+
+    /// What an earlier stage of this rollout sent and failed only now: left out, long requests would fail unseen. Late
+    /// successes stay out, so that a stage is never promoted by what another one sent.
+    fn is_late_failure(&self, seen: &Observation) -> bool {
+        seen.outcome.is_failure() && self.first_generation.is_some_and(|first| seen.generation >= first)
     }
 
     pub fn add_probe(&mut self, result: Result<(), String>) {
@@ -105,11 +126,17 @@ impl Counts {
     fn new(gates: &[Gate]) -> Self {
         Self {
             counted: 0,
+            left_waiting: vec![0; gates.len()],
             bad: vec![0; gates.len()],
             failures_in_a_row: 0,
             first_tokens: Spread::default(),
             durations: Spread::default(),
         }
+    }
+
+    /// Answers that count for a gate, by its place in the spec.
+    pub fn counted_for(&self, gate: usize) -> u64 {
+        self.counted + self.left_waiting.get(gate).copied().unwrap_or_default()
     }
 
     fn add(&mut self, gates: &[Gate], seen: &Observation) {
@@ -120,6 +147,31 @@ impl Counts {
         self.failures_in_a_row = if seen.outcome.is_failure() { self.failures_in_a_row.saturating_add(1) } else { 0 };
         self.first_tokens.add(seen.time_to_first_token);
         self.durations.add(seen.time_to_first_token.map(|_| seen.duration));
+    }
+
+    /// A client that left without its answer.
+    fn add_left(&mut self, gates: &[Gate], seen: &Observation) {
+        // Journals from before there were such numbers have none.
+        self.left_waiting.resize(gates.len(), 0);
+        let (mut is_first_token_late, mut is_late) = (false, false);
+        for ((gate, bad), left) in gates.iter().zip(&mut self.bad).zip(&mut self.left_waiting) {
+            if seen.duration.as_secs_f64() <= gate.threshold {
+                continue;
+            }
+            match &gate.sli {
+                Sli::TimeToFirstToken(_) if seen.time_to_first_token.is_none() => is_first_token_late = true,
+                Sli::Latency(_) => is_late = true,
+                Sli::TimeToFirstToken(_) | Sli::ErrorRatio | Sli::TruncatedRatio | Sli::Scrape(_) => continue,
+            }
+            *bad += 1;
+            *left += 1;
+        }
+        if is_first_token_late {
+            self.first_tokens.add(None);
+        }
+        if is_late {
+            self.durations.add(None);
+        }
     }
 }
 
@@ -172,6 +224,7 @@ mod tests {
             outcome,
             time_to_first_token: first_token.map(Duration::from_millis),
             duration: Duration::from_millis(duration),
+            is_fallback: false,
             generation: 5,
         }
     }
@@ -189,6 +242,77 @@ mod tests {
             evidence.add(&gates(), &observation);
             assert_eq!((evidence.candidate.counted, &evidence.candidate.bad[..]), (1, &bad[..]), "{observation:?}");
         }
+    }
+
+    #[test]
+    fn who_left_after_a_gates_time_counts_for_that_gate_and_no_other() {
+        for (first_token, duration, left) in [
+            (None, 1_000, [0, 0, 0, 0, 0]),
+            (None, 1_001, [0, 0, 1, 0, 0]),
+            (None, 2_001, [0, 0, 1, 1, 0]),
+            (Some(10), 1_500, [0, 0, 0, 0, 0]),
+            (Some(1_500), 2_000, [0, 0, 0, 0, 0]),
+            (Some(10), 2_001, [0, 0, 0, 1, 0]),
+            (Some(10), 99_000, [0, 0, 0, 1, 0]),
+        ] {
+            let mut evidence = Evidence::new(&gates(), 5);
+            evidence.add(&gates(), &seen(Outcome::Ok, Some(10), 20));
+            evidence.add(&gates(), &seen(Outcome::ClientAbort, first_token, duration));
+            let counts = &evidence.candidate;
+            assert_eq!((counts.counted, &counts.left_waiting[..], &counts.bad[..]), (1, &left[..], &left[..]));
+            assert_eq!((0..5).map(|gate| counts.counted_for(gate) - 1).collect::<Vec<_>>(), left, "{duration}");
+            assert_eq!(counts.failures_in_a_row, 0);
+            assert_eq!(counts.first_tokens.quantile(0.0).is_none(), left[2] == 1, "no estimate hides who left");
+            assert_eq!(counts.durations.quantile(0.0).is_none(), left[3] == 1);
+        }
+    }
+
+    #[test]
+    fn a_failure_of_an_earlier_stage_counts_now_and_a_success_does_not() {
+        let first_stage = Evidence::new(&gates(), 0).next_stage(&gates(), 5);
+        let mut evidence = first_stage.next_stage(&gates(), 7);
+        let of = |generation, outcome| Observation { generation, ..seen(outcome, Some(1), 5_000) };
+        for (generation, outcome, counted) in [
+            (4, Outcome::UpstreamError, 0),
+            (4, Outcome::Truncated, 0),
+            (5, Outcome::Ok, 0),
+            (6, Outcome::Ok, 0),
+            (6, Outcome::ClientAbort, 0),
+            (5, Outcome::UpstreamError, 1),
+            (6, Outcome::Truncated, 2),
+            (7, Outcome::Ok, 3),
+        ] {
+            evidence.add(&gates(), &of(generation, outcome));
+            assert_eq!(evidence.candidate.counted, counted, "{generation} {outcome:?}");
+        }
+        assert_eq!((evidence.candidate.bad[0], evidence.candidate.bad[1]), (2, 1));
+        assert_eq!(evidence.next_stage(&gates(), 9).first_generation, Some(5));
+    }
+
+    #[test]
+    fn fallbacks_say_nothing() {
+        let mut evidence = Evidence::new(&gates(), 5);
+        for variant in [Variant::Candidate, Variant::Baseline] {
+            for outcome in [Outcome::Ok, Outcome::UpstreamError, Outcome::Truncated, Outcome::ClientAbort] {
+                let fallback = Observation { is_fallback: true, variant, ..seen(outcome, None, 9_000) };
+                evidence.add(&gates(), &fallback);
+            }
+        }
+        assert_eq!(evidence, Evidence::new(&gates(), 5));
+    }
+
+    #[test]
+    fn evidence_of_an_older_journal_is_read_and_goes_on() {
+        let mut written = serde_json::to_value(Evidence::new(&gates(), 5)).unwrap();
+        written.as_object_mut().unwrap().remove("first_generation");
+        for variant in ["candidate", "baseline"] {
+            written[variant].as_object_mut().unwrap().remove("left_waiting");
+        }
+        let mut evidence: Evidence = serde_json::from_value(written).unwrap();
+        evidence.add(&gates(), &seen(Outcome::ClientAbort, None, 9_000));
+        assert_eq!((evidence.candidate.counted_for(0), evidence.candidate.counted_for(2)), (0, 1));
+        evidence.add(&gates(), &Observation { generation: 4, ..seen(Outcome::Truncated, None, 1) });
+        assert_eq!(evidence.candidate.counted, 0, "whether that was of this rollout is not known");
     }
 
     #[test]
@@ -241,10 +365,12 @@ mod tests {
             Outcome::Truncated,
             Outcome::ClientAbort,
         ]);
-        (outcome, prop::option::of(0u64..3_000), 0u64..5_000, 0u64..10, prop::bool::ANY).prop_map(
-            |(outcome, first_token, duration, generation, candidate)| Observation {
+        let times = (prop::option::of(0u64..3_000), 0u64..5_000);
+        (outcome, times, 0u64..10, prop::bool::ANY, prop::bool::weighted(0.2)).prop_map(
+            |(outcome, (first_token, duration), generation, candidate, is_fallback)| Observation {
                 variant: if candidate { Variant::Candidate } else { Variant::Baseline },
                 generation,
+                is_fallback,
                 ..seen(outcome, first_token, duration)
             },
         )
@@ -252,18 +378,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counts_are_exact_and_of_this_stage_only(all in prop::collection::vec(any_observation(), 0..200)) {
-            let mut evidence = Evidence::new(&gates(), 5);
+        fn counts_are_exact_and_of_this_rollout_only(all in prop::collection::vec(any_observation(), 0..200)) {
+            let mut evidence = Evidence::new(&gates(), 0).next_stage(&gates(), 3).next_stage(&gates(), 5);
             all.iter().for_each(|observation| evidence.add(&gates(), observation));
+            let is_of_stage = |o: &Observation| o.generation >= 5 || o.generation >= 3 && o.outcome.is_failure();
             let count = |variant, test: fn(&Observation) -> bool| {
-                all.iter().filter(|o| o.variant == variant && o.generation >= 5 && o.outcome.is_counted() && test(o)).count() as u64
+                let of_variant = all.iter().filter(|o| o.variant == variant && !o.is_fallback && is_of_stage(o));
+                of_variant.filter(|o| o.outcome.is_counted() && test(o)).count() as u64
             };
+            let left = all.iter().filter(|o| {
+                let is_left = o.variant == Variant::Candidate && o.outcome == Outcome::ClientAbort && !o.is_fallback;
+                is_left && o.generation >= 5 && o.time_to_first_token.is_none() && o.duration > Duration::from_secs(1)
+            }).count() as u64;
             prop_assert_eq!(evidence.candidate.counted, count(Variant::Candidate, |_| true));
             prop_assert_eq!(evidence.baseline.counted, count(Variant::Baseline, |_| true));
             prop_assert_eq!(evidence.candidate.bad[0], count(Variant::Candidate, |o| o.outcome.is_failure()));
             prop_assert_eq!(evidence.candidate.bad[2], count(Variant::Candidate, |o| {
                 o.time_to_first_token.is_none_or(|time| time > Duration::from_secs(1))
-            }));
+            }) + left);
+            prop_assert_eq!(evidence.candidate.counted_for(2), evidence.candidate.counted + left);
         }
 
         #[test]

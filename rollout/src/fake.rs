@@ -41,18 +41,22 @@ struct Failure {
 
 /// Acts are counted down to the failing one.
 #[derive(Debug, Default)]
-struct Failing(Option<Failure>);
+struct Failing {
+    next: Option<Failure>,
+    has_failed: bool,
+}
 
 impl Failing {
     fn next(&mut self) -> Option<When> {
-        let failure = self.0.as_mut()?;
+        let failure = self.next.as_mut()?;
         if failure.left > 0 {
             failure.left -= 1;
             return None;
         }
+        self.has_failed = true;
         let when = failure.when;
         match failure.lasting {
-            Lasting::Once => self.0 = None,
+            Lasting::Once => self.next = None,
             // What comes after a death never happens.
             Lasting::UntilMended => failure.when = When::Before,
         }
@@ -112,9 +116,37 @@ impl FakeTraffic {
                 outcome,
                 time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(40)),
                 duration: Duration::from_millis(300),
+                is_fallback: false,
                 generation,
             });
         }
+    }
+
+    /// Second attempts on a variant, after the other failed.
+    pub fn fall_back(&self, count: usize, variant: Variant, outcome: Outcome) {
+        let mut world = self.world();
+        let seen = Observation {
+            variant,
+            outcome,
+            time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(40)),
+            duration: Duration::from_millis(300),
+            is_fallback: true,
+            generation: world.table.generation,
+        };
+        world.finished.extend(std::iter::repeat_n(seen, count));
+    }
+
+    /// Attempts on the candidate that a table of an earlier generation sent, cut short only now.
+    pub fn fail_late(&self, count: usize, generation: u64) {
+        let seen = Observation {
+            variant: Variant::Candidate,
+            outcome: Outcome::Truncated,
+            time_to_first_token: Some(Duration::from_millis(40)),
+            duration: Duration::from_secs(60),
+            is_fallback: false,
+            generation,
+        };
+        self.world().finished.extend(std::iter::repeat_n(seen, count));
     }
 
     pub fn fail_probes(&self, failure: Option<&str>) {
@@ -145,11 +177,16 @@ impl FakeTraffic {
 
     /// The change after `left` more fails.
     pub fn fail_set(&self, left: usize, when: When, lasting: Lasting) {
-        self.world().failing.0 = Some(Failure { left, when, lasting });
+        self.world().failing.next = Some(Failure { left, when, lasting });
     }
 
     pub fn mend(&self) {
-        self.world().failing.0 = None;
+        self.world().failing.next = None;
+    }
+
+    /// Whether a change failed so far.
+    pub fn has_failed(&self) -> bool {
+        self.world().failing.has_failed
     }
 }
 
@@ -179,6 +216,10 @@ impl Traffic for FakeTraffic {
             }
         }
         if failed == Some(When::After) { failure() } else { Ok(()) }
+    }
+
+    async fn withdraw_candidate(&self) {
+        self.world().table.candidate = Weight::NONE;
     }
 
     fn take_observations(&self) -> Vec<Observation> {
@@ -231,11 +272,16 @@ pub struct FailingStore {
 impl FailingStore {
     /// The write after `left` more fails.
     pub fn new(inner: Arc<dyn Store>, left: usize, when: When, lasting: Lasting) -> Self {
-        Self { inner, failing: Mutex::new(Failing(Some(Failure { left, when, lasting }))) }
+        Self { inner, failing: Mutex::new(Failing { next: Some(Failure { left, when, lasting }), has_failed: false }) }
     }
 
     pub fn mend(&self) {
-        self.failing().0 = None;
+        self.failing().next = None;
+    }
+
+    /// Whether a write failed so far.
+    pub fn has_failed(&self) -> bool {
+        self.failing().has_failed
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {

@@ -38,9 +38,10 @@ struct Share<'a> {
 
 impl Share<'_> {
     fn judge(&self) -> GateReport {
-        let (total, bad) = (self.evidence.candidate.counted, self.bad(&self.evidence.candidate));
+        let candidate = &self.evidence.candidate;
+        let (total, bad) = (candidate.counted_for(self.at), self.bad(candidate));
         let (verdict, reason) = self.verdict(total, bad);
-        let observed = self.observed(&self.evidence.candidate);
+        let observed = self.observed(candidate);
         GateReport { gate: self.gate.clone(), samples: total, observed, verdict, reason }
     }
 
@@ -107,7 +108,7 @@ impl Share<'_> {
 
     fn baseline(&self) -> String {
         let baseline = &self.evidence.baseline;
-        match baseline.counted {
+        match baseline.counted_for(self.at) {
             0 => String::new(),
             total => format!(" (baseline {} of {total})", self.bad(baseline)),
         }
@@ -215,6 +216,19 @@ mod tests {
         let report = judge_all(&spec, &evidence).remove(0);
         assert_eq!(report.observed, Some(0.025));
         assert_eq!(report.reason, "error_ratio<5%: 1 of 40 answers failed (2.5%) (baseline 2 of 180)");
+    }
+
+    #[test]
+    fn who_left_waiting_is_in_the_numbers_of_the_gate_on_times_only() {
+        let gates = ["error_ratio<5%", "ttft_p95<15s"].map(|gate| gate.parse().unwrap()).to_vec();
+        let spec = RolloutSpec { gates, ..RolloutSpec::default() };
+        let mut evidence = Evidence::new(&spec.gates, 1);
+        (evidence.candidate.counted, evidence.candidate.bad) = (20, vec![0, 10]);
+        evidence.candidate.left_waiting = vec![0, 10];
+        let reports = judge_all(&spec, &evidence);
+        assert_eq!((reports[0].samples, reports[0].verdict), (20, Verdict::Promote), "{}", reports[0].reason);
+        assert_eq!((reports[1].samples, reports[1].verdict), (30, Verdict::RollBack), "{}", reports[1].reason);
+        assert!(reports[1].reason.contains("10 of 30 answers took longer than 15s"), "{}", reports[1].reason);
     }
 
     #[test]

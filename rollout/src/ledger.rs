@@ -78,11 +78,14 @@ impl Ledger {
         self.rollout.evidence != self.kept && now.duration_since(self.kept_at) >= every
     }
 
-    /// Takes over what an earlier reading of the same stage had seen since its last snapshot.
+    /// Takes over what an earlier reading of the same stage had seen, and thought of it, since its last snapshot.
     pub fn keep_evidence_of(&mut self, earlier: &Self) {
         let (mine, theirs) = (&mut self.rollout, &earlier.rollout);
         if mine.id == theirs.id && mine.evidence.since_generation == theirs.evidence.since_generation {
             mine.evidence = theirs.evidence.clone();
+            if !mine.is_over() {
+                mine.decision = theirs.decision.clone();
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the controller needs of a gateway: five small verbs. The fake beside it is what the tests drive.
+//! What the controller needs of a gateway: six small verbs. The fake beside it is what the tests drive.
 
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use spec::route::RouteTable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Ok,
-    /// The client's own fault (a 4xx that the other variant would give too): says nothing about the variant.
+    /// The client's own fault (of the candidate's: a 4xx that the other variant gives too): says nothing about the
+    /// variant.
     ClientError,
-    /// No connection, a timeout, a 5xx, a 429, a body that is no answer.
+    /// No connection, a timeout, a 5xx, a 408, a 429, a body that is no answer; of the candidate's, also a 4xx to what
+    /// the other variant answered.
     UpstreamError,
     /// A stream that ended without its end.
     Truncated,
-    /// The client went away: says nothing about the variant.
+    /// The client went away: says nothing about the variant, unless it had waited longer than a gate on times allows.
     ClientAbort,
 }
 
@@ -50,6 +52,9 @@ pub struct Observation {
     /// None if there was no byte.
     pub time_to_first_token: Option<Duration>,
     pub duration: Duration,
+    /// The second attempt of a request, after the other variant failed. Such come whatever the weight is, so they are
+    /// no sample of the stage's traffic: an outage of the one must neither promote nor roll back the other.
+    pub is_fallback: bool,
     /// Generation of the route table that sent the request there.
     pub generation: u64,
 }
@@ -75,6 +80,10 @@ pub trait Traffic: Send + Sync {
     /// force with its own weight is Ok and changes nothing, so that a resumed controller may ask again; an older
     /// generation, or the same with another weight, is [`TrafficError::Stale`].
     async fn set_weight(&self, candidate: Weight, generation: u64) -> Result<(), TrafficError>;
+
+    /// Takes the candidate to 0% in memory, under the generation in force, when nothing can be written: a crash brings
+    /// back the table on disk, so nothing else may be told that there was another one. Doing it again is harmless.
+    async fn withdraw_candidate(&self);
 
     /// Attempts finished since the last call, of both variants; each is given once.
     fn take_observations(&self) -> Vec<Observation>;

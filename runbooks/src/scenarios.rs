@@ -59,6 +59,11 @@ fn scenarios() -> Vec<(&'static str, World, &'static str)> {
             healthy().with(|world| world.weights = WeightsSeen::Damaged("m.gguf has another digest".to_owned())),
             "damaged",
         ),
+        (
+            "weights-corrupt",
+            healthy().with(|world| world.weights = WeightsSeen::Missing("m.gguf is not in the cache".to_owned())),
+            "missing",
+        ),
         ("disk-full", no_space().with(|world| world.weights_phase = PhaseState::Failed), "too-large-for-the-disk"),
         ("disk-full", no_space(), "disk-full"),
     ]

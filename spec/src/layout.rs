@@ -5,6 +5,7 @@
 //!   weights/                         content-addressed cache, shared by deployments
 //!   artifacts/<sha256>/NAME          binaries, by digest
 //!   deployments/<name>/
+//!     dsctl.yaml                     the deployment as it was written last
 //!     state/                         the engine's store: state, journal, lease
 //!     bucket/                        what a cloud deployment keeps in its bucket
 //!       host/<host>/desired.json     what the host must have     (written by dsctl)
@@ -64,6 +65,11 @@ pub struct DeploymentLayout {
 impl DeploymentLayout {
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The deployment as it was written last: what `up` without a model means.
+    pub fn spec_file(&self) -> PathBuf {
+        self.root.join("dsctl.yaml")
     }
 
     /// The engine's store.

@@ -100,7 +100,7 @@ fn everything_can_be_looked_at(home: &Home) {
     snapshot(home, "weights-verify", &home.dsctl(&["weights", "verify", "--json"]).exits(0));
     // Weights that serve are not swept away.
     home.dsctl(&["weights", "gc", "--yes"]).exits(0).says("removed nothing");
-    home.dsctl(&["rollout", "start"]).exits(1).says("no baseline is configured");
+    home.dsctl(&["rollout", "start"]).exits(1).says("it has no baseline");
     home.dsctl(&["rollout", "status"]).exits(1).says("no rollout");
 }
 

@@ -44,6 +44,12 @@ impl FilesWork {
         }
     }
 
+    /// The next try is made at once.
+    pub fn forgive(&mut self) {
+        self.failure = None;
+        self.retry_at = Moment::ZERO;
+    }
+
     pub fn phase(&self, spec: &HostSpec) -> PhaseNow {
         match &self.failure {
             Some(message) => {

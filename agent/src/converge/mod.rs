@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use spec::host::{AgentStatus, HostSpec, HostStatus, Phase, ProcessId, RunState};
+use spec::host::{AgentStatus, HostSpec, HostStatus, Phase, PhaseState, ProcessId, RunState};
 use spec::id::UnitName;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -35,7 +35,7 @@ use actions::ActionsWork;
 use files::FilesWork;
 use phases::{Board, PhaseNow};
 use tokens::TokensWork;
-use units::{Surroundings, UnitsWork};
+use units::{Stop, Surroundings, UnitsWork};
 use weights::{WeightsEvent, WeightsWork};
 
 const ROTATE_EVERY: Duration = Duration::from_secs(5);
@@ -49,11 +49,15 @@ pub(crate) enum Report {
     Token { unit: UnitName, asked: (u64, ProcessId), answer: Result<(), String> },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
     TickAgain,
     /// Everything is stopped, as asked.
     End,
+    /// Not everything can be stopped, and there is no more to wait for.
+    GiveUp {
+        left: String,
+    },
 }
 
 #[derive(Debug)]
@@ -110,12 +114,31 @@ impl<S: Supervisor> Converger<S> {
         })
     }
 
+    /// Says at once that this agent is the one, before anything that takes its time: nobody shall take what the agent
+    /// before it wrote for the present.
+    pub fn announce(&mut self) {
+        self.take_desired(Moment::ZERO);
+        let Some(spec) = self.spec.clone() else {
+            return self.report_invalid(Moment::ZERO);
+        };
+        self.units.take_specs(&spec);
+        let mut phases = vec![Phase::Files];
+        phases.extend(spec.weights.first().map(|_| Phase::Weights));
+        phases.extend(spec.units.iter().map(|unit| unit.phase));
+        phases.extend(spec.first_token.first().map(|_| Phase::FirstToken));
+        let waiting = |phase| PhaseNow::new(phase, PhaseState::Waiting, "the agent has just begun");
+        let at = Timestamp::now();
+        self.board.update(spec.generation, phases.into_iter().map(waiting).collect(), at);
+        let status = self.status(spec.generation, at);
+        self.writer.offer(status, Moment::ZERO);
+    }
+
     pub async fn tick(&mut self) -> Next {
         self.tick_at(self.epoch.elapsed()).await
     }
 
     async fn tick_at(&mut self, now: Moment) -> Next {
-        self.take_desired();
+        self.take_desired(now);
         while let Ok(report) = self.reports.try_recv() {
             self.take(report, now);
         }
@@ -129,8 +152,18 @@ impl<S: Supervisor> Converger<S> {
             self.rotate_at = now + ROTATE_EVERY;
         }
         self.report(&spec, now);
-        let is_over = spec.run == RunState::Stopped && self.units.are_all_at_rest();
-        if is_over { Next::End } else { Next::TickAgain }
+        match spec.run {
+            RunState::Stopped => self.next_of_stop(now),
+            RunState::Running => Next::TickAgain,
+        }
+    }
+
+    fn next_of_stop(&mut self, now: Moment) -> Next {
+        match self.units.look_at_stop(now) {
+            Ok(Stop::UnderWay) => Next::TickAgain,
+            Ok(Stop::Done) => Next::End,
+            Err(left) => Next::GiveUp { left },
+        }
     }
 
     /// As if the host spec had asked for it: for a host whose folder is gone.
@@ -139,8 +172,9 @@ impl<S: Supervisor> Converger<S> {
             return Next::End;
         };
         let spec = HostSpec { run: RunState::Stopped, ..(**spec).clone() };
-        self.converge(&spec, self.epoch.elapsed()).await;
-        if self.units.are_all_at_rest() { Next::End } else { Next::TickAgain }
+        let now = self.epoch.elapsed();
+        self.converge(&spec, now).await;
+        self.next_of_stop(now)
     }
 
     async fn converge(&mut self, spec: &HostSpec, now: Moment) {
@@ -164,12 +198,15 @@ impl<S: Supervisor> Converger<S> {
         self.actions.converge(&self.site, spec, &mut self.units, now);
     }
 
-    fn take_desired(&mut self) {
+    fn take_desired(&mut self, now: Moment) {
         match self.desired.poll() {
             None => {}
             Some(Ok(spec)) => {
                 tracing::info!(generation = spec.generation, run = ?spec.run, "host spec");
                 self.invalid = None;
+                if self.spec.as_ref().is_some_and(|before| before.generation != spec.generation) {
+                    self.forgive(now);
+                }
                 self.spec = Some(Arc::new(spec));
             }
             Some(Err(message)) => {
@@ -179,6 +216,14 @@ impl<S: Supervisor> Converger<S> {
                 self.invalid = Some(message);
             }
         }
+    }
+
+    /// Somebody changed or asked again: what went wrong before is tried anew at once, and judged by that alone.
+    fn forgive(&mut self, now: Moment) {
+        self.files.forgive();
+        self.weights.forgive();
+        self.units.forgive(&self.site, now);
+        self.tokens.forgive();
     }
 
     fn take(&mut self, report: Report, now: Moment) {
@@ -204,7 +249,7 @@ impl<S: Supervisor> Converger<S> {
 
     fn report(&mut self, spec: &HostSpec, now: Moment) {
         let at = Timestamp::now();
-        self.board.update(spec.generation, self.phases(spec), at);
+        self.board.update(spec.generation, self.phases(spec, now), at);
         let is_ready = spec.run == RunState::Running
             && self.files.is_done(spec)
             && self.units.are_all_ready()
@@ -215,13 +260,13 @@ impl<S: Supervisor> Converger<S> {
         self.writer.offer(status, now);
     }
 
-    fn phases(&self, spec: &HostSpec) -> Vec<PhaseNow> {
+    fn phases(&self, spec: &HostSpec, now: Moment) -> Vec<PhaseNow> {
         let process_of = |unit: &UnitName| self.units.ready_process(unit);
         let log_tail_of =
             |unit: &UnitName| logs::tail(&self.site.host, unit.as_str(), LOG_TAIL_LINES).unwrap_or_default();
         let mut phases = vec![self.files_phase(spec)];
         phases.extend(self.weights.phase());
-        phases.extend(self.units.phases());
+        phases.extend(self.units.phases(now));
         phases.extend(self.tokens.phase(spec, log_tail_of, process_of));
         phases
     }

@@ -517,3 +517,194 @@ async fn a_status_that_can_not_be_written_ends_nothing() {
     assert!(scene.base_url.starts_with("http://127.0.0.1:"));
     scene.stop(agent).await;
 }
+
+/// A host that has gone wrong in every way that is paused and counted.
+async fn failed_scene() -> (Scene, FakeSupervisor, Converger<FakeSupervisor>, Moment) {
+    let mut scene = Scene::with_script("").await;
+    let name = |name: &str| -> UnitName { name.parse().unwrap() };
+    let blocked =
+        UnitSpec { name: name("blocked"), args: vec![Arg::File("nowhere".to_owned())], ..scene.spec.units[0].clone() };
+    scene.spec.units.push(UnitSpec { phase: Phase::Gateway, ..blocked });
+    scene.spec.weights = vec![WeightsSpec {
+        name: "none".parse().unwrap(),
+        sources: vec!["file:/nowhere/none.gguf".parse().unwrap()],
+        sha256: None,
+        size: None,
+    }];
+    scene.write_desired();
+    let supervisor = FakeSupervisor::default();
+    let mut agent = Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let mut now = Moment::ZERO;
+    for _ in 0..5 {
+        agent.tick_at(now).await;
+        supervisor.end(&name("daemon"), "exit status: 3");
+        agent.tick_at(now).await;
+        now += Duration::from_secs(29);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while agent.weights.phase().unwrap().state != PhaseState::Failed {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        agent.tick_at(now).await;
+    }
+    (scene, supervisor, agent, now)
+}
+
+#[tokio::test]
+async fn a_new_generation_is_judged_by_fresh_tries() {
+    let (mut scene, supervisor, mut agent, now) = failed_scene().await;
+    let states = |status: &HostStatus| status.phases.iter().map(|line| (line.phase, line.state)).collect::<Vec<_>>();
+    let failed = [Phase::Weights, Phase::Daemon, Phase::Gateway].map(|phase| (phase, PhaseState::Failed));
+    let before = status::read(&scene.site.status()).unwrap();
+    assert_eq!(states(&before)[1..], failed);
+    let starts = supervisor.world().starts.len();
+
+    scene.ask(|spec| {
+        spec.units[1].args.clear();
+        spec.files[0].content = "changed".to_owned();
+    });
+    agent.tick_at(now).await;
+    let after = status::read(&scene.site.status()).unwrap();
+    assert_eq!(after.generation, before.generation + 1);
+    let fresh = [Phase::Weights, Phase::Daemon, Phase::Gateway].map(|phase| (phase, PhaseState::Running));
+    assert_eq!(states(&after)[1..], fresh);
+    assert!(after.phases.iter().all(|line| line.failure.is_none()), "{after:#?}");
+    let started: Vec<String> = supervisor.world().starts[starts..].iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(started, ["blocked", "daemon"], "neither pause is waited for");
+}
+
+#[tokio::test]
+async fn the_first_thing_an_agent_does_is_to_say_that_it_is_there() {
+    let mut scene = Scene::new().await;
+    let agent = scene.start_agent();
+    let before = scene.status_when_ready().await;
+    agent.leave().await;
+    let supervisor = ChildSupervisor::new(scene.site.host.clone());
+    let mut next = Converger::new(scene.site.clone(), supervisor, FetchSettings::default()).unwrap();
+    next.announce();
+    let said = status::read(&scene.site.status()).unwrap();
+    assert_eq!((said.generation, said.ready_since), (before.generation, None));
+    assert!(said.agent.started_at > before.agent.started_at);
+    assert_eq!(pid(&said), pid(&before), "adopted by now");
+    let lines: Vec<_> = said.phases.iter().map(|line| (line.phase, line.state)).collect();
+    let expected = [Phase::Files, Phase::Weights, Phase::Daemon, Phase::FirstToken];
+    assert_eq!(lines, expected.map(|phase| (phase, PhaseState::Waiting)));
+    drop(next);
+    let agent = scene.start_agent();
+    scene.status_when_ready().await;
+    let lock = fs::read_to_string(scene.site.host.agent_lock()).unwrap();
+    assert_eq!(lock, format!("{}\n", std::process::id()));
+    scene.stop(agent).await;
+}
+
+/// A file that can't be read to its end before this value is gone.
+struct Slow(std::path::PathBuf);
+
+impl Slow {
+    fn new(path: &Path) -> Self {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        // Open for both, it waits for nobody, and its reader gets an end.
+        fs::OpenOptions::new().read(true).write(true).open(&self.0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_long_look_at_an_artifact_does_not_leave_the_status_to_the_agent_before() {
+    let mut scene = Scene::with_script("exec sleep 600").await;
+    let agent = scene.start_agent();
+    let before = scene.status_when_ready().await;
+    agent.leave().await;
+    kill(pid(&before));
+    let artifact = ArtifactSpec { name: "slow".to_owned(), sha256: "0".repeat(64).parse().unwrap() };
+    let slow = Slow::new(&scene.home.artifact(&artifact.sha256, "slow"));
+    scene.spec.units[0].artifact = artifact;
+    let agent = scene.start_agent();
+    let started = |status: &HostStatus| status.agent.started_at != before.agent.started_at;
+    let said = scene.status_when("announced", started).await;
+    assert_eq!((said.generation, said.ready_since), (before.generation, None));
+    assert!(said.phases.iter().all(|line| line.state == PhaseState::Waiting), "{said:#?}");
+    drop(slow);
+    scene.status_when("looked at", |status| status.phases[1].detail.contains("has digest")).await;
+    scene.stop(agent).await;
+}
+
+#[tokio::test]
+async fn a_unit_that_outlives_sigkill_is_told_and_the_others_are_stopped() {
+    let mut scene = Scene::with_script("").await;
+    let gateway = UnitSpec { name: "gateway".parse().unwrap(), phase: Phase::Gateway, ..scene.spec.units[0].clone() };
+    scene.spec.units.push(gateway.clone());
+    scene.write_desired();
+    let supervisor = FakeSupervisor::default();
+    let mut agent = Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    agent.tick_at(Moment::ZERO).await;
+    supervisor.world().immortal = vec![gateway.name.clone()];
+    scene.ask(|spec| spec.run = RunState::Stopped);
+    let second = Duration::from_secs(1);
+    let mut ticks = 0;
+    let next = loop {
+        ticks += 1;
+        assert!(ticks < 30, "bounded");
+        match agent.tick_at(second * ticks).await {
+            Next::TickAgain => {}
+            next => break next,
+        }
+    };
+    let process = supervisor.world().units[&gateway.name].process;
+    assert_eq!(next, Next::GiveUp { left: format!("gateway (pid {}) outlives SIGKILL", process.pid) });
+    assert!(supervisor.world().units.keys().eq([&gateway.name]), "the daemon was stopped and forgotten");
+    let status = status::read(&scene.site.status()).unwrap();
+    let failure = status.phases.iter().find(|line| line.phase == Phase::Gateway).unwrap().failure.clone().unwrap();
+    assert_eq!(failure.message, format!("gateway (pid {}) outlives SIGKILL", process.pid));
+    assert_eq!(failure.next, "end it by hand, then: dsctl down");
+}
+
+#[tokio::test]
+async fn a_unit_of_which_nobody_can_tell_is_no_stopped_one() {
+    let mut scene = Scene::with_script("").await;
+    scene.write_desired();
+    let supervisor = FakeSupervisor::default();
+    let new_agent = || Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let unit = scene.spec.units[0].name.clone();
+    new_agent().tick_at(Moment::ZERO).await;
+    supervisor.world().unreadable = vec![unit.clone()];
+    let mut agent = new_agent();
+    scene.ask(|spec| spec.run = RunState::Stopped);
+    let left = "daemon: reading daemon.json: other error".to_owned();
+    assert_eq!(agent.tick_at(Moment::ZERO).await, Next::GiveUp { left });
+    assert!(supervisor.world().units.contains_key(&unit), "not forgotten");
+
+    supervisor.world().unreadable.clear();
+    assert_eq!(agent.tick_at(Moment::ZERO).await, Next::TickAgain, "found, and to be stopped");
+    let second = Duration::from_secs(1);
+    agent.tick_at(second).await;
+    assert_eq!(agent.tick_at(second * 2).await, Next::End);
+    assert_eq!(supervisor.world().signals, [(unit, Signal::Terminate)]);
+}
+
+#[tokio::test]
+async fn an_agent_that_can_not_stop_all_ends_with_an_error() {
+    let mut scene = Scene::with_script("exec sleep 600").await;
+    let agent = scene.start_agent();
+    let status = scene.status_when_ready().await;
+    agent.leave().await;
+    let record = scene.site.host.unit(&"daemon".parse().unwrap());
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, "torn").unwrap();
+    scene.ask(|spec| spec.run = RunState::Stopped);
+    let error = scene.start_agent().task.await.unwrap().unwrap_err();
+    assert!(matches!(error, AgentError::NotStopped { .. }), "{error}");
+    assert!(error.to_string().contains("daemon.json is not a unit's record"), "{error}");
+    let told = status::read(&scene.site.status()).unwrap();
+    assert!(told.phases[1].detail.starts_with("daemon may still run: "), "{told:#?}");
+    assert!(process::is_alive(&pid(&status)));
+    fs::write(&record, whole).unwrap();
+    scene.start_agent().task.await.unwrap().unwrap();
+    assert!(!process::is_alive(&pid(&status)));
+}

@@ -28,6 +28,10 @@ pub(crate) struct UnitsWork<S> {
     supervisor: S,
     watched: BTreeMap<UnitName, Watched>,
     verified: VerifiedArtifacts,
+    /// Recorded units of which nobody can tell whether they run, with the reason.
+    unknown: BTreeMap<UnitName, String>,
+    /// Why the records can't even be listed.
+    unlisted: Option<String>,
 }
 
 /// What the units need of the rest of the host.
@@ -40,15 +44,28 @@ pub(crate) struct Surroundings<'a> {
     pub reports: &'a UnboundedSender<Report>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    UnderWay,
+    Done,
+}
+
 impl<S: Supervisor> UnitsWork<S> {
     pub fn new(supervisor: S) -> Self {
-        Self { supervisor, watched: BTreeMap::new(), verified: VerifiedArtifacts::default() }
+        Self {
+            supervisor,
+            watched: BTreeMap::new(),
+            verified: VerifiedArtifacts::default(),
+            unknown: BTreeMap::new(),
+            unlisted: None,
+        }
     }
 
     /// Takes over what an earlier agent started, with the counts that its last status tells.
     pub fn adopt(&mut self, earlier: Option<&HostStatus>, now: Moment) {
         let names = self.supervisor.recorded().unwrap_or_else(|error| {
             tracing::error!(%error, "can't look for units of an earlier agent");
+            self.unlisted = Some(error.to_string());
             Vec::new()
         });
         for name in names {
@@ -68,6 +85,7 @@ impl<S: Supervisor> UnitsWork<S> {
                 }
                 Err(error) => {
                     tracing::error!(unit = %name, %error, "can't adopt");
+                    self.unknown.insert(name.clone(), error.to_string());
                     Watched::new(name.clone(), Unit::new())
                 }
             };
@@ -75,6 +93,13 @@ impl<S: Supervisor> UnitsWork<S> {
             let earlier_exit = known.and_then(|known| known.last_exit.clone());
             watched.unit.last_exit = watched.unit.last_exit.or(earlier_exit);
             self.watched.insert(name, watched);
+        }
+    }
+
+    /// Pauses and counts of failures end: the next start is tried at once.
+    pub fn forgive(&mut self, site: &Site, now: Moment) {
+        for name in self.watched.keys().cloned().collect::<Vec<_>>() {
+            self.feed(site, &name, Event::Forgive, now);
         }
     }
 
@@ -92,7 +117,7 @@ impl<S: Supervisor> UnitsWork<S> {
         self.forget_unwanted();
     }
 
-    fn take_specs(&mut self, spec: &HostSpec) {
+    pub fn take_specs(&mut self, spec: &HostSpec) {
         for watched in self.watched.values_mut() {
             watched.spec = spec.units.iter().find(|unit| unit.name == watched.name).cloned();
         }
@@ -123,7 +148,7 @@ impl<S: Supervisor> UnitsWork<S> {
                 self.feed(around.site, name, Event::Renew, now);
             }
         }
-        let wish = self.wish(around, name, launch.as_ref());
+        let wish = self.wish(around, name, launch.as_ref(), now);
         if self.feed(around.site, name, Event::Tick(wish), now) == Order::Start
             && let Some(launch) = launch
         {
@@ -131,10 +156,17 @@ impl<S: Supervisor> UnitsWork<S> {
         }
     }
 
-    fn wish(&mut self, around: &Surroundings<'_>, name: &UnitName, launch: Option<&Result<Launch, Missing>>) -> Wish {
+    fn wish(
+        &mut self,
+        around: &Surroundings<'_>,
+        name: &UnitName,
+        launch: Option<&Result<Launch, Missing>>,
+        now: Moment,
+    ) -> Wish {
         let is_gateway = |watched: &Watched| watched.spec.as_ref().is_some_and(|unit| unit.phase == Phase::Gateway);
+        let is_going = |watched: &Watched| !watched.is_at_rest() && !watched.unit.is_stuck(now);
         let other_gateway_lives =
-            self.watched.values().any(|other| other.name != *name && is_gateway(other) && !other.is_at_rest());
+            self.watched.values().any(|other| other.name != *name && is_gateway(other) && is_going(other));
         let Some(watched) = self.watched.get_mut(name) else {
             return Wish::Halt;
         };
@@ -207,6 +239,8 @@ impl<S: Supervisor> UnitsWork<S> {
         let event = match started {
             Ok((process, launch)) => {
                 tracing::info!(unit = %name, pid = process.pid, "started");
+                // The record is the new process's by now.
+                self.unknown.remove(name);
                 watched.fingerprint = Some(launch.fingerprint);
                 watched.obstacle = None;
                 watched.started_at = Some(Timestamp::now());
@@ -295,16 +329,48 @@ impl<S: Supervisor> UnitsWork<S> {
         self.watched.values().all(|watched| watched.unit.is_ready())
     }
 
-    pub fn are_all_at_rest(&self) -> bool {
-        self.watched.values().all(Watched::is_at_rest)
+    /// Whether everything is stopped that was to be; an error, with what can't be, once there is no more to wait for.
+    pub fn look_at_stop(&mut self, now: Moment) -> Result<Stop, String> {
+        if self.watched.values().any(|watched| !watched.is_at_rest() && !watched.unit.is_stuck(now)) {
+            return Ok(Stop::UnderWay);
+        }
+        if self.adopt_unknown(now) {
+            return Ok(Stop::UnderWay);
+        }
+        let stuck = self.watched.values().filter_map(|watched| Some((&watched.name, watched.unit.process()?)));
+        let stuck = stuck.map(|(name, process)| format!("{name} (pid {}) outlives SIGKILL", process.pid));
+        let unknown = self.unknown.iter().map(|(name, reason)| format!("{name}: {reason}"));
+        let left: Vec<String> = stuck.chain(unknown).chain(self.unlisted.clone()).collect();
+        if left.is_empty() { Ok(Stop::Done) } else { Err(left.join("; ")) }
+    }
+
+    /// One more try; tells whether there is now something that is to be stopped.
+    fn adopt_unknown(&mut self, now: Moment) -> bool {
+        let mut has_found = false;
+        for name in self.unknown.keys().cloned().collect::<Vec<_>>() {
+            match self.supervisor.adopt(&name) {
+                Ok(adopted) => {
+                    self.unknown.remove(&name);
+                    if let Some(adopted) = adopted {
+                        let watched = Watched::new(name.clone(), Unit::adopted(adopted.process, now));
+                        self.watched.insert(name, watched);
+                        has_found = true;
+                    }
+                }
+                Err(error) => {
+                    self.unknown.insert(name, error.to_string());
+                }
+            }
+        }
+        has_found
     }
 
     pub fn statuses(&self) -> Vec<UnitStatus> {
         self.watched.values().map(Watched::status).collect()
     }
 
-    pub fn phases(&self) -> Vec<PhaseNow> {
-        self.watched.values().filter_map(Watched::phase).collect()
+    pub fn phases(&self, now: Moment) -> Vec<PhaseNow> {
+        self.watched.values().filter_map(|watched| watched.phase(self.unknown.get(&watched.name), now)).collect()
     }
 
     /// Its next start, by whichever agent, is a first one.
@@ -322,7 +388,8 @@ impl<S: Supervisor> UnitsWork<S> {
 
     /// Units that are at rest and asked for by nobody.
     fn forget_unwanted(&mut self) {
-        let gone = |watched: &&Watched| watched.spec.is_none() && watched.is_at_rest();
+        let is_known = |name: &UnitName| !self.unknown.contains_key(name);
+        let gone = |watched: &&Watched| watched.spec.is_none() && watched.is_at_rest() && is_known(&watched.name);
         for name in self.watched.values().filter(gone).map(|watched| watched.name.clone()).collect::<Vec<_>>() {
             self.forget(&name);
             self.watched.remove(&name);

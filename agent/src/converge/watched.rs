@@ -93,9 +93,18 @@ impl Watched {
         }
     }
 
-    pub fn phase(&self) -> Option<PhaseNow> {
+    /// `unknown` tells why nobody knows whether it runs.
+    pub fn phase(&self, unknown: Option<&String>, now: Moment) -> Option<PhaseNow> {
         let phase = self.spec.as_ref()?.phase;
         let name = &self.name;
+        if let (Life::Stopped, Some(reason)) = (&self.unit.life, unknown) {
+            let message = format!("{name} may still run: {reason}");
+            return Some(PhaseNow::failed(phase, message, Vec::new(), "end it by hand, then: dsctl down"));
+        }
+        if let (true, Some(process)) = (self.unit.is_stuck(now), self.unit.process()) {
+            let message = format!("{name} (pid {}) outlives SIGKILL", process.pid);
+            return Some(PhaseNow::failed(phase, message, Vec::new(), "end it by hand, then: dsctl down"));
+        }
         let exit = self.unit.last_exit.as_deref().unwrap_or("unknown");
         if let (Life::Blocked { .. }, Some(obstacle)) = (&self.unit.life, &self.obstacle) {
             return Some(PhaseNow::failed(phase, obstacle.message.clone(), Vec::new(), obstacle.next.clone()));

@@ -36,6 +36,8 @@ pub(crate) struct WeightsWork {
     skipped: Vec<String>,
     progress: Option<Progress>,
     failure: Option<String>,
+    /// What a task found that began before [`WeightsWork::forgive`] is tried again at once, not told.
+    is_forgiven: bool,
     retry_at: Moment,
 }
 
@@ -51,6 +53,7 @@ impl WeightsWork {
             skipped: Vec::new(),
             progress: None,
             failure: None,
+            is_forgiven: false,
             retry_at: Moment::ZERO,
         }
     }
@@ -67,6 +70,13 @@ impl WeightsWork {
         if let Some(task) = self.task.take() {
             task.cancel();
         }
+    }
+
+    /// The next try is made at once; one that is under way goes on.
+    pub fn forgive(&mut self) {
+        self.failure = None;
+        self.is_forgiven = true;
+        self.retry_at = Moment::ZERO;
     }
 
     pub fn converge(&mut self, site: &Site, spec: &HostSpec, reports: &UnboundedSender<Report>, now: Moment) {
@@ -89,6 +99,7 @@ impl WeightsWork {
 
     fn start(&mut self, site: &Site, reports: &UnboundedSender<Report>) {
         self.run += 1;
+        self.is_forgiven = false;
         self.skipped.clear();
         let cancel = CancellationToken::new();
         let fetcher = Fetcher::new(WeightsCache::new(&site.home), self.settings.clone());
@@ -119,10 +130,12 @@ impl WeightsWork {
             }
             WeightsEvent::Failed(message) => {
                 tracing::error!(message, "can't get the weights");
-                self.failure = Some(message);
                 self.progress = None;
                 self.task = None;
-                self.retry_at = now + RETRY_EVERY;
+                if !self.is_forgiven {
+                    self.failure = Some(message);
+                    self.retry_at = now + RETRY_EVERY;
+                }
             }
         }
         if self.is_done() {

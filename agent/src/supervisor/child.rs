@@ -15,7 +15,7 @@ use spec::id::UnitName;
 use spec::layout::HostLayout;
 
 use super::{Adopted, Launch, Signal, Supervisor, SupervisorError, UnitRecord};
-use crate::process::{find_by_variable, identify, is_alive};
+use crate::process::{find_by_variable, find_carrier, identify, is_alive};
 
 /// What a unit inherits from the agent's environment; everything else is in its spec.
 const INHERITED: [&str; 19] = [
@@ -52,14 +52,14 @@ pub(crate) struct ChildSupervisor {
 enum Running {
     Own(Child),
     /// Somebody else's child: it can be watched, not waited for.
-    Adopted(ProcessId),
+    Adopted(UnitRecord, ProcessId),
 }
 
 impl Running {
     fn pid(&self) -> u32 {
         match self {
             Self::Own(child) => child.id(),
-            Self::Adopted(process) => process.pid,
+            Self::Adopted(_, process) => process.pid,
         }
     }
 }
@@ -88,15 +88,26 @@ fn io_error(verb: &str, path: &Path, source: io::Error) -> SupervisorError {
     SupervisorError::Io { what: format!("{verb} {}", path.display()), source }
 }
 
-/// The record of a unit; none if there is none. An unreadable one is as none: the port check then guards the start.
+/// The record of a unit; none if there is none.
 pub(crate) fn read_record(host: &HostLayout, unit: &UnitName) -> Result<Option<UnitRecord>, SupervisorError> {
     let path = host.unit(unit);
     match fs::read(&path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)
-            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "unreadable unit record"))
-            .ok()),
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|source| SupervisorError::Record { path, source })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(io_error("reading", &path, source)),
+    }
+}
+
+/// The process of a recorded unit, if it lives. It keeps its number and its environment when the clock is set; what it
+/// started has the same environment and another number.
+pub(crate) fn find_living(record: &UnitRecord) -> Option<ProcessId> {
+    let variable = format!("{TOKEN_VARIABLE}={}", record.token);
+    match record.process {
+        Some(process) if is_alive(&process) => Some(process),
+        Some(process) => find_carrier(process.pid, &variable),
+        None => find_by_variable(&variable),
     }
 }
 
@@ -156,17 +167,14 @@ impl Supervisor for ChildSupervisor {
         let Some(record) = read_record(&self.host, unit)? else {
             return Ok(None);
         };
-        let process = match record.process {
-            Some(process) => Some(process).filter(is_alive),
-            None => find_by_variable(&format!("{TOKEN_VARIABLE}={}", record.token)),
-        };
-        let Some(process) = process else {
+        let Some(process) = find_living(&record) else {
             return Ok(None);
         };
-        if record.process.is_none() {
-            self.write_record(unit, &UnitRecord { process: Some(process), ..record.clone() })?;
+        let found = UnitRecord { process: Some(process), ..record.clone() };
+        if found != record {
+            self.write_record(unit, &found)?;
         }
-        self.running.insert(unit.clone(), Running::Adopted(process));
+        self.running.insert(unit.clone(), Running::Adopted(found, process));
         Ok(Some(Adopted { process, fingerprint: record.fingerprint }))
     }
 
@@ -202,8 +210,8 @@ impl Supervisor for ChildSupervisor {
                 }
                 Err(error) => format!("unknown: {error}"),
             },
-            Running::Adopted(process) if is_alive(process) => return None,
-            Running::Adopted(_) => "unknown, adopted".to_owned(),
+            Running::Adopted(record, _) if find_living(record).is_some() => return None,
+            Running::Adopted(..) => "unknown, adopted".to_owned(),
         };
         self.running.remove(unit);
         Some(exit)
@@ -211,8 +219,8 @@ impl Supervisor for ChildSupervisor {
 
     fn signal(&mut self, unit: &UnitName, signal: Signal) -> Result<(), SupervisorError> {
         let running = self.running.get(unit).ok_or_else(|| SupervisorError::NotRunning { unit: unit.clone() })?;
-        if let Running::Adopted(process) = running
-            && !is_alive(process)
+        if let Running::Adopted(record, _) = running
+            && find_living(record).is_none()
         {
             return Ok(());
         }
@@ -268,5 +276,43 @@ mod tests {
         while first.poll(&unit).is_none() {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_unit_from_before_the_clock_was_set_is_known_by_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostLayout::new(folder.path());
+        let unit: UnitName = "sleeper".parse().unwrap();
+        let mut first = ChildSupervisor::new(host.clone());
+        let process = first.start(&unit, &sleeper(&host)).unwrap();
+        let record = read_record(&host, &unit).unwrap().unwrap();
+        let told_before = ProcessId { started: process.started - 3600, ..process };
+        let moved = UnitRecord { process: Some(told_before), ..record.clone() };
+        first.write_record(&unit, &moved).unwrap();
+        assert_eq!(find_living(&moved), Some(process));
+        assert_eq!(find_living(&UnitRecord { token: "another".to_owned(), ..moved.clone() }), None, "a reused number");
+
+        let mut second = ChildSupervisor::new(host.clone());
+        assert_eq!(second.adopt(&unit).unwrap().unwrap().process, process);
+        assert_eq!(read_record(&host, &unit).unwrap(), Some(record), "put right");
+        second.running.insert(unit.clone(), Running::Adopted(moved, told_before));
+        assert_eq!(second.poll(&unit), None, "set while it was watched");
+        second.signal(&unit, Signal::Kill).unwrap();
+        while first.poll(&unit).is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(second.poll(&unit).as_deref(), Some("unknown, adopted"));
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_an_error_and_not_a_unit_that_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostLayout::new(folder.path());
+        let unit: UnitName = "sleeper".parse().unwrap();
+        write_durably(&host.unit(&unit), b"{").unwrap();
+        let mut supervisor = ChildSupervisor::new(host);
+        assert_eq!(supervisor.recorded().unwrap(), std::slice::from_ref(&unit));
+        let error = supervisor.adopt(&unit).unwrap_err().to_string();
+        assert!(error.contains("sleeper.json is not a unit's record: EOF"), "{error}");
     }
 }

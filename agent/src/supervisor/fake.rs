@@ -1,6 +1,7 @@
 //! A supervisor without processes: a table that tests look into and change.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spec::host::ProcessId;
@@ -16,6 +17,10 @@ pub(crate) struct World {
     pub signals: Vec<(UnitName, Signal)>,
     /// Units that take no notice of the polite signal.
     pub stubborn: Vec<UnitName>,
+    /// Units that take no notice of the impolite one either.
+    pub immortal: Vec<UnitName>,
+    /// Units whose records can't be read.
+    pub unreadable: Vec<UnitName>,
     next_pid: u32,
 }
 
@@ -49,6 +54,9 @@ impl Supervisor for FakeSupervisor {
 
     fn adopt(&mut self, unit: &UnitName) -> Result<Option<Adopted>, SupervisorError> {
         let world = self.world();
+        if world.unreadable.contains(unit) {
+            return Err(SupervisorError::Io { what: format!("reading {unit}.json"), source: ErrorKind::Other.into() });
+        }
         Ok(world
             .units
             .get(unit)
@@ -76,13 +84,15 @@ impl Supervisor for FakeSupervisor {
 
     fn signal(&mut self, unit: &UnitName, signal: Signal) -> Result<(), SupervisorError> {
         let mut world = self.world();
-        let is_stubborn = world.stubborn.contains(unit);
+        let is_immortal = world.immortal.contains(unit);
+        let is_stubborn = is_immortal || world.stubborn.contains(unit);
         world.signals.push((unit.clone(), signal));
         let found = world.units.get_mut(unit).filter(|found| found.exit.is_none());
         let found = found.ok_or_else(|| SupervisorError::NotRunning { unit: unit.clone() })?;
         match signal {
             Signal::Terminate if is_stubborn => {}
             Signal::Terminate => found.exit = Some("signal: 15 (SIGTERM)".to_owned()),
+            Signal::Kill if is_immortal => {}
             Signal::Kill => found.exit = Some("signal: 9 (SIGKILL)".to_owned()),
         }
         Ok(())

@@ -12,7 +12,7 @@ mod child;
 #[cfg(test)]
 pub(crate) mod fake;
 
-pub(crate) use child::{ChildSupervisor, read_record};
+pub(crate) use child::{ChildSupervisor, find_living, read_record};
 
 /// A unit's command line with everything resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,8 @@ pub(crate) struct Adopted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UnitRecord {
     pub fingerprint: String,
-    /// In the process's environment: finds it when the agent died between the start and the next line.
+    /// In the process's environment: finds it when the agent died between the start and the next line, and when the clock
+    /// was set since then, which moves the start times that the operating system tells.
     pub token: String,
     pub process: Option<ProcessId>,
 }
@@ -54,6 +55,8 @@ pub(crate) enum SupervisorError {
     Start { program: PathBuf, source: io::Error },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    #[error("{path} is not a unit's record: {source}; the unit may run: end it by hand, then remove the file", path = .path.display())]
+    Record { path: PathBuf, source: serde_json::Error },
     #[error("unit {unit} does not run")]
     NotRunning { unit: UnitName },
 }
@@ -63,7 +66,7 @@ pub(crate) trait Supervisor: Send {
     /// Units that were started and not forgotten since, running or not.
     fn recorded(&self) -> Result<Vec<UnitName>, SupervisorError>;
 
-    /// Takes over a recorded unit that still runs; none if it does not.
+    /// Takes over a recorded unit that still runs; none if it does not. An error if that can't be told.
     fn adopt(&mut self, unit: &UnitName) -> Result<Option<Adopted>, SupervisorError>;
 
     /// Recorded before and after, so that a crash in between leaves no unknown process.

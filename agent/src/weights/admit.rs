@@ -12,7 +12,7 @@ use spec::host::{Progress, WeightsStatus};
 use spec::id::{Sha256, WeightsName};
 use spec::weights::WeightsSource;
 
-use super::cache::{Record, size_of};
+use super::cache::{Record, query_digest, size_of};
 use super::meter::RateWindow;
 use super::partial::Partial;
 use super::{SourceError, WeightsCache, WeightsError};
@@ -53,7 +53,8 @@ pub(super) fn admit(cache: &WeightsCache, arrival: &Arrival, watch: Watch<'_>) -
         name: arrival.name.clone(),
         sha256,
         size,
-        source: arrival.source.clone(),
+        source: arrival.source.without_query(),
+        query_sha256: query_digest(&arrival.source),
         fetched_at: Timestamp::now(),
     };
     cache.write_record(&record)?;

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use engine::store::{create_private_folder, write_durably};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::Digest;
 use spec::host::WeightsStatus;
 use spec::id::{Sha256, WeightsName};
 use spec::layout::HomeLayout;
 use spec::weights::{WeightsSource, WeightsSpec};
 
 use super::WeightsError;
+
+/// Between the key and the rest of the name of a wheel's folder; no key has this sign.
+pub(super) const WHEEL_MARK: &str = "~wheel-";
 
 #[derive(Debug, Clone)]
 pub struct WeightsCache {
@@ -25,8 +29,22 @@ pub(super) struct Record {
     pub name: WeightsName,
     pub sha256: Sha256,
     pub size: u64,
+    /// Without a query.
     pub source: WeightsSource,
+    /// See [`query_digest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_sha256: Option<String>,
     pub fetched_at: Timestamp,
+}
+
+/// Of the query of a web source: tells two files of one place apart, and keeps a signature out of every record.
+pub(super) fn query_digest(source: &WeightsSource) -> Option<String> {
+    source.query().map(|query| hex::encode(sha2::Sha256::digest(query)))
+}
+
+/// Of a download's lock and partial: the digest, or while that is unknown, the name.
+pub(super) fn key_of(name: &WeightsName, sha256: Option<&Sha256>) -> String {
+    sha256.map_or_else(|| format!("name-{name}"), ToString::to_string)
 }
 
 /// A name in the cache and what lies behind it.
@@ -157,9 +175,13 @@ fn is_wanted(record: &Record, spec: &WeightsSpec) -> bool {
     let is_size = spec.size.is_none_or(|size| size == record.size);
     let is_content = match &spec.sha256 {
         Some(digest) => *digest == record.sha256,
-        None => record.name == spec.name && spec.sources.contains(&record.source),
+        None => record.name == spec.name && spec.sources.iter().any(|source| is_from(record, source)),
     };
     is_size && is_content
+}
+
+fn is_from(record: &Record, source: &WeightsSource) -> bool {
+    record.source == source.without_query() && record.query_sha256 == query_digest(source)
 }
 
 fn read_record(path: &Path) -> Result<Option<Record>, WeightsError> {

@@ -21,6 +21,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
 pub(super) struct Download<'a> {
     pub name: &'a WeightsName,
+    /// Tells one source from another; a query is only there as its digest.
     pub source: String,
     pub file: &'a dyn Ranged,
     pub sha256: Option<Sha256>,

@@ -12,6 +12,7 @@ use spec::weights::{WeightsSource, WeightsSpec};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::{Arrival, Expected, admit};
+use super::cache::{key_of, query_digest};
 use super::copy::CopyContext;
 use super::download::{Download, blocking};
 use super::meter::{REPORT_EVERY, Report};
@@ -119,7 +120,7 @@ impl Fetcher {
             return Ok(found);
         }
         let listener: Listener = Arc::new(progress);
-        let key = spec.sha256.as_ref().map_or_else(|| format!("name-{}", spec.name), ToString::to_string);
+        let key = key_of(&spec.name, spec.sha256.as_ref());
         let _lock = self.lock(spec, &key, &listener, cancel).await?;
         if let Some(found) = self.cache.find(spec)? {
             return Ok(found);
@@ -252,7 +253,7 @@ impl Job<'_> {
         };
         let download = Download {
             name: &self.spec.name,
-            source: source.to_string(),
+            source: query_digest(source).map_or_else(|| source.to_string(), |digest| format!("{source}?{digest}")),
             file: &file,
             sha256: expected.sha256.clone(),
             size: expected.size,

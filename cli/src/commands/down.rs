@@ -1,6 +1,7 @@
 //! `dsctl down`: stop all, free the ports, remove what the deployment consists of.
 
-use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use engine::apply::Step;
 use engine::graph::Graph;
@@ -8,6 +9,7 @@ use providers::local::{LocalProvider, pinned_weights};
 use serde::Serialize;
 use spec::amount::bytes_text;
 use spec::id::DeploymentName;
+use spec::rollout::RolloutReport;
 use spec::route::GatewayStatus;
 
 use crate::args::DownArgs;
@@ -29,13 +31,15 @@ pub async fn run(context: &Context, args: DownArgs) -> Result<(), Failure> {
     let name = &args.name.name;
     let layout = context.deployment(name)?;
     if !args.yes {
-        confirm(&format!("Stop {name} and remove what it consists of?"), "dsctl down")?;
+        let weights = if args.purge { ", its weights too" } else { "" };
+        confirm(&format!("Stop {name} and remove what it consists of{weights}?"), "dsctl down")?;
     }
     if !args.force {
         refuse_while_rolling_out(&layout).await?;
     }
+    let own = if args.purge { pinned_weights(&context.home)?.remove(name).unwrap_or_default() } else { Vec::new() };
     let removed = destroy(context, name, "dsctl down").await?;
-    let weights_bytes_freed = if args.purge { weights::collect(context)?.bytes_freed } else { 0 };
+    let weights_bytes_freed = weights::remove_unneeded(context, &own)?;
     if args.json.json {
         return print_json(&DownReport { deployment: name.clone(), removed, weights_bytes_freed });
     }
@@ -49,15 +53,19 @@ pub async fn run(context: &Context, args: DownArgs) -> Result<(), Failure> {
 /// Clients would lose their answers: the baseline must have the traffic again first. A gateway that does not answer
 /// carries none.
 async fn refuse_while_rolling_out(layout: &spec::layout::DeploymentLayout) -> Result<(), Failure> {
-    let Ok(gateway) = Gateway::of(layout) else { return Ok(()) };
-    let Ok(status) = gateway.get::<GatewayStatus>("/admin/status").await else { return Ok(()) };
-    match status.rollout {
-        Some(rollout) if !rollout.phase.is_over() => {
-            let message = format!("a rollout sends {} of the traffic here", status.route_table.candidate);
+    match live_rollout(layout).await {
+        Some(rollout) => {
+            let message = format!("a rollout sends {} of the traffic here", rollout.weight);
             Err(Failure::new(Kind::Failed, message).next("dsctl rollout abort, or dsctl down --force"))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
+}
+
+/// The rollout that is going on, as far as the gateway answers.
+pub async fn live_rollout(layout: &spec::layout::DeploymentLayout) -> Option<RolloutReport> {
+    let status: GatewayStatus = Gateway::of(layout).ok()?.get("/admin/status").await.ok()?;
+    status.rollout.filter(|rollout| !rollout.phase.is_over())
 }
 
 /// Removes every resource of a deployment, then its folder. What is gone already is no error.
@@ -72,18 +80,25 @@ pub async fn destroy(context: &Context, name: &DeploymentName, command: &str) ->
             }
         })
         .await;
-    session.release().await?;
-    applied?;
-    std::fs::remove_dir_all(context.home.deployment(name).root())?;
+    if applied.is_err() {
+        return session.release_after(applied).await.map(|()| 0);
+    }
+    // The lease goes with the folder, in one move: nobody can begin anew in what is being removed.
+    remove_folder(context, name)?;
     Ok(plan.changes.len())
 }
 
-/// Digests that the deployments on this machine need, as far as they are known.
-pub fn needed_digests(context: &Context) -> BTreeSet<spec::id::Sha256> {
-    let cache = agent::weights::WeightsCache::new(&context.home);
-    let cached = agent::weights::list(&cache).unwrap_or_default();
-    let pinned: Vec<_> = pinned_weights(&context.home).into_values().flatten().collect();
-    let by_name = cached.iter().filter(|entry| pinned.iter().any(|spec| spec.name == entry.status.name));
-    let by_digest = pinned.iter().filter_map(|spec| spec.sha256.clone());
-    by_name.map(|entry| entry.status.sha256.clone()).chain(by_digest).collect()
+fn remove_folder(context: &Context, name: &DeploymentName) -> Result<(), Failure> {
+    let root = context.home.deployment(name).root().to_owned();
+    let failed = |path: &Path, error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
+    let aside = tempfile::Builder::new()
+        .prefix(".gone-")
+        .tempdir_in(context.home.deployments())
+        .map_err(|error| failed(&context.home.deployments(), error))?;
+    match std::fs::rename(&root, aside.path().join(name.as_str())) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&root, error)),
+        _ => {}
+    }
+    let path = aside.path().to_owned();
+    aside.close().map_err(|error| failed(&path, error))
 }

@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use spec::id::Variant;
+use spec::layout::DeploymentLayout;
 use spec::rollout::{RolloutEvent, RolloutPhase, RolloutReport, RolloutSpec};
 
 use crate::args::{MoveArgs, RolloutCommand, RolloutStartArgs};
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, gateway_files};
 use crate::session::interrupted;
 use crate::talk::{print, print_json, say};
 use crate::view;
@@ -20,7 +22,10 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode, Failure> {
     let gateway = |args: &crate::args::NameArgs| Gateway::of(&context.deployment(&args.name)?);
     match command {
-        RolloutCommand::Start(args) => return start(&gateway(&args.name)?, *args).await,
+        RolloutCommand::Start(args) => {
+            refuse_without_baseline(&context.deployment(&args.name.name)?)?;
+            return start(&gateway(&args.name)?, *args).await;
+        }
         RolloutCommand::Status { name, json } => {
             let report: RolloutReport = gateway(&name)?.get("/admin/rollout").await?;
             show(&report, json.json)?;
@@ -35,6 +40,15 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The gateway would say so too, in the words of its configuration file.
+fn refuse_without_baseline(layout: &DeploymentLayout) -> Result<(), Failure> {
+    if gateway_files(layout)?.config.variants.contains_key(&Variant::Baseline) {
+        return Ok(());
+    }
+    let message = "a rollout moves traffic from a baseline to this deployment, and it has no baseline";
+    Err(Failure::failed(message).next("dsctl up --baseline URL, or --baseline local:MODEL to try with"))
 }
 
 fn show(report: &RolloutReport, json: bool) -> Result<(), Failure> {

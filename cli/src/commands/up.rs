@@ -64,7 +64,11 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
         if !args.yes {
             confirm("\nApply this plan?", "dsctl up")?;
         }
+        refuse_while_rolling_out(&prepared, &plan).await?;
         apply(context, &prepared, &plan, is_new && !args.keep_failed).await?;
+    } else if read_status(&prepared.layout).is_some_and(|status| failed_phase(&status).is_some()) {
+        // What failed before this command says nothing of now: a new generation is tried afresh.
+        prepared.provider.retry()?;
     }
     match wait_until_ready(&prepared.layout, args.timeout.0).await {
         Ok(_) => report(&prepared, &plan, &args, begun),
@@ -85,12 +89,35 @@ async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_fa
     say("");
     let mut session = Session::open(&context.home, &prepared.spec.name, prepared.provider.clone(), "dsctl up").await?;
     let applied = session.apply(plan, &prepared.graph, &mut |step| show(&step)).await;
-    session.release().await?;
-    match applied {
+    let applied = applied.and_then(|()| keep_deployment(prepared));
+    match session.release_after(applied).await {
         Err(failure) if take_back_failed && failure.kind == Kind::Resource => {
             Err(take_back(context, prepared, failure).await)
         }
         other => other,
+    }
+}
+
+/// `up` alone means this from now on. It names where a key is, never the key.
+fn keep_deployment(prepared: &Prepared) -> Result<(), Failure> {
+    let text = spec::yaml::print(&prepared.deployment).map_err(Failure::failed)?;
+    let path = prepared.layout.spec_file();
+    engine::store::write_durably(&path, text.as_bytes())
+        .map_err(|error| Failure::new(Kind::Resource, format!("{}: {error}", path.display())))
+}
+
+/// Variants that change under a rollout would make its evidence that of something else.
+async fn refuse_while_rolling_out(prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
+    let host_changes = plan
+        .changes
+        .iter()
+        .any(|change| change.address.kind() == providers::local::kind::HOST_SPEC && change.action == Action::Update);
+    match down::live_rollout(&prepared.layout).await {
+        Some(_) if host_changes => {
+            let message = "a rollout is going on; a change of the deployment would change what it compares";
+            Err(Failure::failed(message).next("dsctl rollout abort, or wait for its end"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -114,7 +141,13 @@ async fn take_back(context: &Context, prepared: &Prepared, failure: Failure) -> 
         failure.next = Some(format!("dsctl down --name {}", prepared.spec.name));
     }
     match rescue {
-        Ok(Some(folder)) => failure.message = format!("{}\nlogs: {}", failure.message, folder.display()),
+        Ok(Some(folder)) => {
+            failure.message = format!("{}\nits logs are kept in {}", failure.message, folder.display());
+            // There is no deployment any more whose logs could be asked for.
+            if failure.next.as_deref().is_some_and(|next| next.starts_with("dsctl logs")) {
+                failure.next = None;
+            }
+        }
         Ok(None) => {}
         Err(error) => failure.message = format!("{}\nits logs could not be kept: {error}", failure.message),
     }
@@ -127,8 +160,8 @@ fn rescue_logs(layout: &DeploymentLayout) -> std::io::Result<Option<std::path::P
     if !logs.is_dir() {
         return Ok(None);
     }
-    let kept = std::env::temp_dir().join(format!("dsctl-failed-{}", std::process::id()));
-    engine::store::create_private_folder(&kept)?;
+    // A fresh folder of our own: a name that others can guess could be theirs.
+    let kept = tempfile::Builder::new().prefix("dsctl-failed-").tempdir()?.keep();
     for entry in std::fs::read_dir(&logs)? {
         let entry = entry?;
         std::fs::copy(entry.path(), kept.join(entry.file_name()))?;
@@ -156,7 +189,11 @@ async fn watch_status(
     let begun = Instant::now();
     let mut heard = false;
     loop {
-        if let Some(status) = read_status(layout).filter(|status| status.generation == generation) {
+        let agent = providers::local::living_agent(layout)?;
+        // What another agent wrote is of the past; a newer generation is somebody's later `up`, and good enough.
+        let status = read_status(layout)
+            .filter(|status| status.generation >= generation && agent.is_none_or(|pid| pid == status.agent.pid));
+        if let Some(status) = status {
             heard = true;
             progress.update(&status);
             if let Some(failure) = failed_phase(&status) {
@@ -166,7 +203,7 @@ async fn watch_status(
                 return Ok(status);
             }
         }
-        if !providers::local::agent_is_alive(layout)? {
+        if agent.is_none() && !providers::local::agent_is_alive(layout)? {
             return Err(Failure::new(Kind::Resource, "the agent is not running any more").next("dsctl logs agent"));
         }
         if !heard && begun.elapsed() > AGENT_LIMIT {

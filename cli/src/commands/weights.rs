@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use agent::weights::{Collected, FetchProgress, Verdict, WeightsCache, Wholeness};
+use agent::weights::{Collected, FetchProgress, Needed, Verdict, WeightsCache, Wholeness};
+use providers::local::pinned_weights;
 use serde::Serialize;
 use spec::amount::bytes_text;
 use spec::host::WeightsStatus;
@@ -11,7 +12,6 @@ use spec::weights::{WeightsSource, WeightsSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{JsonArgs, WeightsCommand};
-use crate::commands::down::needed_digests;
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
 use crate::progress::TransferProgress;
@@ -41,13 +41,13 @@ struct ListRow {
 }
 
 fn list(context: &Context, args: &JsonArgs) -> Result<(), Failure> {
-    let needed = needed_digests(context);
+    let needed = needed(context)?;
     let cached = agent::weights::list(&WeightsCache::new(&context.home)).map_err(Failure::failed)?;
     let rows: Vec<ListRow> = cached
         .into_iter()
         .map(|entry| ListRow {
             name: entry.status.name.to_string(),
-            needed: needed.contains(&entry.status.sha256),
+            needed: needed.digests.contains(&entry.status.sha256) || needed.names.contains(&entry.status.name),
             sha256: entry.status.sha256,
             size: entry.status.size,
             path: entry.status.path,
@@ -191,6 +191,28 @@ async fn verify(context: &Context, args: &JsonArgs) -> Result<(), Failure> {
     }
 }
 
+/// What the deployments on this machine need.
+fn needed(context: &Context) -> Result<Needed, Failure> {
+    let pinned: Vec<WeightsSpec> = pinned_weights(&context.home)?.into_values().flatten().collect();
+    Ok(Needed {
+        digests: pinned.iter().filter_map(|spec| spec.sha256.clone()).collect(),
+        names: pinned.into_iter().map(|spec| spec.name).collect(),
+    })
+}
+
+/// Removes weights of a deployment that is gone, unless another one needs them; gives the bytes freed.
+pub fn remove_unneeded(context: &Context, own: &[WeightsSpec]) -> Result<u64, Failure> {
+    let (needed, cache) = (needed(context)?, WeightsCache::new(&context.home));
+    let cached = agent::weights::list(&cache).map_err(Failure::failed)?;
+    let mut freed = 0;
+    for entry in cached.iter().filter(|entry| own.iter().any(|spec| spec.name == entry.status.name)) {
+        if !needed.names.contains(&entry.status.name) && !needed.digests.contains(&entry.status.sha256) {
+            freed += agent::weights::remove(&cache, &entry.status.name).map_err(Failure::failed)?;
+        }
+    }
+    Ok(freed)
+}
+
 #[derive(Debug, Serialize)]
 pub struct GcReport {
     pub names: Vec<String>,
@@ -199,9 +221,8 @@ pub struct GcReport {
 
 /// Removes what no deployment on this machine needs.
 pub fn collect(context: &Context) -> Result<GcReport, Failure> {
-    let keep = needed_digests(context);
     let Collected { names, bytes, .. } =
-        agent::weights::gc(&WeightsCache::new(&context.home), &keep).map_err(Failure::failed)?;
+        agent::weights::gc(&WeightsCache::new(&context.home), &needed(context)?).map_err(Failure::failed)?;
     Ok(GcReport { names: names.iter().map(ToString::to_string).collect(), bytes_freed: bytes })
 }
 

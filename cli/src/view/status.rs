@@ -23,7 +23,8 @@ pub fn status(report: &StatusReport) -> String {
         text.push_str(&line);
     }
     if let Some(next) = next(host.summary) {
-        text.push_str(&format!("\n\nnext: {next}"));
+        let name = Some(&host.deployment).filter(|name| name.as_str() != "default");
+        text.push_str(&format!("\n\nnext: {}", crate::talk::with_name(next, name)));
     }
     text
 }

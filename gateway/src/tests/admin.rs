@@ -129,6 +129,32 @@ async fn a_rollout_owns_the_weights_until_it_is_over() {
     assert_eq!(status, 422);
     assert!(error.message.contains("salt: ") && error.message.contains("a rollout is going on"), "{error:?}");
 
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 4] = [
+        ("variants.baseline", |variants| drop(variants.as_object_mut().unwrap().remove("baseline"))),
+        ("variants.candidate.base_url", |variants| variants["candidate"]["base_url"] = "http://127.0.0.1:9/v1".into()),
+        ("variants.candidate.models", |variants| variants["candidate"]["models"] = json!({"gpt": "r2"})),
+        ("variants.candidate.default_model", |variants| variants["candidate"]["default_model"] = "r2".into()),
+    ];
+    config["salt"] = "salt".into();
+    for (field, change) in changes {
+        let mut changed = config.clone();
+        change(&mut changed["variants"]);
+        house.write_config(&changed);
+        let (status, error) = error_of(call(&house, "POST", "/admin/reload", json!(null)).await).await;
+        assert_eq!(status, 422);
+        assert!(error.message.contains(&format!("{field}: ")) && error.message.contains("going on"), "{error:?}");
+        assert_eq!(house.chat().await.status(), 200);
+    }
+    config["limits"]["body_bytes"] = 20_000.into();
+    config["variants"]["baseline"]["models"] = json!({"gpt": "gpt-5"});
+    house.write_config(&config);
+    assert_eq!(
+        call(&house, "POST", "/admin/reload", json!(null)).await.status(),
+        200,
+        "what is not steered may change"
+    );
+
     for (path, phase) in [
         ("/admin/rollout/pause", RolloutPhase::Paused),
         ("/admin/rollout/resume", RolloutPhase::Baking),
@@ -183,6 +209,120 @@ async fn a_rollout_goes_on_after_a_restart_with_the_same_weight() {
     assert_eq!(call(&house, "POST", "/admin/rollout/abort", json!(null)).await.status(), 200);
 }
 
+/// Starts a rollout and stops the gateway; gives the folder and the configuration.
+async fn stopped_in_a_rollout(mock: &Mock) -> (Arc<tempfile::TempDir>, Value) {
+    let house = House::open(Some(&mock.url()), Some(&mock.url())).await;
+    let mut spec = quick();
+    spec["bake"] = "1h".into();
+    assert_eq!(call(&house, "POST", "/admin/rollout", spec).await.status(), 201);
+    let config = house.read_config();
+    (house.close().await, config)
+}
+
+#[tokio::test]
+async fn a_journal_that_can_not_be_read_stops_no_request_and_is_read_again() {
+    let mock = Mock::new(Reply::ok("x")).await;
+    let (folder, config) = stopped_in_a_rollout(&mock).await;
+    let rollouts = folder.path().join("data/rollouts");
+    let id = std::fs::read_dir(&rollouts).unwrap().next().unwrap().unwrap().file_name();
+    let record = rollouts.join(&id).join("000002.json");
+    let good = std::fs::read(&record).unwrap();
+    std::fs::write(&record, "{").unwrap();
+    let house = House::open_in(folder, &config).await.unwrap();
+    let table = house.control.plane.table();
+    assert_eq!((table.candidate.to_string().as_str(), house.chat().await.status().as_u16()), ("50%", 200));
+    let change = |weight: &str| json!({"expected_generation": table.generation, "candidate": weight});
+    for (method, path, body) in [
+        ("GET", "/admin/rollout", json!(null)),
+        ("GET", "/admin/rollout/history", json!(null)),
+        ("POST", "/admin/rollout", quick()),
+        ("POST", "/admin/rollout/abort", json!(null)),
+        ("PUT", "/admin/route-table", change("60%")),
+    ] {
+        let (status, error) = error_of(call(&house, method, path, body).await).await;
+        assert_eq!((status, error.code.as_deref()), (500, Some("rollout_unreadable")), "{method} {path}: {error:?}");
+        assert!(error.message.contains("000002.json"), "{error:?}");
+    }
+    assert_eq!(call(&house, "GET", "/admin/status", json!(null)).await.status(), 200);
+    assert_eq!(call(&house, "PUT", "/admin/route-table", change("0%")).await.status(), 200, "away from the candidate");
+
+    std::fs::write(&record, good).unwrap();
+    let report = report_of(&house).await;
+    assert_eq!((report.id.as_str(), report.phase), (id.to_str().unwrap(), RolloutPhase::Baking));
+    assert_eq!(call(&house, "POST", "/admin/rollout/abort", json!(null)).await.status(), 200);
+    assert_eq!(house.control.plane.table().candidate.basis_points(), 0);
+}
+
+#[tokio::test]
+async fn a_rollout_that_lost_a_variant_holds_until_it_is_back() {
+    let mock = Mock::new(Reply::ok("x")).await;
+    let (folder, config) = stopped_in_a_rollout(&mock).await;
+    for variant in ["baseline", "candidate"] {
+        let mut alone = config.clone();
+        alone["variants"].as_object_mut().unwrap().remove(variant);
+        let house = House::open_in(folder.clone(), &alone).await.unwrap();
+        // More ticks than a candidate that can't be probed would survive.
+        let decisions = "dsctl_rollout_decisions_total{verdict=\"hold\"} ";
+        while !house
+            .metrics()
+            .await
+            .lines()
+            .any(|line| line.strip_prefix(decisions).is_some_and(|count| count.parse::<u64>().unwrap() > 10))
+        {
+            assert_eq!(house.chat().await.status(), 200);
+        }
+        let report = report_of(&house).await;
+        assert_eq!(report.phase, RolloutPhase::Baking, "{}", report.reason);
+        assert!(report.reason.starts_with(&format!("holds: no {variant} is configured")), "{}", report.reason);
+        assert!(report.gates.iter().all(|gate| gate.samples == 0), "{:?}", report.gates);
+        house.write_config(&config);
+        assert_eq!(call(&house, "POST", "/admin/reload", json!(null)).await.status(), 200);
+        assert!(!report_of(&house).await.reason.contains("holds"));
+        house.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_weight_between_the_stages_is_refused() {
+    let house = House::open(Some("http://127.0.0.1:1/v1"), Some("http://127.0.0.1:1/v1")).await;
+    house.weigh("20%").await;
+    let (status, error) = error_of(call(&house, "POST", "/admin/rollout", quick()).await).await;
+    assert_eq!((status, error.code.as_deref()), (409, Some("between_stages")));
+    assert!(error.message.contains("20%") && error.message.contains("50%, 100%"), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_incompatible_candidate_is_rolled_back_and_its_clients_are_answered() {
+    let baseline = Mock::new(Reply::ok("baseline")).await;
+    let candidate = Mock::new(Reply::error(400)).await;
+    let house = House::open(Some(&baseline.url()), Some(&candidate.url())).await;
+    assert_eq!(call(&house, "POST", "/admin/rollout", quick()).await.status(), 201);
+    while !report_of(&house).await.phase.is_over() {
+        assert_eq!(house.chat().await.status(), 200);
+    }
+    assert_eq!(report_of(&house).await.phase, RolloutPhase::RolledBack);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_baseline_does_not_promote_the_candidate() {
+    let candidate = Mock::new(Reply::ok("candidate")).await;
+    let house = House::open(Some(&nobody().await), Some(&candidate.url())).await;
+    let mut spec = quick();
+    spec["min_requests"] = 40.into();
+    spec["bake"] = "1h".into();
+    assert_eq!(call(&house, "POST", "/admin/rollout", spec).await.status(), 201);
+    for _ in 0..40 {
+        assert_eq!(house.chat().await.status(), 200);
+    }
+    // All forty were answered by the candidate, and about half of them are the stage's.
+    let samples = async || report_of(&house).await.gates.first().map_or(0, |gate| gate.samples);
+    while samples().await < 15 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.counts(Variant::Candidate).attempts, 40);
+    assert!(samples().await < 25, "{}", samples().await);
+}
+
 #[tokio::test]
 async fn a_controller_that_can_not_keep_its_journal_stops_no_request() {
     let mock = Mock::new(Reply::ok("x")).await;
@@ -196,10 +336,12 @@ async fn a_controller_that_can_not_keep_its_journal_stops_no_request() {
     std::fs::write(&data, "in the way").unwrap();
     let (status, error) = error_of(call(&house, "POST", "/admin/rollout/abort", json!(null)).await).await;
     assert_eq!((status, error.kind.as_str()), (500, "server_error"), "{error:?}");
+    assert_eq!(house.control.plane.table().candidate.basis_points(), 0, "away, though nobody can write it down");
     for _ in 0..20 {
         assert_eq!(house.chat().await.status(), 200);
     }
     let report = report_of(&house).await;
-    assert_eq!((report.phase, report.weight.to_string().as_str()), (RolloutPhase::Baking, "50%"));
-    assert_eq!(house.control.plane.table().candidate, report.weight, "the last table stays in force");
+    assert_eq!((report.phase, report.weight.to_string().as_str()), (RolloutPhase::Baking, "0%"));
+    assert!(report.reason.starts_with("the candidate is at 0% (asked for by hand)"), "{}", report.reason);
+    assert_eq!(house.control.plane.table().candidate.basis_points(), 0);
 }

@@ -22,8 +22,8 @@ async fn a_variant_that_fails_is_covered_by_the_other() {
     let array = Reply { pieces: vec![b"[]".to_vec()], ..Reply::ok("") };
     let empty = Reply { pieces: vec![], ..Reply::ok("") };
     let redirect = Reply::error(302).header("location", "http://127.0.0.1:1/");
-    let statuses = [400, 401, 402, 403, 404, 405, 429, 500, 501, 502, 503, 504, 529];
-    let replies = statuses.into_iter().filter(|status| *status != 400).map(Reply::error);
+    let statuses = [400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 501, 502, 503, 504, 529];
+    let replies = statuses.into_iter().map(Reply::error);
     let odd = [cut, chunked_cut, html, array, empty, redirect, Reply::json(200, &json!({"error": {"message": "x"}}))];
     let mut count = 0;
     for reply in replies.chain(odd) {
@@ -59,24 +59,62 @@ async fn the_clients_own_fault_stays_the_clients() {
     let candidate = Mock::new(Reply::ok("candidate")).await;
     let house = House::open(Some(&baseline.url()), Some(&candidate.url())).await;
     house.weigh("100%").await;
-    for status in [400, 409, 413, 422] {
+    // What both refuse: the client gets the first answer.
+    baseline.play(Reply::error(418));
+    for status in [400, 409, 413, 415, 422] {
         candidate.play(Reply::error(status));
         let answer = house.chat().await;
         assert_eq!(variant_of(&answer), "candidate");
         let (given, error) = error_of(answer).await;
         assert_eq!((given, error.message.as_str()), (status, "scripted"));
-        assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::ClientError)]);
+        let both = [(Variant::Candidate, Outcome::ClientError), (Variant::Baseline, Outcome::ClientError)];
+        assert_eq!(house.outcomes(), both);
     }
-    // A name that no variant maps is the client's; a 404 that is not the API's is not.
+    // A variant that can't tell leaves the first answer, and is down all the same.
+    baseline.play(Reply::error(500));
+    let answer = house.chat().await;
+    assert_eq!((answer.status().as_u16(), variant_of(&answer)), (422, "candidate"));
+    let outcomes = [(Variant::Candidate, Outcome::ClientError), (Variant::Baseline, Outcome::UpstreamError)];
+    assert_eq!(house.outcomes(), outcomes);
+    let fallbacks = "dsctl_gateway_fallbacks_total{from=\"candidate\",to=\"baseline\"} 0";
+    assert!(house.metrics().await.contains(fallbacks), "no answer came from a fallback");
+    // What the baseline refuses is not offered to the candidate. A name that no variant maps is the client's; a 404
+    // that is not the API's is not.
     house.weigh("0%").await;
     baseline.play(Reply::error(404));
+    let asked = candidate.seen().len();
     let ask = || house.post("/v1/completions", r#"{"model":"typo"}"#).send();
     let answer = ask().await.unwrap();
     assert_eq!((answer.status().as_u16(), variant_of(&answer)), (404, "baseline"));
     assert_eq!(house.outcomes(), [(Variant::Baseline, Outcome::ClientError)]);
+    assert_eq!(candidate.seen().len(), asked);
     baseline.play(Reply { pieces: vec![b"nginx".to_vec()], ..Reply::error(404) });
     candidate.play(Reply::ok("candidate"));
     assert_eq!(variant_of(&ask().await.unwrap()), "candidate");
+}
+
+#[tokio::test]
+async fn alone_a_candidates_refusal_is_the_answer_and_a_timeout_is_a_failure() {
+    let candidate = Mock::new(Reply::error(400)).await;
+    let house = House::open(None, Some(&candidate.url())).await;
+    assert_eq!(error_of(house.chat().await).await.0, 400);
+    assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::ClientError)]);
+    candidate.play(Reply::error(408));
+    assert_eq!(error_of(house.chat().await).await.0, 504);
+    assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::UpstreamError)]);
+}
+
+#[tokio::test]
+async fn a_stream_covers_what_the_candidate_refuses() {
+    let events = "data: {}\n\ndata: [DONE]\n\n";
+    let baseline = Mock::new(Reply::stream(&[events])).await;
+    let candidate = Mock::new(Reply::error(400)).await;
+    let house = House::open(Some(&baseline.url()), Some(&candidate.url())).await;
+    house.weigh("100%").await;
+    let answer = house.chat().await;
+    assert_eq!((answer.status().as_u16(), variant_of(&answer)), (200, "baseline"));
+    assert_eq!(answer.text().await.unwrap(), events);
+    assert_eq!(house.outcomes(), [(Variant::Candidate, Outcome::UpstreamError), (Variant::Baseline, Outcome::Ok)]);
 }
 
 #[tokio::test]

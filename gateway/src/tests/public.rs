@@ -16,6 +16,7 @@ async fn only_a_key_opens_the_api() {
         ("POST", "/v1/completions"),
         ("POST", "/v1/embeddings"),
         ("GET", "/v1/models"),
+        ("GET", "/v1/models/gpt"),
     ];
     for (method, path) in calls {
         for (header, hint) in
@@ -36,7 +37,7 @@ async fn only_a_key_opens_the_api() {
     for open in ["/health", "/ready", "/metrics"] {
         assert_eq!(house.client.get(url(open)).send().await.unwrap().status(), 200, "{open}");
     }
-    assert!(house.metrics().await.contains("dsctl_gateway_answers_total{status=\"401\",variant=\"none\"} 12"));
+    assert!(house.metrics().await.contains("dsctl_gateway_answers_total{status=\"401\",variant=\"none\"} 15"));
 }
 
 #[tokio::test]
@@ -108,6 +109,23 @@ async fn models_are_those_that_clients_may_name() {
     let names: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(names, ["gpt", "r1"]);
     assert_eq!((list["object"].as_str(), list["data"][0]["object"].as_str()), (Some("list"), Some("model")));
+    // The candidate answers to any name.
+    for name in ["gpt", "r1", "org/any"] {
+        let model: Value = house.get(&format!("/v1/models/{name}")).await.json().await.unwrap();
+        assert_eq!((model["id"].as_str(), model["object"].as_str()), (Some(name), Some("model")));
+    }
+    let house = House::open_with(Some("http://127.0.0.1:1/v1"), None, |config| {
+        config["variants"]["baseline"]["models"] = json!({"gpt": "gpt-4", "org/gpt": "gpt-4"});
+    })
+    .await;
+    for name in ["gpt", "org/gpt", "org%2Fgpt"] {
+        assert_eq!(house.get(&format!("/v1/models/{name}")).await.status(), 200, "{name}");
+    }
+    for name in ["r1", "gpt-4", "org", "org/gpt/x"] {
+        let (status, error) = error_of(house.get(&format!("/v1/models/{name}")).await).await;
+        assert_eq!((status, error.code.as_deref()), (404, Some("model_not_found")));
+        assert!(error.message.contains(name), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -145,12 +145,14 @@ async fn an_error_in_mid_stream_is_the_end_and_counts() {
 }
 
 #[tokio::test]
-async fn one_unreadable_event_does_not_end_a_stream_but_counts() {
+async fn one_unreadable_event_does_not_end_a_stream_but_shows_at_its_end() {
     let candidate =
         Mock::new(Reply::stream(&["data: {}\n\n", "data: {\"a\":\n\n", "data: {}\n\ndata: [DONE]\n\n"])).await;
     let house = House::open(None, Some(&candidate.url())).await;
     let (_, text) = chat_text(&house).await;
-    assert!(text.starts_with("data: {}\n\n: ") && text.ends_with("\n\ndata: {}\n\ndata: [DONE]\n\n"), "{text}");
+    assert_ends_once(&text);
+    assert!(text.starts_with("data: {}\n\n: ") && text.contains("\n\ndata: {}\n\ndata: {\"error\""), "{text}");
+    assert!(text.contains("stream_truncated") && text.contains("was left out") && !text.contains("[DONE]"), "{text}");
     assert_eq!(observed(&house), [Outcome::Truncated]);
 }
 

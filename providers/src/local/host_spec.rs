@@ -60,6 +60,17 @@ pub async fn write(layout: &DeploymentLayout, wanted: &Value) -> Result<(), Prov
     store(layout, &spec)
 }
 
+/// The same under the next generation.
+pub fn renew(layout: &DeploymentLayout) -> Result<(), ProviderError> {
+    match load(layout)? {
+        None => Ok(()),
+        Some(mut spec) => {
+            spec.generation += 1;
+            store(layout, &spec)
+        }
+    }
+}
+
 pub fn remove(layout: &DeploymentLayout) -> Result<(), ProviderError> {
     let path = layout.bucket().desired(&host_name());
     match fs::remove_file(&path) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use engine::provider::ProviderError;
 use engine::store::create_private_folder;
 use serde_json::Value;
-use spec::host::{HostStatus, RunState};
+use spec::host::RunState;
 use spec::id::{DeploymentName, Sha256};
 use spec::layout::{DeploymentLayout, HomeLayout};
 
@@ -91,37 +91,76 @@ fn log_tail(layout: &DeploymentLayout) -> String {
     lines.iter().rev().map(|line| format!("\n  {line}")).collect()
 }
 
+/// The process number of the living agent: it writes its own into the lock that it holds.
+pub fn living_agent(layout: &DeploymentLayout) -> Result<Option<u32>, ProviderError> {
+    if !is_alive(layout)? {
+        return Ok(None);
+    }
+    let path = layout.host().agent_lock();
+    let text = fs::read_to_string(&path).map_err(|cause| ProviderError::permanent(path.display(), cause))?;
+    Ok(text.trim().parse().ok())
+}
+
 /// Ends the agent but not its units: the next agent adopts them.
 pub async fn leave(layout: &DeploymentLayout) -> Result<(), ProviderError> {
     if !is_alive(layout)? {
         return Ok(());
     }
-    let path = layout.bucket().status(&host_name());
-    let bytes = fs::read(&path).map_err(|cause| ProviderError::permanent(path.display(), cause))?;
-    let status: HostStatus =
-        serde_json::from_slice(&bytes).map_err(|cause| ProviderError::permanent(path.display(), cause))?;
-    let pid = i32::try_from(status.agent.pid).ok().and_then(rustix::process::Pid::from_raw);
-    let pid = pid.ok_or_else(|| error(format!("{} is no process id", status.agent.pid)))?;
+    let pid = living_agent(layout)?.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    let pid = pid.ok_or_else(|| error("its lock does not say which process it is"))?;
     match rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => wait_until_gone(layout, START_LIMIT).await,
         Err(cause) => Err(error(cause)),
     }
 }
 
-/// Stops all units through the agent, started again if it is dead, and waits for its end.
+/// Stops all units through the agent, started again if it is dead, and waits until they are gone.
 pub async fn stop(home: &HomeLayout, deployment: &DeploymentName, inputs: &Value) -> Result<(), ProviderError> {
     let layout = home.deployment(deployment);
-    let Some(mut spec) = host_spec::load(&layout)? else { return Ok(()) };
+    if !ask_to_stop(&layout)? {
+        return Ok(());
+    }
+    wait_until_gone(&layout, STOP_LIMIT).await?;
+    // Whatever ended the agent, its units may live. One more finds them by their records, stops them, and says if it can't.
+    let mut sweeper = spawn(home, deployment, inputs)?;
+    let begun = Instant::now();
+    loop {
+        match sweeper.try_wait().map_err(error)? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                let message =
+                    format!("units may still run: the agent could not stop them ({status}){}", log_tail(&layout));
+                return Err(error(message));
+            }
+            None if begun.elapsed() > STOP_LIMIT => {
+                return Err(error(format!(
+                    "units were not stopped in {} s{}",
+                    STOP_LIMIT.as_secs(),
+                    log_tail(&layout)
+                )));
+            }
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// Has a living agent stop all units and end; nothing if none lives.
+pub async fn wind_up(layout: &DeploymentLayout) -> Result<(), ProviderError> {
+    if !is_alive(layout)? || !ask_to_stop(layout)? {
+        return Ok(());
+    }
+    wait_until_gone(layout, STOP_LIMIT).await
+}
+
+/// False if there is no host spec, so that nothing was ever started.
+fn ask_to_stop(layout: &DeploymentLayout) -> Result<bool, ProviderError> {
+    let Some(mut spec) = host_spec::load(layout)? else { return Ok(false) };
     if spec.run != RunState::Stopped {
         spec.run = RunState::Stopped;
         spec.generation += 1;
-        host_spec::store(&layout, &spec)?;
+        host_spec::store(layout, &spec)?;
     }
-    if !is_alive(&layout)? {
-        // It may end before it is seen alive: then it has done its work.
-        spawn(home, deployment, inputs)?.wait().map_err(error)?;
-    }
-    wait_until_gone(&layout, STOP_LIMIT).await
+    Ok(true)
 }
 
 async fn wait_until_gone(layout: &DeploymentLayout, limit: Duration) -> Result<(), ProviderError> {

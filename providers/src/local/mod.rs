@@ -23,8 +23,8 @@ mod machine;
 mod record;
 mod storage;
 
-pub use machine::is_alive as agent_is_alive;
-pub use storage::{digest_file, pinned_weights};
+pub use machine::{is_alive as agent_is_alive, living_agent};
+pub use storage::{deployments, digest_file, pinned_weights};
 
 /// The kinds of resource on this machine.
 pub mod kind {
@@ -92,6 +92,11 @@ impl LocalProvider {
         machine::start(&self.home, &self.deployment, &record.inputs).await
     }
 
+    /// Asks the agent to try again at once what failed: the same host spec under a new generation.
+    pub fn retry(&self) -> Result<(), ProviderError> {
+        host_spec::renew(&self.layout())
+    }
+
     fn layout(&self) -> DeploymentLayout {
         self.home.deployment(&self.deployment)
     }
@@ -140,8 +145,9 @@ impl Provider for LocalProvider {
     }
 
     async fn create(&self, desired: &Desired, token: &Token) -> Result<RemoteId, ProviderError> {
-        self.make(&desired.address, &desired.inputs).await?;
+        // The record first: what is made after it is found again whenever the process ends. `read` looks at the thing itself.
         self.records().put(&desired.address, token, &desired.inputs)?;
+        self.make(&desired.address, &desired.inputs).await?;
         Ok(RemoteId(desired.address.to_string()))
     }
 
@@ -161,7 +167,11 @@ impl Provider for LocalProvider {
             (kind::SECRET, _) => storage::remove_secret(&self.layout(), address)?,
             (kind::ARTIFACT, Some(record)) => storage::remove_artifact(&self.home, &self.deployment, address, &record)?,
             (kind::ARTIFACT, None) | (kind::WEIGHTS, _) => {}
-            (kind::HOST_SPEC, _) => host_spec::remove(&self.layout())?,
+            (kind::HOST_SPEC, _) => {
+                // An agent that the state does not know of yet would work on without a spec.
+                machine::wind_up(&self.layout()).await?;
+                host_spec::remove(&self.layout())?;
+            }
             (kind::AGENT, Some(record)) => machine::stop(&self.home, &self.deployment, &record.inputs).await?,
             (kind::AGENT, None) => {}
             _ => return Err(unknown_kind(address)),

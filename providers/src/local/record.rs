@@ -1,6 +1,6 @@
 //! What a resource leaves beside itself: its token and the inputs it was made from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use engine::graph::Address;
@@ -59,20 +59,31 @@ impl Records {
         }
     }
 
-    /// All records of a kind, as far as they can be read.
-    pub fn of_kind(&self, kind: &str) -> Vec<(Address, Record)> {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
-        entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.to_owned();
-                let (of, rest) = name.split_once('.')?;
-                let address = (of == kind).then(|| Address::new(of, rest))?;
-                Some((address.clone(), self.get(&address).ok()??))
-            })
-            .collect()
+    /// All records of a kind. One that can't be read is an error: who asks is about to remove what nobody needs.
+    pub fn of_kind(&self, kind: &str) -> Result<Vec<(Address, Record)>, ProviderError> {
+        let mut found = Vec::new();
+        for name in file_names(&self.folder)? {
+            let Some((of, rest)) = name.strip_suffix(".json").and_then(|name| name.split_once('.')) else { continue };
+            if of == kind {
+                let address = Address::new(of, rest);
+                found.extend(self.get(&address)?.map(|record| (address, record)));
+            }
+        }
+        Ok(found)
     }
 
     fn path(&self, address: &Address) -> PathBuf {
         self.folder.join(format!("{address}.json"))
     }
+}
+
+/// Names in a folder; none if there is no such folder.
+pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, ProviderError> {
+    let failed = |error: io::Error| ProviderError::permanent(folder.display(), error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
 }

@@ -15,7 +15,7 @@ use spec::id::{DeploymentName, SecretName, Sha256};
 use spec::layout::{DeploymentLayout, HomeLayout};
 use spec::weights::WeightsSpec;
 
-use super::record::{Record, Records};
+use super::record::{Record, Records, file_names};
 use super::{SecretText, graph, kind};
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ProviderError + '_ {
@@ -135,12 +135,11 @@ pub fn remove_artifact(
     record: &Record,
 ) -> Result<(), ProviderError> {
     let (name, digest) = artifact(address, &record.inputs)?;
-    let in_use = other_deployments(home, own).iter().any(|layout| {
-        let used = Records::of(layout).of_kind(kind::ARTIFACT);
-        used.iter().any(|(other, other_record)| other == address && other_record.inputs == record.inputs)
-    });
-    if in_use {
-        return Ok(());
+    for name in deployments(home)?.iter().filter(|name| *name != own) {
+        let used = Records::of(&home.deployment(name)).of_kind(kind::ARTIFACT)?;
+        if used.iter().any(|(other, theirs)| other == address && theirs.inputs == record.inputs) {
+            return Ok(());
+        }
     }
     let path = home.artifact(&digest, &name);
     match fs::remove_file(&path) {
@@ -154,25 +153,23 @@ pub fn remove_artifact(
     Ok(())
 }
 
-fn deployments(home: &HomeLayout) -> Vec<DeploymentName> {
-    let Ok(entries) = fs::read_dir(home.deployments()) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn other_deployments(home: &HomeLayout, own: &DeploymentName) -> Vec<DeploymentLayout> {
-    deployments(home).iter().filter(|name| *name != own).map(|name| home.deployment(name)).collect()
+/// The deployments on this machine; what `down` moved aside has no valid name.
+pub fn deployments(home: &HomeLayout) -> Result<Vec<DeploymentName>, ProviderError> {
+    let names = file_names(&home.deployments())?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// The weights that each deployment on this machine needs: what a clean-up of the cache must keep.
-pub fn pinned_weights(home: &HomeLayout) -> BTreeMap<DeploymentName, Vec<WeightsSpec>> {
-    deployments(home)
-        .into_iter()
-        .map(|name| {
-            let records = Records::of(&home.deployment(&name)).of_kind(kind::WEIGHTS);
-            let pinned = records.into_iter().filter_map(|(_, record)| serde_json::from_value(record.inputs).ok());
-            (name, pinned.collect())
-        })
-        .collect()
+pub fn pinned_weights(home: &HomeLayout) -> Result<BTreeMap<DeploymentName, Vec<WeightsSpec>>, ProviderError> {
+    let mut all = BTreeMap::new();
+    for name in deployments(home)? {
+        let records = Records::of(&home.deployment(&name)).of_kind(kind::WEIGHTS)?;
+        let pinned = records.into_iter().map(|(address, record)| {
+            serde_json::from_value(record.inputs).map_err(|error| ProviderError::permanent(address, error))
+        });
+        all.insert(name, pinned.collect::<Result<_, _>>()?);
+    }
+    Ok(all)
 }
 
 /// Digest and size in bytes of a file.

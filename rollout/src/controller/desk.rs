@@ -28,13 +28,21 @@ pub(super) struct Desk {
     is_behind: bool,
     /// Why the last tick could not do all it should.
     trouble: Option<String>,
+    /// Why the candidate is at 0% in memory, while that can't be journalled.
+    withdrawn: Option<Withdrawal>,
+}
+
+#[derive(Debug, Clone)]
+struct Withdrawal {
+    cause: Cause,
+    reason: String,
 }
 
 impl Desk {
     pub async fn open(store: Arc<dyn Store>, traffic: Arc<dyn Traffic>) -> Result<Self, ControllerError> {
         let ledger = Ledger::open_last(Arc::clone(&store)).await?;
         let past = past_events(&store).await?;
-        Ok(Self { store, traffic, ledger, past, is_behind: false, trouble: None })
+        Ok(Self { store, traffic, ledger, past, is_behind: false, trouble: None, withdrawn: None })
     }
 
     /// Of the last rollout and of those before it, oldest first.
@@ -81,8 +89,7 @@ impl Desk {
             return Err(ControllerError::Active { id: ledger.rollout.id.clone() });
         }
         let found = self.traffic.route_table().candidate;
-        let stage = spec.stages.iter().position(|stage| *stage >= found).filter(|_| found < Weight::ALL);
-        let stage = stage.ok_or(ControllerError::NothingLeft { in_force: found })?;
+        let stage = first_stage(&spec, found)?;
         let id = next_id(now, self.ledger.as_ref().map(|ledger| ledger.rollout.id.as_str()));
         // What was seen before has nothing to say of it.
         self.traffic.take_observations();
@@ -96,13 +103,19 @@ impl Desk {
     }
 
     pub async fn command(&mut self, asked: Move, now: Timestamp) -> Result<(), ControllerError> {
-        self.catch_up().await?;
+        let by_hand = "asked for by hand".to_owned();
+        if let Err(error) = self.catch_up().await {
+            if asked == Move::Abort && self.live().is_some() {
+                self.withdraw(Cause::Abort, by_hand).await;
+            }
+            return Err(error);
+        }
         let rollout = &self.ledger.as_ref().ok_or(ControllerError::NoRollout)?.rollout;
         rollout.position.after(asked, rollout.spec.stages.len())?;
         match asked {
             Move::Pause => self.append(now, Event::Paused).await?,
             Move::Resume => self.append(now, Event::Resumed).await?,
-            Move::Abort => self.intend(Cause::Abort, Weight::NONE, "asked for by hand".to_owned(), now).await?,
+            Move::Abort => self.take_away(Cause::Abort, by_hand, now).await?,
             // Nobody asks for these; they are decided.
             Move::Promote | Move::RollBack => return Ok(()),
         }
@@ -156,10 +169,46 @@ impl Desk {
             .and_then(|ledger| ledger.rollout.pending.as_ref())
             .is_some_and(|pending| matches!(pending.cause, Cause::RollBack | Cause::Abort));
         if !is_intended {
-            self.append_decision(now).await?;
-            self.intend(Cause::RollBack, Weight::NONE, reason, now).await?;
+            // The numbers are good to have on disk; the rollback does not wait for them.
+            if let Err(error) = self.append_decision(now).await {
+                tracing::warn!(%error, "the evidence for a rollback can't be journalled");
+            }
+            self.take_away(Cause::RollBack, reason, now).await?;
         }
         self.settle(now).await
+    }
+
+    /// Intends 0%. If that can't be journalled the candidate is at 0% all the same, in memory, until it can.
+    async fn take_away(&mut self, cause: Cause, reason: String, now: Timestamp) -> Result<(), ControllerError> {
+        let intended = match self.catch_up().await {
+            Ok(()) => self.intend(cause, Weight::NONE, reason.clone(), now).await,
+            Err(error) => Err(error),
+        };
+        match intended {
+            Ok(()) => self.withdrawn = None,
+            Err(_) => self.withdraw(cause, reason).await,
+        }
+        intended
+    }
+
+    async fn withdraw(&mut self, cause: Cause, reason: String) {
+        self.traffic.withdraw_candidate().await;
+        tracing::error!(reason, "the candidate is at 0% in memory only, until the journal can be written");
+        self.withdrawn = Some(Withdrawal { cause, reason });
+    }
+
+    /// Journals what is in force in memory only.
+    async fn keep_withdrawal(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        let Some(Withdrawal { cause, reason }) = self.withdrawn.clone() else { return Ok(()) };
+        let is_recorded = self.live().is_none_or(|ledger| {
+            let pending = ledger.rollout.pending.as_ref();
+            pending.is_some_and(|pending| matches!(pending.cause, Cause::RollBack | Cause::Abort))
+        });
+        if is_recorded {
+            self.withdrawn = None;
+            return Ok(());
+        }
+        self.take_away(cause, reason, now).await
     }
 
     async fn promote(&mut self, reason: String, now: Timestamp) -> Result<(), ControllerError> {
@@ -177,6 +226,7 @@ impl Desk {
 
     /// Finishes a pending change of weight, or begins one if the table in force isn't the rollout's.
     pub async fn settle(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        self.keep_withdrawal(now).await?;
         if let Some((cause, reason)) = self.what_to_restore() {
             let weight = self.live().map_or(Weight::NONE, |ledger| ledger.rollout.weight());
             self.intend(cause, weight, reason, now).await?;
@@ -274,8 +324,27 @@ impl Desk {
             report.verdict = Verdict::Hold;
             report.reason = format!("{trouble}; {}", report.reason);
         }
+        if let Some(withdrawn) = self.withdrawn.as_ref().filter(|_| !report.phase.is_over()) {
+            report.weight = Weight::NONE;
+            report.reason = format!(
+                "the candidate is at 0% ({}), which can't be recorded yet: {}",
+                withdrawn.reason, report.reason
+            );
+        }
         Some(report)
     }
+}
+
+/// Where a rollout begins: with nothing on the candidate at the first stage, else at the stage that is in force.
+fn first_stage(spec: &RolloutSpec, found: Weight) -> Result<usize, ControllerError> {
+    if found == Weight::NONE {
+        return Ok(0);
+    }
+    if found == Weight::ALL {
+        return Err(ControllerError::NothingLeft { in_force: found });
+    }
+    let stage = spec.stages.iter().position(|stage| *stage == found);
+    stage.ok_or_else(|| ControllerError::BetweenStages { in_force: found, stages: spec.stages.clone() })
 }
 
 fn observe(ledger: &mut Ledger, traffic: &dyn Traffic, sight: Sight) {

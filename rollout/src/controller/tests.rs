@@ -91,7 +91,7 @@ impl House {
         (ledger.rollout.position.phase, self.weight())
     }
 
-    /// Every weight that is in force was intended first, in these words and under this generation.
+    /// Every weight but 0% that is in force was intended first, in these words and under this generation.
     async fn assert_intended(&self) {
         let Some(ledger) = Ledger::open_last(Arc::clone(&self.store)).await.unwrap() else { return };
         let RouteTable { generation, candidate, .. } = self.traffic.route_table();
@@ -99,7 +99,11 @@ impl House {
             let words = format!("generation {generation}:");
             event.kind == "weight-intended" && event.weight == candidate && event.detail.starts_with(&words)
         });
-        assert!(generation == 1 || is_intended, "{candidate} under {generation}: {:?}", ledger.rollout.events);
+        assert!(
+            generation == 1 || candidate == Weight::NONE || is_intended,
+            "{candidate} under {generation}: {:?}",
+            ledger.rollout.events
+        );
     }
 }
 
@@ -173,6 +177,10 @@ impl Traffic for Stuck {
 
     async fn set_weight(&self, candidate: Weight, generation: u64) -> Result<(), TrafficError> {
         self.0.set_weight(candidate, generation).await
+    }
+
+    async fn withdraw_candidate(&self) {
+        self.0.withdraw_candidate().await;
     }
 
     fn take_observations(&self) -> Vec<Observation> {
@@ -296,12 +304,54 @@ async fn what_can_not_begin_is_refused_before_anything_happens() {
 
 #[tokio::test]
 async fn it_begins_at_what_is_in_force_and_never_goes_down_to_begin() {
-    for (found, begins_at) in [(0, 10), (1, 10), (10, 10), (11, 30), (30, 30), (99, 100)] {
+    for (found, begins_at) in [(0, 10), (10, 10), (30, 30), (60, 60)] {
         let house = House::new();
         house.traffic.move_table(weight(found));
         assert_eq!(house.started().await.report().unwrap().weight, weight(begins_at), "found {found}%");
         assert_eq!(house.weight(), weight(begins_at));
     }
+}
+
+#[tokio::test]
+async fn a_weight_between_the_stages_is_refused_with_both() {
+    for found in [1, 11, 99] {
+        let house = House::new();
+        house.traffic.move_table(weight(found));
+        let controller = house.open().await;
+        let error = controller.start(spec()).await.unwrap_err();
+        assert!(matches!(&error, ControllerError::BetweenStages { in_force, .. } if *in_force == weight(found)));
+        let text = error.to_string();
+        assert!(text.contains(&format!("has {found}% of")) && text.contains("(10%, 30%, 60%, 100%)"), "{text}");
+        assert_eq!((controller.report(), house.traffic.sets(), house.weight()), (None, 0, weight(found)));
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_the_baseline_neither_promotes_nor_rolls_back() {
+    let house = House::new();
+    let controller = house.started().await;
+    for outcome in [Outcome::Ok, Outcome::UpstreamError] {
+        for _ in 0..20 {
+            house.clock.advance(1);
+            house.traffic.fall_back(50, Variant::Candidate, outcome);
+            controller.tick().await;
+        }
+        let report = controller.report().unwrap();
+        assert_eq!((report.phase, report.weight), (RolloutPhase::Baking, weight(10)), "{}", report.reason);
+        assert_eq!(report.reason, "waits for 0 of 20 answers");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_stage_sent_and_fails_now_rolls_back() {
+    let house = House::new();
+    let controller = house.started().await;
+    let sent_under = house.traffic.route_table().generation;
+    house.seconds(&controller, 7, HEALTHY).await;
+    assert_eq!(house.weight(), weight(30));
+    house.traffic.fail_late(5, sent_under);
+    let report = controller.tick().await.unwrap();
+    assert_eq!((report.phase, house.weight()), (RolloutPhase::RolledBack, Weight::NONE), "{}", report.reason);
 }
 
 #[tokio::test]
@@ -371,7 +421,7 @@ async fn the_history_goes_back_five_rollouts_and_is_the_same_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_full_disk_holds_and_says_so_and_changes_no_weight() {
+async fn a_full_disk_holds_a_good_candidate_and_takes_a_bad_one_away_in_memory() {
     let house = House::new();
     let controller = house.started().await;
     house.seconds(&controller, 7, HEALTHY).await;
@@ -379,19 +429,47 @@ async fn a_full_disk_holds_and_says_so_and_changes_no_weight() {
     drop(controller);
     let full = Arc::new(FailingStore::new(house.store.clone(), 0, When::Before, Lasting::UntilMended));
     let controller = house.open_on(full.clone()).await.unwrap();
-    let sets = house.traffic.sets();
-    let report = house.seconds(&controller, 20, FAILING_FROM_30).await;
+    let (sets, generation) = (house.traffic.sets(), house.traffic.route_table().generation);
+    let says_why = |report: &RolloutReport| {
+        let is_said = ["journal can't be used", "no space left"].iter().all(|hint| report.reason.contains(hint));
+        assert!(is_said, "{}", report.reason);
+    };
+    let report = house.seconds(&controller, 20, HEALTHY).await;
     assert_eq!((report.phase, report.verdict, house.weight()), (RolloutPhase::Baking, Verdict::Hold, weight(30)));
-    assert!(
-        report.reason.contains("journal can't be used") && report.reason.contains("no space left"),
-        "{}",
-        report.reason
-    );
-    assert_eq!(house.traffic.sets(), sets);
-    assert!(matches!(controller.abort().await, Err(ControllerError::Journal(_))));
+    says_why(&report);
+    let report = house.seconds(&controller, 2, FAILING_FROM_30).await;
+    assert_eq!((report.phase, report.weight, house.weight()), (RolloutPhase::Baking, Weight::NONE, Weight::NONE));
+    says_why(&report);
+    assert!(report.reason.starts_with("the candidate is at 0% (15 answers of the"), "{}", report.reason);
+    assert_eq!((house.traffic.sets(), house.traffic.route_table().generation), (sets, generation));
     full.mend();
     let report = house.seconds(&controller, 1, HEALTHY).await;
     assert_eq!((report.phase, house.weight()), (RolloutPhase::RolledBack, Weight::NONE), "{}", report.reason);
+    assert!(house.traffic.route_table().generation > generation, "now it is on disk too");
+    assert_eq!(house.traffic.sets(), sets + 1, "nothing was restored on the way");
+}
+
+#[tokio::test]
+async fn an_abort_on_a_full_disk_takes_the_candidate_away_until_it_is_recorded_or_the_process_dies() {
+    for dies in [false, true] {
+        let house = House::new();
+        drop(house.started().await);
+        let full = Arc::new(FailingStore::new(house.store.clone(), 0, When::Before, Lasting::UntilMended));
+        let mut controller = house.open_on(full.clone()).await.unwrap();
+        assert!(matches!(controller.abort().await, Err(ControllerError::Journal(_))));
+        assert_eq!((house.weight(), controller.report().unwrap().weight), (Weight::NONE, Weight::NONE));
+        let report = house.seconds(&controller, 5, HEALTHY).await;
+        assert_eq!((report.phase, house.weight()), (RolloutPhase::Baking, Weight::NONE));
+        full.mend();
+        if dies {
+            controller = house.open_on(full.clone()).await.unwrap();
+            let report = controller.report().unwrap();
+            assert_eq!((report.phase, house.weight()), (RolloutPhase::Baking, weight(10)), "judged again");
+        } else {
+            let report = house.seconds(&controller, 1, HEALTHY).await;
+            assert_eq!((report.phase, house.weight()), (RolloutPhase::Aborted, Weight::NONE), "{}", report.reason);
+        }
+    }
 }
 
 #[tokio::test]
@@ -469,8 +547,8 @@ async fn run_disturbed(
         if controller.report().is_none() {
             is_disturbed |= controller.start(spec()).await.is_err();
         }
-        let report = house.second(&controller, behaviour).await;
-        is_disturbed |= report.as_ref().is_some_and(|report| report.reason.contains("no space left"));
+        house.second(&controller, behaviour).await;
+        is_disturbed |= store.has_failed() || house.traffic.has_failed();
         if is_disturbed && lasting == Lasting::UntilMended {
             store.mend();
             house.traffic.mend();
