@@ -610,8 +610,9 @@ impl Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        // Open for both, it waits for nobody, and its reader gets an end.
-        fs::OpenOptions::new().read(true).write(true).open(&self.0).unwrap();
+        // Open for both, it waits for nobody; its reader gets an end when it is closed, and there is no next one.
+        let _both = fs::OpenOptions::new().read(true).write(true).open(&self.0).unwrap();
+        fs::remove_file(&self.0).unwrap();
     }
 }
 
@@ -631,7 +632,7 @@ async fn a_long_look_at_an_artifact_does_not_leave_the_status_to_the_agent_befor
     assert_eq!((said.generation, said.ready_since), (before.generation, None));
     assert!(said.phases.iter().all(|line| line.state == PhaseState::Waiting), "{said:#?}");
     drop(slow);
-    scene.status_when("looked at", |status| status.phases[1].detail.contains("has digest")).await;
+    scene.status_when("looked at", |status| status.phases[1].detail.starts_with("artifact slow ")).await;
     scene.stop(agent).await;
 }
 
