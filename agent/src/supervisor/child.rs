@@ -17,8 +17,9 @@ use spec::layout::HostLayout;
 use super::{Adopted, Launch, Signal, Supervisor, SupervisorError, UnitRecord};
 use crate::process::{find_by_variable, find_carrier, identify, is_alive};
 
-/// What a unit inherits from the agent's environment; everything else is in its spec.
-const INHERITED: [&str; 19] = [
+/// What a unit inherits from the agent's environment; everything else is in its spec. Not `RUST_BACKTRACE`: the last
+/// lines of a unit's log, which `dsctl up` shows, would be frames instead of the reason.
+const INHERITED: [&str; 18] = [
     "PATH",
     "HOME",
     "LANG",
@@ -28,7 +29,6 @@ const INHERITED: [&str; 19] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "RUST_LOG",
-    "RUST_BACKTRACE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",

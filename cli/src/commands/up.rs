@@ -145,7 +145,7 @@ async fn take_back(context: &Context, prepared: &Prepared, failure: Failure) -> 
             failure.message = format!("{}\nits logs are kept in {}", failure.message, folder.display());
             // There is no deployment any more whose logs could be asked for.
             if failure.next.as_deref().is_some_and(|next| next.starts_with("dsctl logs")) {
-                failure.next = None;
+                failure.next = Some(format!("cat {}/*.log", folder.display()));
             }
         }
         Ok(None) => {}
