@@ -98,7 +98,7 @@ fn show_plain(last: &mut BTreeMap<Phase, (String, Instant)>, phase: &PhaseLine) 
         None => true,
         Some((shown, at)) => *shown != gist || (phase.progress.is_some() && at.elapsed() >= PLAIN_EVERY),
     };
-    if is_due && last.get(&phase.phase).is_none_or(|(shown, _)| *shown != gist || phase.state == PhaseState::Running) {
+    if is_due {
         say(format!("  {}", phases::line(phase)));
         last.insert(phase.phase, (gist, Instant::now()));
     }

@@ -68,7 +68,9 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
         apply(context, &prepared, &plan, is_new && !args.keep_failed).await?;
     } else if read_status(&prepared.layout).is_some_and(|status| failed_phase(&status).is_some()) {
         // What failed before this command says nothing of now: a new generation is tried afresh.
-        prepared.provider.retry()?;
+        let session = open_session(context, &prepared).await?;
+        let retried = prepared.provider.retry().map_err(Failure::from);
+        session.release_after(retried).await?;
     }
     match wait_until_ready(&prepared.layout, args.timeout.0).await {
         Ok(_) => report(&prepared, &plan, &args, begun),
@@ -87,7 +89,7 @@ fn gets_its_first_baseline(prepared: &Prepared) -> bool {
 
 async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_failed: bool) -> Result<(), Failure> {
     say("");
-    let mut session = Session::open(&context.home, &prepared.spec.name, prepared.provider.clone(), "dsctl up").await?;
+    let mut session = open_session(context, prepared).await?;
     let applied = session.apply(plan, &prepared.graph, &mut |step| show(&step)).await;
     let applied = applied.and_then(|()| keep_deployment(prepared));
     match session.release_after(applied).await {
@@ -96,6 +98,10 @@ async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_fa
         }
         other => other,
     }
+}
+
+async fn open_session(context: &Context, prepared: &Prepared) -> Result<Session, Failure> {
+    Session::open(&context.home, &prepared.spec.name, prepared.provider.clone(), "dsctl up").await
 }
 
 /// `up` alone means this from now on. It names where a key is, never the key.
