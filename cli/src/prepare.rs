@@ -114,6 +114,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
         baseline: baseline_from_flags(args)?,
         weights,
+        ..Deployment::default()
     })
 }
 

@@ -46,6 +46,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         },
         daemon,
         baseline,
+        machine: None,
     })
 }
 

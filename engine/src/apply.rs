@@ -17,7 +17,7 @@ use spec::id::DeploymentName;
 use crate::graph::{Address, Desired, Graph};
 use crate::journal::{Journal, JournalError};
 use crate::plan::{Action, Change, ObservedAll, Plan, destroy, diff};
-use crate::provider::{Provider, ProviderError, Token};
+use crate::provider::{Known, Provider, ProviderError, Token};
 use crate::state::{RemoteId, Resource, State, StateError, StateFile};
 use crate::store::Store;
 
@@ -114,7 +114,7 @@ impl<P: Provider> Engine<P> {
     async fn refresh(&self) -> Result<ObservedAll, EngineError> {
         let mut all = BTreeMap::new();
         for (address, resource) in &self.state().resources {
-            let observed = self.provider.read(address, &resource.remote_id).await;
+            let observed = self.provider.read(address, resource, &Known::of(self.state())).await;
             if let Some(observed) = observed.map_err(|source| provider_error(address, source))? {
                 all.insert(address.clone(), observed);
             }
@@ -151,13 +151,14 @@ impl<P: Provider> Engine<P> {
         want: Option<&Desired>,
         token: &Token,
     ) -> Result<Option<RemoteId>, ProviderError> {
-        let existing = self.state().resources.get(&change.address).map(|resource| &resource.remote_id);
+        let existing = self.state().resources.get(&change.address);
+        let known = Known::of(self.state());
         match (change.action, want, existing) {
             (Action::Create, Some(want), _) | (Action::Update, Some(want), None) => {
-                self.provider.create(want, token).await.map(Some)
+                self.provider.create(want, token, &known).await.map(Some)
             }
-            (Action::Update, Some(want), Some(id)) => self.provider.update(id, want).await.map(Some),
-            (Action::Delete, _, Some(id)) => self.provider.delete(&change.address, id).await.map(|()| None),
+            (Action::Update, Some(want), Some(it)) => self.provider.update(&it.remote_id, want, &known).await.map(Some),
+            (Action::Delete, _, Some(it)) => self.provider.delete(&change.address, it, &known).await.map(|()| None),
             (Action::NoOp | Action::Delete, ..) | (Action::Create | Action::Update, None, _) => Ok(None),
         }
     }
@@ -173,7 +174,12 @@ impl<P: Provider> Engine<P> {
         self.journal.append(Timestamp::now(), done).await?;
         match (remote_id, want) {
             (Some(remote_id), Some(want)) => {
-                let resource = Resource { remote_id, inputs: want.inputs.clone(), depends_on: want.depends_on.clone() };
+                let resource = Resource {
+                    remote_id,
+                    inputs: want.inputs.clone(),
+                    depends_on: want.depends_on.clone(),
+                    monthly_usd: want.monthly_usd,
+                };
                 self.state.put(address.clone(), resource).await?;
             }
             _ => self.state.remove(address).await?,
@@ -187,7 +193,8 @@ impl<P: Provider> Engine<P> {
         let found = match (action, remote_id) {
             (Action::Create | Action::Update, Some(remote_id)) => Some(remote_id),
             (Action::Create | Action::Update, None) => {
-                self.provider.find(&address, &token).await.map_err(|source| provider_error(&address, source))?
+                let known = Known::of(self.state());
+                self.provider.find(&address, &token, &known).await.map_err(|source| provider_error(&address, source))?
             }
             // A delete that was begun is planned again: deleting the absent is Ok.
             (Action::Delete | Action::NoOp, _) => return Ok(()),
@@ -197,6 +204,7 @@ impl<P: Provider> Engine<P> {
                 remote_id,
                 inputs: inputs.unwrap_or_default(),
                 depends_on: depends_on.into_iter().collect(),
+                monthly_usd: None,
             };
             if self.state().resources.get(&address) != Some(&resource) {
                 self.state.put(address, resource).await?;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::graph::{Address, Desired};
-use crate::provider::{Observed, Provider, ProviderError, Token};
-use crate::state::RemoteId;
+use crate::provider::{ErrorKind, Known, Observed, Provider, ProviderError, Token};
+use crate::state::{RemoteId, Resource};
 use crate::store::{Expect, Store, StoreError, Version};
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl FakeProvider {
         let mut cloud = self.cloud();
         let at = cloud.acts;
         cloud.acts += 1;
-        let failure = ProviderError::Transient { what: "fake".to_owned(), message: "connection reset".to_owned() };
+        let failure = ProviderError::new(ErrorKind::Ambiguous, "fake", "connection reset");
         match cloud.fail {
             Some((act, after)) if act == at => {
                 cloud.fail = None;
@@ -78,17 +78,22 @@ impl FakeProvider {
 
 #[async_trait]
 impl Provider for FakeProvider {
-    async fn read(&self, _address: &Address, id: &RemoteId) -> Result<Option<Observed>, ProviderError> {
-        Ok(self.cloud().things.get(&id.0).map(|thing| Observed { inputs: thing.inputs.clone() }))
+    async fn read(
+        &self,
+        _address: &Address,
+        resource: &Resource,
+        _known: &Known,
+    ) -> Result<Option<Observed>, ProviderError> {
+        Ok(self.cloud().things.get(&resource.remote_id.0).map(|thing| Observed { inputs: thing.inputs.clone() }))
     }
 
-    async fn find(&self, address: &Address, token: &Token) -> Result<Option<RemoteId>, ProviderError> {
+    async fn find(&self, address: &Address, token: &Token, _known: &Known) -> Result<Option<RemoteId>, ProviderError> {
         let cloud = self.cloud();
         let found = cloud.things.iter().find(|(_, thing)| thing.token == *token && thing.address == *address);
         Ok(found.map(|(id, _)| RemoteId(id.clone())))
     }
 
-    async fn create(&self, desired: &Desired, token: &Token) -> Result<RemoteId, ProviderError> {
+    async fn create(&self, desired: &Desired, token: &Token, _known: &Known) -> Result<RemoteId, ProviderError> {
         self.act(|cloud| {
             cloud.made += 1;
             let id = format!("thing-{}", cloud.made);
@@ -99,7 +104,7 @@ impl Provider for FakeProvider {
         })
     }
 
-    async fn update(&self, id: &RemoteId, desired: &Desired) -> Result<RemoteId, ProviderError> {
+    async fn update(&self, id: &RemoteId, desired: &Desired, _known: &Known) -> Result<RemoteId, ProviderError> {
         self.act(|cloud| {
             if let Some(thing) = cloud.things.get_mut(&id.0) {
                 thing.inputs = desired.inputs.clone();
@@ -108,9 +113,9 @@ impl Provider for FakeProvider {
         })
     }
 
-    async fn delete(&self, _address: &Address, id: &RemoteId) -> Result<(), ProviderError> {
+    async fn delete(&self, _address: &Address, resource: &Resource, _known: &Known) -> Result<(), ProviderError> {
         self.act(|cloud| {
-            cloud.things.remove(&id.0);
+            cloud.things.remove(&resource.remote_id.0);
         })
     }
 }
@@ -159,33 +164,30 @@ impl Store for DyingStore {
 
 /// What every provider must do, given a resource it can make and a change of its inputs.
 pub async fn provider_conformance(provider: &dyn Provider, desired: Desired, changed: Desired) {
+    let known = Known::empty("lineage-1");
     let token = Token("token-1".to_owned());
     let address = desired.address.clone();
-    assert_eq!(provider.find(&address, &token).await.expect("find before"), None);
-    let id = provider.create(&desired, &token).await.expect("create");
-    let seen = provider.read(&address, &id).await.expect("read").expect("it is there");
+    assert_eq!(provider.find(&address, &token, &known).await.expect("find before"), None);
+    let id = provider.create(&desired, &token, &known).await.expect("create");
+    let made = resource(&id, &desired);
+    let seen = provider.read(&address, &made, &known).await.expect("read").expect("it is there");
     assert_eq!(seen.inputs, desired.inputs, "what was made is what was asked for");
-    assert_eq!(provider.find(&address, &token).await.expect("find"), Some(id.clone()));
-    let id = provider.update(&id, &changed).await.expect("update");
-    let seen = provider.read(&address, &id).await.expect("read").expect("it is there");
+    assert_eq!(provider.find(&address, &token, &known).await.expect("find"), Some(id.clone()));
+    let id = provider.update(&id, &changed, &known).await.expect("update");
+    let made = resource(&id, &changed);
+    let seen = provider.read(&address, &made, &known).await.expect("read").expect("it is there");
     assert_eq!(seen.inputs, changed.inputs, "an update takes effect");
-    provider.delete(&address, &id).await.expect("delete");
-    provider.delete(&address, &id).await.expect("deleting the absent is Ok");
-    assert_eq!(provider.read(&address, &id).await.expect("read after"), None);
-    assert_eq!(provider.find(&address, &token).await.expect("find after"), None);
+    provider.delete(&address, &made, &known).await.expect("delete");
+    provider.delete(&address, &made, &known).await.expect("deleting the absent is Ok");
+    assert_eq!(provider.read(&address, &made, &known).await.expect("read after"), None);
+    assert_eq!(provider.find(&address, &token, &known).await.expect("find after"), None);
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::graph::tests::desired;
-
-    #[tokio::test]
-    async fn the_fake_conforms() {
-        let mut changed = desired("a", &[]);
-        changed.inputs = json!({"size": 2});
-        provider_conformance(&FakeProvider::default(), desired("a", &[]), changed).await;
+fn resource(id: &RemoteId, desired: &Desired) -> Resource {
+    Resource {
+        remote_id: id.clone(),
+        inputs: desired.inputs.clone(),
+        depends_on: desired.depends_on.clone(),
+        monthly_usd: desired.monthly_usd,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The stable name of a resource in the graph, `kind.name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +44,51 @@ pub struct Desired {
     pub disk_bytes: u64,
     /// US dollars; none = unknown, never taken as zero.
     pub monthly_usd: Option<f64>,
+    /// Ways to make it, the best first; empty = `inputs` alone. When the place of one has no capacity, the next is tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+}
+
+/// One way to make a resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// For the reader, e.g. `g6e.12xlarge in us-east-1a, on demand`.
+    pub label: String,
+    /// US dollars; none = unknown.
+    pub monthly_usd: Option<f64>,
+    /// Laid over [`Desired::inputs`].
+    pub inputs: Map<String, Value>,
+}
+
+impl Desired {
+    /// The inputs of each way to make it, the best first.
+    pub fn variants(&self) -> Vec<Value> {
+        if self.candidates.is_empty() {
+            return vec![self.inputs.clone()];
+        }
+        self.candidates.iter().map(|candidate| overlaid(&self.inputs, &candidate.inputs)).collect()
+    }
+
+    /// The same resource with one candidate's inputs and price, and no other way to make it.
+    pub fn with_candidate(&self, index: usize) -> Self {
+        match self.candidates.get(index) {
+            None => self.clone(),
+            Some(candidate) => Self {
+                inputs: overlaid(&self.inputs, &candidate.inputs),
+                monthly_usd: candidate.monthly_usd,
+                candidates: Vec::new(),
+                ..self.clone()
+            },
+        }
+    }
+}
+
+fn overlaid(inputs: &Value, over: &Map<String, Value>) -> Value {
+    let mut inputs = inputs.clone();
+    if let Some(fields) = inputs.as_object_mut() {
+        fields.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+    inputs
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +194,7 @@ pub(crate) mod tests {
             summary: String::new(),
             disk_bytes: 0,
             monthly_usd: Some(0.0),
+            candidates: Vec::new(),
         }
     }
 

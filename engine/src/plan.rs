@@ -182,11 +182,13 @@ mod tests {
                     remote_id: RemoteId(want.address.to_string()),
                     inputs: want.inputs.clone(),
                     depends_on: want.depends_on.clone(),
+                    monthly_usd: None,
                 };
                 (want.address.clone(), resource)
             })
             .collect();
-        State { format: 1, deployment: "default".parse().unwrap(), serial: 1, resources }
+        let deployment = "default".parse().unwrap();
+        State { format: 1, deployment, lineage: "l".to_owned(), serial: 1, resources, replaced: Vec::new() }
     }
 
     fn observed_of(state: &State) -> ObservedAll {

@@ -24,6 +24,9 @@ pub struct Resource {
     pub remote_id: RemoteId,
     pub inputs: Value,
     pub depends_on: BTreeSet<Address>,
+    /// US dollars while it lives (730 hours a month); none = unknown, never taken as zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_usd: Option<f64>,
 }
 
 /// All resources of a deployment.
@@ -31,9 +34,22 @@ pub struct Resource {
 pub struct State {
     pub format: u32,
     pub deployment: DeploymentName,
+    /// Made once with the state: tells it from another state of the same name.
+    #[serde(default)]
+    pub lineage: String,
     /// Goes up with each write.
     pub serial: u64,
     pub resources: BTreeMap<Address, Resource>,
+    /// Replaced, and still there until the new one has taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
+}
+
+/// A resource whose successor stands at its address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replaced {
+    pub address: Address,
+    pub resource: Resource,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +110,14 @@ impl StateFile {
 }
 
 fn empty(deployment: &DeploymentName) -> State {
-    State { format: FORMAT, deployment: deployment.clone(), serial: 0, resources: BTreeMap::new() }
+    State {
+        format: FORMAT,
+        deployment: deployment.clone(),
+        lineage: format!("{:016x}", rand::random::<u64>()),
+        serial: 0,
+        resources: BTreeMap::new(),
+        replaced: Vec::new(),
+    }
 }
 
 fn parse(bytes: &[u8], wanted: &DeploymentName) -> Result<State, StateError> {
@@ -121,7 +144,12 @@ mod tests {
     use crate::store::MemoryStore;
 
     fn resource() -> Resource {
-        Resource { remote_id: RemoteId("r-1".to_owned()), inputs: json!({"a": 1}), depends_on: BTreeSet::new() }
+        Resource {
+            remote_id: RemoteId("r-1".to_owned()),
+            inputs: json!({"a": 1}),
+            depends_on: BTreeSet::new(),
+            monthly_usd: None,
+        }
     }
 
     #[tokio::test]

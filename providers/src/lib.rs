@@ -1,4 +1,5 @@
 //! Adapters to the places where resources live, one folder a cloud. `local` is this machine; the clouds come behind
 //! features of their own (aws, gcp, azure), so that the local quick start does not compile their SDKs.
 
+pub mod cloud;
 pub mod local;

@@ -164,11 +164,123 @@ pub fn bytes_text(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", UNITS[unit]) }
 }
 
+/// An amount of US dollars, exact to a millionth: `12.5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Usd(u64);
+
+impl Usd {
+    /// Hours that a month is counted with, as the clouds' own calculators do.
+    pub const HOURS_A_MONTH: u64 = 730;
+
+    pub const fn from_millionths(millionths: u64) -> Self {
+        Self(millionths)
+    }
+
+    pub fn dollars(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    /// What an hourly price comes to in a month.
+    pub const fn a_month(self) -> Self {
+        Self(self.0.saturating_mul(Self::HOURS_A_MONTH))
+    }
+
+    #[must_use]
+    pub const fn times(self, count: u64) -> Self {
+        Self(self.0.saturating_mul(count))
+    }
+
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl fmt::Display for Usd {
+    /// At least two places, more only where they say something: `3.36`, `0.0464`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        let point = text.len() - 7;
+        let kept = text.trim_end_matches('0').len().max(point + 3);
+        f.pad(&text[..kept])
+    }
+}
+
+impl FromStr for Usd {
+    type Err = InvalidAmount;
+
+    fn from_str(given: &str) -> Result<Self, InvalidAmount> {
+        let invalid = || InvalidAmount { given: given.to_owned(), wanted: "an amount in US dollars, e.g. 12.5" };
+        let text = given.trim();
+        let text = text.strip_prefix('$').unwrap_or(text);
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_digits(whole) || !is_digits(part) || part.len() > 6 || whole.len() + part.len() == 0 {
+            return Err(invalid());
+        }
+        let number = |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>() };
+        let whole = number(whole).map_err(|_| invalid())?;
+        let part = number(&format!("{part:0<6}")).map_err(|_| invalid())?;
+        whole.checked_mul(1_000_000).and_then(|millionths| millionths.checked_add(part)).map(Self).ok_or_else(invalid)
+    }
+}
+
+impl Serialize for Usd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.dollars())
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Usd;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an amount in US dollars, e.g. 12.5")
+            }
+
+            fn visit_u64<E: de::Error>(self, dollars: u64) -> Result<Usd, E> {
+                self.visit_str(&dollars.to_string())
+            }
+
+            fn visit_i64<E: de::Error>(self, dollars: i64) -> Result<Usd, E> {
+                self.visit_str(&dollars.to_string())
+            }
+
+            fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<Usd, E> {
+                // What was written as 0.0464 comes as the nearest binary number; six places bring it back.
+                self.visit_str(&format!("{dollars:.6}"))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Usd, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn dollars_are_exact_and_read_back() {
+        for (given, shown) in [("12.5", "12.50"), ("$0.0464", "0.0464"), ("3", "3.00"), (".5", "0.50")] {
+            let usd: Usd = given.parse().unwrap();
+            assert_eq!(usd.to_string(), shown);
+            assert_eq!(serde_json::from_str::<Usd>(&serde_json::to_string(&usd).unwrap()).unwrap(), usd);
+        }
+        for bad in ["", ".", "-1", "1e3", "1.2345678", "12 USD", "99999999999999999999"] {
+            assert!(bad.parse::<Usd>().is_err(), "{bad}");
+        }
+        assert!(serde_json::from_str::<Usd>("-0.5").is_err());
+        assert_eq!("3.36312".parse::<Usd>().unwrap().a_month().to_string(), "2455.0776");
+    }
 
     proptest! {
         #[test]

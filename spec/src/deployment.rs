@@ -2,7 +2,7 @@
 //!
 //! ```yaml
 //! name: default            # lower-case letters, digits, dashes
-//! cloud: local             # local (aws, gcp and azure come with their adapters)
+//! cloud: local             # local, aws, gcp, azure
 //! model: smollm2-135m      # a name of `dsctl models`, e.g. 70b-int8
 //! gateway:
 //!   port: 8080             # 0 = any free one
@@ -12,6 +12,12 @@
 //!   threads: 2
 //! baseline: local:smollm2-135m
 //! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY}
+//! region: eu-*             # from here on for a cloud only; one region, or a pattern
+//! machine: {type: g6e.12xlarge, zones: [eu-west-1a], market: on-demand, disk_gib: 200, image: ami-…}
+//! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat}
+//! budget: {max_hourly: 12.5, max_monthly: 8000, egress_gb: 100}
+//! compliance: [gdpr, hipaa]
+//! state: s3://bucket/prefix  # where plan, state, journal and lease are kept; without it on this machine
 //! weights:                 # in place of the catalogue's sources
 //!   sources: [file:/data/model.gguf]
 //!   sha256: …
@@ -24,6 +30,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::id::{DeploymentName, Sha256};
+use crate::machine::{BudgetWish, MachineWish, NetworkWish, Pack, RegionPattern};
+use crate::state_location::StateLocation;
 use crate::weights::WeightsSource;
 
 /// Where the machine stands.
@@ -71,6 +79,27 @@ pub struct Deployment {
     pub baseline: Option<BaselineWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightsWish>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionPattern>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub machine: MachineWish,
+    #[serde(skip_serializing_if = "is_default")]
+    pub network: NetworkWish,
+    #[serde(skip_serializing_if = "is_default")]
+    pub budget: BudgetWish,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compliance: Vec<Pack>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateLocation>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What was written last wins; what it leaves out stays.
+fn over<T>(over: Vec<T>, under: Vec<T>) -> Vec<T> {
+    if over.is_empty() { under } else { over }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,20 +211,41 @@ impl Deployment {
         crate::yaml::parse(text, source_name)
     }
 
-    /// What `over` says wins; what it leaves out stays.
-    pub fn overlaid_by(self, over: Self) -> Self {
+    /// What `top` says wins; what it leaves out stays.
+    pub fn overlaid_by(self, top: Self) -> Self {
         Self {
-            name: over.name.or(self.name),
-            cloud: over.cloud.or(self.cloud),
-            model: over.model.clone().or(self.model),
-            gateway: GatewayWish { port: over.gateway.port.or(self.gateway.port) },
+            name: top.name.or(self.name),
+            cloud: top.cloud.or(self.cloud),
+            model: top.model.or(self.model),
+            gateway: GatewayWish { port: top.gateway.port.or(self.gateway.port) },
             daemon: DaemonWish {
-                context: over.daemon.context.or(self.daemon.context),
-                max_sequences: over.daemon.max_sequences.or(self.daemon.max_sequences),
-                threads: over.daemon.threads.or(self.daemon.threads),
+                context: top.daemon.context.or(self.daemon.context),
+                max_sequences: top.daemon.max_sequences.or(self.daemon.max_sequences),
+                threads: top.daemon.threads.or(self.daemon.threads),
             },
-            baseline: over.baseline.or(self.baseline),
-            weights: over.weights.or(self.weights),
+            baseline: top.baseline.or(self.baseline),
+            weights: top.weights.or(self.weights),
+            region: top.region.or(self.region),
+            machine: MachineWish {
+                machine_type: top.machine.machine_type.or(self.machine.machine_type),
+                zones: over(top.machine.zones, self.machine.zones),
+                market: top.machine.market.or(self.machine.market),
+                disk_gib: top.machine.disk_gib.or(self.machine.disk_gib),
+                image: top.machine.image.or(self.machine.image),
+            },
+            network: NetworkWish {
+                range: top.network.range.or(self.network.range),
+                allow: over(top.network.allow, self.network.allow),
+                public: top.network.public.or(self.network.public),
+                egress: top.network.egress.or(self.network.egress),
+            },
+            budget: BudgetWish {
+                max_hourly: top.budget.max_hourly.or(self.budget.max_hourly),
+                max_monthly: top.budget.max_monthly.or(self.budget.max_monthly),
+                egress_gb: top.budget.egress_gb.or(self.budget.egress_gb),
+            },
+            compliance: over(top.compliance, self.compliance),
+            state: top.state.or(self.state),
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployment::Cloud;
 use crate::id::{DeploymentName, WeightsName};
+use crate::machine::ResolvedMachine;
 use crate::weights::WeightsSpec;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub struct ResolvedSpec {
     pub gateway_port: PortChoice,
     pub daemon: ResolvedDaemon,
     pub baseline: Option<ResolvedBaseline>,
+    /// None on this machine itself.
+    pub machine: Option<ResolvedMachine>,
 }
 
 impl ResolvedSpec {

@@ -72,7 +72,7 @@ pub fn build(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout)
 
 fn resource(address: Address, inputs: serde_json::Value, summary: &str) -> Desired {
     let (summary, depends_on) = (summary.to_owned(), BTreeSet::new());
-    Desired { address, inputs, depends_on, summary, disk_bytes: 0, monthly_usd: Some(0.0) }
+    Desired { address, inputs, depends_on, summary, disk_bytes: 0, monthly_usd: Some(0.0), candidates: Vec::new() }
 }
 
 fn artifact(name: &str, binary: &Binary) -> Desired {
@@ -292,6 +292,7 @@ mod tests {
             gateway_port: PortChoice::Fixed(1),
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
             baseline,
+            machine: None,
         }
     }
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use engine::graph::{Address, Desired};
-use engine::provider::{Observed, Provider, ProviderError, Token};
-use engine::state::RemoteId;
+use engine::provider::{Known, Observed, Provider, ProviderError, Token};
+use engine::state::{RemoteId, Resource};
 use serde_json::Value;
 use spec::id::{DeploymentName, HostName};
 use spec::layout::{DeploymentLayout, HomeLayout};
@@ -125,7 +125,12 @@ fn unknown_kind(address: &Address) -> ProviderError {
 
 #[async_trait]
 impl Provider for LocalProvider {
-    async fn read(&self, address: &Address, _id: &RemoteId) -> Result<Option<Observed>, ProviderError> {
+    async fn read(
+        &self,
+        address: &Address,
+        _resource: &Resource,
+        _known: &Known,
+    ) -> Result<Option<Observed>, ProviderError> {
         let Some(record) = self.records().get(address)? else { return Ok(None) };
         let inputs = match address.kind() {
             kind::BUCKET => self.layout().bucket().root().is_dir().then_some(record.inputs),
@@ -139,19 +144,19 @@ impl Provider for LocalProvider {
         Ok(inputs.map(|inputs| Observed { inputs }))
     }
 
-    async fn find(&self, address: &Address, token: &Token) -> Result<Option<RemoteId>, ProviderError> {
+    async fn find(&self, address: &Address, token: &Token, _known: &Known) -> Result<Option<RemoteId>, ProviderError> {
         let record = self.records().get(address)?;
         Ok(record.filter(|record| record.token == *token).map(|_| RemoteId(address.to_string())))
     }
 
-    async fn create(&self, desired: &Desired, token: &Token) -> Result<RemoteId, ProviderError> {
+    async fn create(&self, desired: &Desired, token: &Token, _known: &Known) -> Result<RemoteId, ProviderError> {
         // The record first: what is made after it is found again whenever the process ends. `read` looks at the thing itself.
         self.records().put(&desired.address, token, &desired.inputs)?;
         self.make(&desired.address, &desired.inputs).await?;
         Ok(RemoteId(desired.address.to_string()))
     }
 
-    async fn update(&self, id: &RemoteId, desired: &Desired) -> Result<RemoteId, ProviderError> {
+    async fn update(&self, id: &RemoteId, desired: &Desired, _known: &Known) -> Result<RemoteId, ProviderError> {
         if desired.address.kind() == kind::AGENT {
             machine::leave(&self.layout()).await?;
         }
@@ -160,7 +165,7 @@ impl Provider for LocalProvider {
         Ok(id.clone())
     }
 
-    async fn delete(&self, address: &Address, _id: &RemoteId) -> Result<(), ProviderError> {
+    async fn delete(&self, address: &Address, _resource: &Resource, _known: &Known) -> Result<(), ProviderError> {
         let record = self.records().get(address)?;
         match (address.kind(), record) {
             (kind::BUCKET, _) => storage::remove_bucket(&self.layout())?,
@@ -197,6 +202,7 @@ mod tests {
             summary: String::new(),
             disk_bytes: 0,
             monthly_usd: Some(0.0),
+            candidates: Vec::new(),
         }
     }
 
@@ -237,7 +243,7 @@ mod tests {
         let home = HomeLayout::new(folder.path().join("home"));
         let provider = LocalProvider::new(home, "default".parse().unwrap(), folder.path().to_owned());
         let want = desired(kind::ARTIFACT, "dsserve", json!({"sha256": digest("binary")}));
-        let error = provider.create(&want, &Token("t".to_owned())).await.unwrap_err().to_string();
+        let error = provider.create(&want, &Token("t".to_owned()), &Known::default()).await.unwrap_err().to_string();
         assert!(error.contains("changed since the plan"), "{error}");
     }
 
@@ -246,7 +252,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = HomeLayout::new(folder.path());
         let provider = LocalProvider::new(home, "default".parse().unwrap(), folder.path().to_owned());
-        let error = provider.create(&desired("moon", "one", json!({})), &Token("t".to_owned())).await.unwrap_err();
+        let error = provider
+            .create(&desired("moon", "one", json!({})), &Token("t".to_owned()), &Known::default())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("moon.one"), "{error}");
     }
 

@@ -1,0 +1,175 @@
+//! The kinds of resource of an AWS deployment, and the shape of each one's inputs: what `graph` writes, `read` gives back
+//! and `create` and `update` understand.
+//!
+//! ```text
+//! network <- subnet.* <- nat-gateway        bucket <- artifact.* secret.* host-spec
+//!    ^         ^             ^                 ^
+//! internet-gateway  elastic-ip  route-table.*  role <- instance-profile
+//!    ^ security-group, endpoint.*                       machine (on all of them)
+//! ```
+//! A field that names another resource holds its address (`"network.main"`), never its id; tags are not inputs, they are on
+//! every resource (`tags.rs`).
+
+use serde::{Deserialize, Serialize};
+use spec::machine::Market;
+
+/// `network.main`: a VPC with DNS names on.
+pub const NETWORK: &str = "network";
+/// `subnet.private-ZONE`, `subnet.public-ZONE`.
+pub const SUBNET: &str = "subnet";
+/// `internet-gateway.main`, attached. Only with NAT or a public address.
+pub const INTERNET_GATEWAY: &str = "internet-gateway";
+/// `elastic-ip.nat`. Inputs: `{}`.
+pub const ELASTIC_IP: &str = "elastic-ip";
+/// `nat-gateway.main`.
+pub const NAT_GATEWAY: &str = "nat-gateway";
+/// `route-table.private`, `route-table.public`, with its associations.
+pub const ROUTE_TABLE: &str = "route-table";
+/// `endpoint.s3` (gateway), `endpoint.ssm`, `endpoint.ssmmessages`, `endpoint.ec2messages` (interface).
+pub const ENDPOINT: &str = "endpoint";
+/// `security-group.machine`, `security-group.endpoints`.
+pub const SECURITY_GROUP: &str = "security-group";
+/// `bucket.main`: private, versioned, encrypted, TLS only.
+pub const BUCKET: &str = "bucket";
+/// `artifact.dsctl`, …: a binary under `artifacts/SHA256/NAME`.
+pub const ARTIFACT: &str = "artifact";
+/// `secret.api-key`, …: under `secrets/NAME`; generated where it is made, or the baseline's key.
+pub const SECRET: &str = "secret";
+/// `host-spec.main`: `host/main/desired.json`.
+pub const HOST_SPEC: &str = "host-spec";
+/// `role.machine` with its one inline policy.
+pub const ROLE: &str = "role";
+/// `instance-profile.machine`, holding the role.
+pub const INSTANCE_PROFILE: &str = "instance-profile";
+/// `machine.main`: the instance.
+pub const MACHINE: &str = "machine";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkInputs {
+    /// E.g. `10.77.0.0/16`.
+    pub range: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubnetInputs {
+    pub network: String,
+    pub zone: String,
+    pub range: String,
+    /// Machines in it get a public address.
+    pub public: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InternetGatewayInputs {
+    pub network: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatGatewayInputs {
+    pub subnet: String,
+    pub elastic_ip: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTableInputs {
+    pub network: String,
+    /// Address of the gateway that `0.0.0.0/0` goes to; none = no way out.
+    pub default_route: Option<String>,
+    /// Sorted.
+    pub subnets: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointInputs {
+    pub network: String,
+    /// E.g. `com.amazonaws.eu-west-1.s3`.
+    pub service: String,
+    /// Of a gateway endpoint; sorted.
+    pub route_tables: Vec<String>,
+    /// Of an interface endpoint; sorted.
+    pub subnets: Vec<String>,
+    /// Of an interface endpoint.
+    pub security_group: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityGroupInputs {
+    pub network: String,
+    /// TCP port that is open.
+    pub port: u16,
+    /// Ranges that may reach it; sorted.
+    pub allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketInputs {
+    /// Days that objects under `audit/` and the access log are kept; none = no rule.
+    pub audit_days: Option<u32>,
+    /// Whether reads and writes are logged under `access-log/`.
+    pub access_log: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactInputs {
+    pub bucket: String,
+    pub sha256: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretInputs {
+    pub bucket: String,
+    /// Where it comes from: `generated`, or the name of an environment variable or file.
+    pub from: String,
+    pub revision: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostSpecInputs {
+    pub bucket: String,
+    /// A `spec::host::HostSpec` less `generation`, `actions` and `run`.
+    pub host: serde_json::Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleInputs {
+    pub bucket: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceProfileInputs {
+    pub role: String,
+}
+
+/// `machine_type`, `subnet` and `market` come from the candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineInputs {
+    pub machine_type: String,
+    pub subnet: String,
+    pub market: Market,
+    /// E.g. `ami-0123…`.
+    pub image: String,
+    pub security_group: String,
+    pub instance_profile: String,
+    pub bucket: String,
+    pub disk_gib: u32,
+    pub disk_iops: u32,
+    pub disk_mib_a_second: u32,
+    pub public: bool,
+    pub termination_protection: bool,
+    /// With the placeholders of `cloud::BOOT_PLACEHOLDERS`; counts only when the machine is made.
+    pub boot_script: String,
+}
