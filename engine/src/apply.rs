@@ -1,33 +1,76 @@
 //! Carrying out a plan: intent, act, outcome.
 //!
 //! ```text
-//! journal intent (synced) -> provider call -> journal outcome (synced) -> state
+//! open: journal + state -> settle what is unsettled        (settle.rs says what, pure)
+//! apply: schedule -> intent (synced) -> provider call -> outcome (synced) -> state
+//!                       ^---- calls run side by side; journal and state have one writer ----^
 //! ```
 //! A crash between any two of them is resolved by [`Engine::open`]: a pending intent to create is looked up by its
 //! token and adopted, everything else is seen by the next refresh, since every act may run twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::id::DeploymentName;
+use tokio_util::sync::CancellationToken;
 
+use crate::act::{Act, look_for, perform};
 use crate::graph::{Address, Desired, Graph};
 use crate::journal::{Journal, JournalError};
-use crate::plan::{Action, Change, ObservedAll, Plan, destroy, diff};
-use crate::provider::{Known, Provider, ProviderError, Token};
-use crate::state::{RemoteId, Resource, State, StateError, StateFile};
+use crate::plan::{Action, Change, Impossible, ObservedAll, Plan, destroy, diff, made_from};
+use crate::provider::{ErrorKind, Known, Owned, Provider, ProviderError, Token};
+use crate::schedule::Schedule;
+use crate::settle::{Pending, Unsettled, unsettled};
+use crate::state::{RemoteId, Replaced, Resource, State, StateError, StateFile};
 use crate::store::Store;
 
 /// What the engine's journal holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {
-    Intent { address: Address, action: Action, token: Token, inputs: Option<Value>, depends_on: Vec<Address> },
-    Done { address: Address, token: Token, remote_id: Option<RemoteId> },
-    Failed { address: Address, token: Token, message: String },
+    Intent {
+        address: Address,
+        action: Action,
+        token: Token,
+        inputs: Option<Value>,
+        depends_on: Vec<Address>,
+        #[serde(default)]
+        monthly_usd: Option<f64>,
+    },
+    Done {
+        address: Address,
+        token: Token,
+        remote_id: Option<RemoteId>,
+    },
+    Failed {
+        address: Address,
+        token: Token,
+        message: String,
+        /// Absent in journals of before 0.2.
+        #[serde(default)]
+        kind: Option<ErrorKind>,
+    },
+    /// What an intent should have made was looked for and not seen.
+    Settled {
+        address: Address,
+        token: Token,
+    },
+    /// Left out of the state by hand; it may live on.
+    Forgotten {
+        address: Address,
+    },
+    /// What was replaced is gone.
+    Retired {
+        address: Address,
+        remote_id: RemoteId,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +81,19 @@ pub enum EngineError {
     State(#[from] StateError),
     #[error("{address}: {source}")]
     Provider { address: Address, source: ProviderError },
+    /// Every way to make it was tried.
+    #[error("{address}: none of {} candidates could be had:{}", attempts.len(), listed(attempts))]
+    NoCapacity { address: Address, attempts: Vec<String> },
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
     #[error("the plan was made from another state of affairs; make a new one")]
     Stale,
+    #[error("interrupted: what was under way is finished and recorded, the rest was not begun")]
+    Interrupted,
+}
+
+fn listed(attempts: &[String]) -> String {
+    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
 
 /// What a step of an apply did, for whoever watches.
@@ -48,39 +102,96 @@ pub enum Step<'a> {
     Begins(&'a Change),
     Done(&'a Change),
     Failed(&'a Change, String),
+    /// The place of a candidate has no capacity: which one, why, and which is tried next.
+    NextCandidate(&'a Change, NextCandidate),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextCandidate {
+    pub from: String,
+    pub why: String,
+    pub to: String,
+}
+
+/// Whoever watches an apply.
+pub type Watch<'a> = dyn FnMut(Step<'_>) + Send + 'a;
+
+/// How an engine works with its provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Calls under way at once.
+    pub parallelism: usize,
+    /// How long the provider may not show what was just made.
+    pub visibility: Duration,
+    /// Calls for one act before its failure counts.
+    pub attempts: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { parallelism: 8, visibility: Duration::ZERO, attempts: 6 }
+    }
 }
 
 /// Plans and applies for one deployment. Whoever holds one also holds the deployment's lease.
 #[derive(Debug)]
 pub struct Engine<P> {
     provider: P,
+    book: Book,
+    settings: Settings,
+    stop: CancellationToken,
+}
+
+/// What is durable, with its one writer.
+#[derive(Debug)]
+struct Book {
     journal: Journal<Event>,
     state: StateFile,
+    /// Tokens of intents that left nothing to be seen: the next create of the same inputs uses them again.
+    spare: BTreeMap<Address, (Token, Value)>,
 }
 
 impl<P: Provider> Engine<P> {
     /// Reads state and journal, and settles what an interrupted run left pending.
     pub async fn open(store: Arc<dyn Store>, deployment: &DeploymentName, provider: P) -> Result<Self, EngineError> {
+        Self::open_with(store, deployment, provider, Settings::default()).await
+    }
+
+    pub async fn open_with(
+        store: Arc<dyn Store>,
+        deployment: &DeploymentName,
+        provider: P,
+        settings: Settings,
+    ) -> Result<Self, EngineError> {
         let (journal, records) = Journal::open(store.clone(), "journal").await?;
         let state = StateFile::open(store, deployment).await?;
-        let mut engine = Self { provider, journal, state };
-        if let Some(pending) = pending(records.into_iter().map(|record| record.event)) {
+        let Unsettled { pending, spare } = unsettled(records);
+        let book = Book { journal, state, spare };
+        let mut engine = Self { provider, book, settings, stop: CancellationToken::new() };
+        for pending in pending {
             engine.settle(pending).await?;
         }
         Ok(engine)
     }
 
     pub fn state(&self) -> &State {
-        self.state.state()
+        self.book.state.state()
     }
 
     pub fn provider(&self) -> &P {
         &self.provider
     }
 
+    /// Cancelled: nothing more is begun; what is under way ends and is recorded.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Looks at everything in the state and compares it with what is wanted. Changes nothing.
     pub async fn plan(&self, graph: &Graph) -> Result<Plan, EngineError> {
-        Ok(diff(graph, self.state(), &self.refresh().await?))
+        let observed = self.refresh().await?;
+        let judge = |address: &Address, before: &Value, after: &Value| self.provider.judge(address, before, after);
+        Ok(diff(graph, self.state(), &observed, &judge)?)
     }
 
     /// The plan that removes everything.
@@ -88,167 +199,312 @@ impl<P: Provider> Engine<P> {
         destroy(self.state())
     }
 
-    /// Carries out a plan made by [`Engine::plan`] from the same graph; `watch` hears of each step. Stops at the first failure.
-    pub async fn apply(
-        &mut self,
-        plan: &Plan,
-        graph: &Graph,
-        watch: &mut (dyn FnMut(Step<'_>) + Send),
-    ) -> Result<(), EngineError> {
-        if plan.made_from != diff(graph, self.state(), &BTreeMap::new()).made_from {
+    /// Carries out a plan made by [`Engine::plan`] from the same graph; `watch` hears of each step. After a failure nothing
+    /// more is begun, what is under way ends, and the first failure is the answer. What the plan replaces lives on until
+    /// [`Engine::retire`], but for the plan that removes everything.
+    pub async fn apply(&mut self, plan: &Plan, graph: &Graph, watch: &mut Watch<'_>) -> Result<(), EngineError> {
+        if plan.made_from != made_from(graph, self.state()) {
             return Err(EngineError::Stale);
         }
-        for change in plan.changes.iter().filter(|change| change.action != Action::NoOp) {
-            watch(Step::Begins(change));
-            match self.carry_out(change, graph.get(&change.address)).await {
-                Ok(()) => watch(Step::Done(change)),
-                Err(error) => {
-                    watch(Step::Failed(change, error.to_string()));
-                    return Err(error);
-                }
+        if graph.iter().next().is_none() {
+            self.retire(watch).await?;
+        }
+        let schedule = Schedule::new(&plan.changes, graph, self.state());
+        let Self { provider, book, settings, stop } = self;
+        let mut run = Run { provider, book, settings, watch, plan, graph, schedule, failure: None, attempts: BTreeMap::new() };
+        run.carry_out(stop).await
+    }
+
+    /// Removes what was replaced: to be called when the new ones serve.
+    pub async fn retire(&mut self, watch: &mut Watch<'_>) -> Result<(), EngineError> {
+        while let Some(Replaced { address, resource }) = self.state().replaced.first().cloned() {
+            let change = crate::plan::removal(&address, Some(resource.inputs.clone()), "replaced");
+            watch(Step::Begins(&change));
+            let act = Act::Delete { address: address.clone(), resource: resource.clone() };
+            let known = Known::of(self.state());
+            if let Err(source) = perform(&self.provider, act, known, &self.settings, new_token()).await {
+                watch(Step::Failed(&change, source.to_string()));
+                return Err(EngineError::Provider { address, source });
             }
+            let remote_id = resource.remote_id.clone();
+            self.book.append(Event::Retired { address, remote_id: remote_id.clone() }).await?;
+            self.book.state.retire(&remote_id).await?;
+            watch(Step::Done(&change));
         }
         Ok(())
     }
 
-    async fn refresh(&self) -> Result<ObservedAll, EngineError> {
-        let mut all = BTreeMap::new();
-        for (address, resource) in &self.state().resources {
-            let observed = self.provider.read(address, resource, &Known::of(self.state())).await;
-            if let Some(observed) = observed.map_err(|source| provider_error(address, source))? {
-                all.insert(address.clone(), observed);
-            }
-        }
-        Ok(all)
+    /// What carries our tags and is in no record: nobody else will ever remove it.
+    pub async fn unknown(&self) -> Result<Vec<Owned>, ProviderError> {
+        let state = self.state();
+        let replaced = state.replaced.iter().map(|it| &it.resource.remote_id);
+        let known: Vec<&RemoteId> = state.resources.values().map(|it| &it.remote_id).chain(replaced).collect();
+        let mut found = self.provider.sweep().await?;
+        found.retain(|owned| !known.contains(&&owned.remote_id));
+        Ok(found)
     }
 
-    async fn carry_out(&mut self, change: &Change, want: Option<&Desired>) -> Result<(), EngineError> {
-        let token = Token(format!("{:016x}", rand::random::<u64>()));
+    /// Leaves a resource out of the state without touching it; false if it is not there.
+    pub async fn forget(&mut self, address: &Address) -> Result<bool, EngineError> {
+        if !self.state().resources.contains_key(address) {
+            return Ok(false);
+        }
+        self.book.append(Event::Forgotten { address: address.clone() }).await?;
+        self.book.state.remove(address).await?;
+        Ok(true)
+    }
+
+    /// A look at everything in the state, side by side.
+    pub async fn refresh(&self) -> Result<ObservedAll, EngineError> {
+        let known = Known::of(self.state());
+        let looks = self.state().resources.iter().map(|(address, resource)| {
+            let known = &known;
+            let settings = &self.settings;
+            async move {
+                let seen = crate::act::read(&self.provider, address, resource, known, settings).await;
+                let seen = seen.map_err(|source| EngineError::Provider { address: address.clone(), source })?;
+                Ok(seen.map(|seen| (address.clone(), seen)))
+            }
+        });
+        let looks: Vec<Result<_, EngineError>> =
+            futures::stream::iter(looks).buffered(self.settings.parallelism.max(1)).collect().await;
+        looks.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Brings the state up to what the journal says was begun.
+    async fn settle(&mut self, pending: Pending) -> Result<(), EngineError> {
+        let (address, token) = (pending.address.clone(), pending.token.clone());
+        let is_making = matches!(pending.action, Action::Create | Action::Replace);
+        let found = match (&pending.remote_id, is_making) {
+            (Some(remote_id), _) => Some(remote_id.clone()),
+            // Begun again by the next plan: updating or deleting twice does no harm.
+            (None, false) => return Ok(()),
+            (None, true) => {
+                let known = Known::of(self.state());
+                let since = Timestamp::now().duration_since(pending.at);
+                let left = self.settings.visibility.saturating_sub(since.unsigned_abs());
+                let found = look_for(&self.provider, &address, &token, &known, left).await;
+                found.map_err(|source| EngineError::Provider { address: address.clone(), source })?
+            }
+        };
+        let Some(remote_id) = found else {
+            self.book.append(Event::Settled { address: address.clone(), token: token.clone() }).await?;
+            self.book.spare.insert(address, (token, pending.inputs));
+            return Ok(());
+        };
+        if pending.remote_id.is_none() {
+            let remote_id = Some(remote_id.clone());
+            self.book.append(Event::Done { address: address.clone(), token, remote_id }).await?;
+        }
+        let resource = pending.resource(remote_id);
+        self.book.adopt(address, resource, pending.overtaken).await
+    }
+}
+
+impl Book {
+    async fn append(&mut self, event: Event) -> Result<(), EngineError> {
+        self.journal.append(Timestamp::now(), event).await?;
+        Ok(())
+    }
+
+    /// Takes in what an intent is known to have made. What stood at the address waits to be removed; what was overtaken by
+    /// a later one does so itself.
+    async fn adopt(&mut self, address: Address, resource: Resource, overtaken: bool) -> Result<(), EngineError> {
+        let is_known = self.state.state().replaced.iter().any(|it| it.resource.remote_id == resource.remote_id);
+        let current = self.state.state().resources.get(&address);
+        match current {
+            _ if is_known => {}
+            Some(current) if current.remote_id == resource.remote_id && *current == resource => {}
+            Some(current) if current.remote_id == resource.remote_id => self.state.put(address, resource).await?,
+            _ if overtaken => self.state.set_aside(address, resource).await?,
+            Some(_) => self.state.replace(address, resource).await?,
+            None => self.state.put(address, resource).await?,
+        }
+        Ok(())
+    }
+
+    /// The token of an intent: a new one, or that of an earlier try at the very same thing which was never seen.
+    fn token_for(&mut self, address: &Address, inputs: Option<&Value>) -> Token {
+        match self.spare.remove(address) {
+            Some((token, spare)) if Some(&spare) == inputs => token,
+            _ => new_token(),
+        }
+    }
+}
+
+fn new_token() -> Token {
+    Token(format!("{:016x}", rand::random::<u64>()))
+}
+
+/// One apply under way.
+struct Run<'a, P> {
+    provider: &'a P,
+    book: &'a mut Book,
+    settings: &'a Settings,
+    watch: &'a mut Watch<'a>,
+    plan: &'a Plan,
+    graph: &'a Graph,
+    schedule: Schedule,
+    failure: Option<EngineError>,
+    /// What was tried in vain, by change.
+    attempts: BTreeMap<usize, Vec<String>>,
+}
+
+/// An act that came to an end.
+struct Ended {
+    at: usize,
+    /// Index of the candidate that was tried.
+    candidate: usize,
+    token: Token,
+    want: Option<Desired>,
+    result: Result<Option<RemoteId>, ProviderError>,
+}
+
+impl<P: Provider> Run<'_, P> {
+    async fn carry_out(&mut self, stop: &CancellationToken) -> Result<(), EngineError> {
+        let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
+        let provider = self.provider;
+        loop {
+            while self.failure.is_none() && !stop.is_cancelled() && running.len() < self.settings.parallelism.max(1) {
+                let Some(at) = self.schedule.take_ready() else { break };
+                (self.watch)(Step::Begins(&self.plan.changes[at]));
+                let first = self.plan.changes[at].candidate.unwrap_or_default();
+                match self.begin(provider, at, first).await {
+                    Ok(act) => running.push(act),
+                    Err(error) => self.failure = Some(error),
+                }
+            }
+            let Some(ended) = running.next().await else { break };
+            match self.end(provider, ended).await {
+                Ok(Some(next)) if self.failure.is_none() && !stop.is_cancelled() => running.push(next),
+                Ok(_) => {}
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                }
+            }
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if self.schedule.left() > 0 => Err(EngineError::Interrupted),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the intent down, and gives the act that follows it.
+    async fn begin<'p>(
+        &mut self,
+        provider: &'p P,
+        at: usize,
+        candidate: usize,
+    ) -> Result<BoxFuture<'p, Ended>, EngineError> {
+        let change = &self.plan.changes[at];
+        let want = self.graph.get(&change.address).map(|want| want.with_candidate(candidate));
+        let inputs = want.as_ref().map(|want| want.inputs.clone());
+        let token = self.book.token_for(&change.address, inputs.as_ref());
         let intent = Event::Intent {
             address: change.address.clone(),
             action: change.action,
             token: token.clone(),
-            inputs: change.after.clone(),
-            depends_on: want.map(|want| want.depends_on.iter().cloned().collect()).unwrap_or_default(),
+            inputs,
+            depends_on: want.iter().flat_map(|want| want.depends_on.iter().cloned()).collect(),
+            monthly_usd: want.as_ref().and_then(|want| want.monthly_usd),
         };
-        self.journal.append(Timestamp::now(), intent).await?;
-        match self.act(change, want, &token).await {
-            Ok(remote_id) => self.record(&change.address, token, remote_id, want).await,
-            Err(source) => {
-                let failed = Event::Failed { address: change.address.clone(), token, message: source.to_string() };
+        self.book.append(intent).await?;
+        let existing = self.book.state.state().resources.get(&change.address).cloned();
+        let act = Act::of(change, want.clone(), existing);
+        let known = Known::of(self.book.state.state());
+        let settings = *self.settings;
+        Ok(Box::pin(async move {
+            let result = perform(provider, act, known, &settings, token.clone()).await;
+            Ended { at, candidate, token, want, result }
+        }))
+    }
+
+    /// Writes the outcome down. Gives the next try, where there is one.
+    async fn end<'p>(&mut self, provider: &'p P, ended: Ended) -> Result<Option<BoxFuture<'p, Ended>>, EngineError> {
+        let Ended { at, candidate, token, want, result } = ended;
+        let change = &self.plan.changes[at];
+        match result {
+            Ok(remote_id) => {
+                self.record(change, token, remote_id, want.as_ref()).await?;
+                (self.watch)(Step::Done(change));
+                self.schedule.done(at);
+                Ok(None)
+            }
+            Err(error) => {
+                let failed = Event::Failed {
+                    address: change.address.clone(),
+                    token,
+                    message: error.to_string(),
+                    kind: Some(error.kind),
+                };
                 // A full disk fails both. The provider's error is the one to tell; an intent without outcome is settled.
-                if let Err(error) = self.journal.append(Timestamp::now(), failed).await {
+                if let Err(error) = self.book.append(failed).await {
                     tracing::warn!(%error, address = %change.address, "the failure is not in the journal");
                 }
-                Err(provider_error(&change.address, source))
+                self.after_failure(provider, at, candidate, error).await
             }
         }
     }
 
-    async fn act(
-        &self,
-        change: &Change,
-        want: Option<&Desired>,
-        token: &Token,
-    ) -> Result<Option<RemoteId>, ProviderError> {
-        let existing = self.state().resources.get(&change.address);
-        let known = Known::of(self.state());
-        match (change.action, want, existing) {
-            (Action::Create, Some(want), _) | (Action::Update, Some(want), None) => {
-                self.provider.create(want, token, &known).await.map(Some)
+    async fn after_failure<'p>(
+        &mut self,
+        provider: &'p P,
+        at: usize,
+        candidate: usize,
+        error: ProviderError,
+    ) -> Result<Option<BoxFuture<'p, Ended>>, EngineError> {
+        let change = &self.plan.changes[at];
+        let all = self.graph.get(&change.address).map_or(&[][..], |want| &want.candidates);
+        let label = |at: usize| all.get(at).map_or_else(|| "the only candidate".to_owned(), |one| one.label.clone());
+        let tries = self.attempts.entry(at).or_default();
+        match error.kind {
+            ErrorKind::Capacity if !all.is_empty() => {
+                tries.push(format!("{}: {}", label(candidate), error.message));
+                if candidate + 1 < all.len() {
+                    let next = NextCandidate { from: label(candidate), why: error.message, to: label(candidate + 1) };
+                    (self.watch)(Step::NextCandidate(change, next));
+                    return self.begin(provider, at, candidate + 1).await.map(Some);
+                }
+                let attempts = std::mem::take(tries);
+                (self.watch)(Step::Failed(change, "no capacity".to_owned()));
+                Err(EngineError::NoCapacity { address: change.address.clone(), attempts })
             }
-            (Action::Update, Some(want), Some(it)) => self.provider.update(&it.remote_id, want, &known).await.map(Some),
-            (Action::Delete, _, Some(it)) => self.provider.delete(&change.address, it, &known).await.map(|()| None),
-            (Action::NoOp | Action::Delete, ..) | (Action::Create | Action::Update, None, _) => Ok(None),
+            // Once: a second refusal of a fresh token is something else.
+            ErrorKind::TokenSpent if tries.last().is_none_or(|last| !last.starts_with("token")) => {
+                tries.push("token spent".to_owned());
+                self.begin(provider, at, candidate).await.map(Some)
+            }
+            _ => {
+                (self.watch)(Step::Failed(change, error.to_string()));
+                Err(EngineError::Provider { address: change.address.clone(), source: error })
+            }
         }
     }
 
     async fn record(
         &mut self,
-        address: &Address,
+        change: &Change,
         token: Token,
         remote_id: Option<RemoteId>,
         want: Option<&Desired>,
     ) -> Result<(), EngineError> {
-        let done = Event::Done { address: address.clone(), token, remote_id: remote_id.clone() };
-        self.journal.append(Timestamp::now(), done).await?;
-        match (remote_id, want) {
-            (Some(remote_id), Some(want)) => {
-                let resource = Resource {
-                    remote_id,
-                    inputs: want.inputs.clone(),
-                    depends_on: want.depends_on.clone(),
-                    monthly_usd: want.monthly_usd,
-                };
-                self.state.put(address.clone(), resource).await?;
-            }
-            _ => self.state.remove(address).await?,
-        }
-        Ok(())
-    }
-
-    /// Brings the state up to what the journal says was begun.
-    async fn settle(&mut self, pending: Pending) -> Result<(), EngineError> {
-        let Pending { address, action, token, inputs, depends_on, remote_id } = pending;
-        let found = match (action, remote_id) {
-            (Action::Create | Action::Update, Some(remote_id)) => Some(remote_id),
-            (Action::Create | Action::Update, None) => {
-                let known = Known::of(self.state());
-                self.provider.find(&address, &token, &known).await.map_err(|source| provider_error(&address, source))?
-            }
-            // A delete that was begun is planned again: deleting the absent is Ok.
-            (Action::Delete | Action::NoOp, _) => return Ok(()),
+        let address = change.address.clone();
+        self.book.append(Event::Done { address: address.clone(), token, remote_id: remote_id.clone() }).await?;
+        let (Some(remote_id), Some(want)) = (remote_id, want) else {
+            return Ok(self.book.state.remove(&address).await?);
         };
-        if let Some(remote_id) = found {
-            let resource = Resource {
-                remote_id,
-                inputs: inputs.unwrap_or_default(),
-                depends_on: depends_on.into_iter().collect(),
-                monthly_usd: None,
-            };
-            if self.state().resources.get(&address) != Some(&resource) {
-                self.state.put(address, resource).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn provider_error(address: &Address, source: ProviderError) -> EngineError {
-    EngineError::Provider { address: address.clone(), source }
-}
-
-/// The last intent of an address whose outcome may not have reached the state.
-#[derive(Debug)]
-struct Pending {
-    address: Address,
-    action: Action,
-    token: Token,
-    inputs: Option<Value>,
-    depends_on: Vec<Address>,
-    remote_id: Option<RemoteId>,
-}
-
-/// At most one act is under way at a time, so only the journal's last intent can be unsettled: without an outcome, or
-/// with one that the state has not heard of.
-fn pending(events: impl Iterator<Item = Event>) -> Option<Pending> {
-    let mut last = None;
-    for event in events {
-        match event {
-            Event::Intent { address, action, token, inputs, depends_on } => {
-                last = Some(Pending { address, action, token, inputs, depends_on, remote_id: None });
-            }
-            Event::Done { remote_id: Some(remote_id), .. } => {
-                if let Some(pending) = &mut last {
-                    pending.remote_id = Some(remote_id);
-                }
-            }
-            Event::Done { remote_id: None, .. } => last = None,
-            // What failed may still have been made: it stays pending and is looked up by its token.
-            Event::Failed { .. } => {}
+        let resource = Resource {
+            remote_id,
+            inputs: want.inputs.clone(),
+            depends_on: want.depends_on.clone(),
+            monthly_usd: want.monthly_usd,
+        };
+        match change.action {
+            Action::Replace => self.book.adopt(address, resource, false).await,
+            _ => Ok(self.book.state.put(address, resource).await?),
         }
     }
-    last
 }
 
 #[cfg(test)]

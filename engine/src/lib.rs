@@ -4,6 +4,7 @@
 //! Graph + State + what provider.read() sees -> diff -> Plan -> apply (journal, provider, state)
 //! ```
 
+mod act;
 pub mod apply;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fake;
@@ -12,5 +13,7 @@ pub mod journal;
 pub mod lease;
 pub mod plan;
 pub mod provider;
+mod schedule;
+mod settle;
 pub mod state;
 pub mod store;

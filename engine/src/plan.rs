@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use spec::id::DeploymentName;
 
 use crate::graph::{Address, Desired, Graph, order};
-use crate::provider::Observed;
+use crate::provider::{Observed, Verdict};
 use crate::state::State;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum Action {
     NoOp,
     Create,
     Update,
+    /// A new one is made first; the old one goes when the new one has taken over.
+    Replace,
     Delete,
 }
 
@@ -26,6 +28,7 @@ impl Action {
             Self::NoOp => " ",
             Self::Create => "+",
             Self::Update => "~",
+            Self::Replace => "+/-",
             Self::Delete => "-",
         }
     }
@@ -41,6 +44,9 @@ pub struct Change {
     pub summary: String,
     pub before: Option<Value>,
     pub after: Option<Value>,
+    /// Which candidate of the desired resource it is, where there are several: of a create the first to be tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<usize>,
     pub disk_bytes: u64,
     pub monthly_usd: Option<f64>,
 }
@@ -51,17 +57,20 @@ pub struct Plan {
     pub deployment: DeploymentName,
     /// Digest of the graph and the state that it was made from.
     pub made_from: String,
-    /// In the order in which they are carried out; what stays is listed too.
+    /// In an order in which they can be carried out; what stays is listed too.
     pub changes: Vec<Change>,
+    /// What was replaced earlier and still waits to be removed: `retire` does it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Change>,
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.changes.iter().all(|change| change.action == Action::NoOp)
+        self.retiring.is_empty() && self.changes.iter().all(|change| change.action == Action::NoOp)
     }
 
     pub fn count(&self, action: Action) -> usize {
-        self.changes.iter().filter(|change| change.action == action).count()
+        self.changes.iter().chain(&self.retiring).filter(|change| change.action == action).count()
     }
 
     /// Bytes that will lie on disk when it is carried out.
@@ -82,23 +91,36 @@ impl Plan {
 /// What the last look found, for each resource of the state; absent = it is gone.
 pub type ObservedAll = BTreeMap<Address, Observed>;
 
+/// How a resource gets from its inputs to others: the provider's `judge`.
+pub type Judge<'a> = &'a dyn Fn(&Address, &Value, &Value) -> Verdict;
+
+/// A change that can't be made while the deployment lives.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{address}: {message}")]
+pub struct Impossible {
+    pub address: Address,
+    pub message: String,
+}
+
 /// The changes from what was observed to what is desired. Deletes come first, dependents before what they stand on.
-pub fn diff(graph: &Graph, state: &State, observed: &ObservedAll) -> Plan {
+pub fn diff(graph: &Graph, state: &State, observed: &ObservedAll, judge: Judge<'_>) -> Result<Plan, Impossible> {
     let wanted = order(&graph.edges()).unwrap_or_default();
     let unwanted = deletion_order(state).into_iter().filter(|address| graph.get(address).is_none());
-    let deletes = unwanted.map(|address| delete(state, &address, "no longer in the spec"));
-    let kept = wanted.iter().filter_map(|address| graph.get(address)).map(|want| change(want, state, observed));
-    Plan {
+    let deletes = unwanted.map(|address| Ok(delete(state, &address, "no longer in the spec")));
+    let kept = wanted.iter().filter_map(|address| graph.get(address)).map(|want| change(want, state, observed, judge));
+    Ok(Plan {
         deployment: state.deployment.clone(),
         made_from: made_from(graph, state),
-        changes: deletes.chain(kept).collect(),
-    }
+        changes: deletes.chain(kept).collect::<Result<_, _>>()?,
+        retiring: retiring(state),
+    })
 }
 
 /// The plan of all deletes.
 pub fn destroy(state: &State) -> Plan {
     let changes = deletion_order(state).iter().map(|address| delete(state, address, "the deployment goes")).collect();
-    Plan { deployment: state.deployment.clone(), made_from: made_from(&Graph::default(), state), changes }
+    let made_from = made_from(&Graph::default(), state);
+    Plan { deployment: state.deployment.clone(), made_from, changes, retiring: retiring(state) }
 }
 
 fn deletion_order(state: &State) -> Vec<Address> {
@@ -109,42 +131,82 @@ fn deletion_order(state: &State) -> Vec<Address> {
     ordered
 }
 
-fn change(want: &Desired, state: &State, observed: &ObservedAll) -> Change {
-    let (action, reason, before) = match (state.resources.get(&want.address), observed.get(&want.address)) {
-        (None, _) => (Action::Create, "new".to_owned(), None),
-        (Some(_), None) => (Action::Create, "it is gone".to_owned(), None),
-        (Some(resource), Some(seen)) => match differing_keys(&seen.inputs, &want.inputs) {
-            keys if keys.is_empty() => (Action::NoOp, "as wanted".to_owned(), Some(resource.inputs.clone())),
-            keys => (Action::Update, format!("changed: {}", keys.join(", ")), Some(seen.inputs.clone())),
-        },
+/// What is to become of a resource, and as which of its candidates.
+struct Decision {
+    action: Action,
+    reason: String,
+    before: Option<Value>,
+    candidate: usize,
+}
+
+fn change(want: &Desired, state: &State, observed: &ObservedAll, judge: Judge<'_>) -> Result<Change, Impossible> {
+    let decision = match (state.resources.get(&want.address), observed.get(&want.address)) {
+        (None, _) => Decision { action: Action::Create, reason: "new".to_owned(), before: None, candidate: 0 },
+        (Some(_), None) => {
+            Decision { action: Action::Create, reason: "it is gone".to_owned(), before: None, candidate: 0 }
+        }
+        (Some(_), Some(seen)) => compare(want, &seen.inputs, judge)?,
     };
-    Change {
+    let chosen = want.with_candidate(decision.candidate);
+    Ok(Change {
         address: want.address.clone(),
-        action,
-        reason,
+        action: decision.action,
+        reason: decision.reason,
         summary: want.summary.clone(),
-        before,
-        after: Some(want.inputs.clone()),
+        before: decision.before,
+        after: Some(chosen.inputs),
+        candidate: (!want.candidates.is_empty()).then_some(decision.candidate),
         disk_bytes: want.disk_bytes,
-        monthly_usd: want.monthly_usd,
-    }
+        monthly_usd: chosen.monthly_usd,
+    })
+}
+
+/// What is there is held against the candidate that it is nearest to: a machine in the second zone is as wanted as one in the first.
+fn compare(want: &Desired, seen: &Value, judge: Judge<'_>) -> Result<Decision, Impossible> {
+    let variants = want.variants();
+    let differing: Vec<Vec<String>> = variants.iter().map(|variant| differing_keys(seen, variant)).collect();
+    let candidate = (0..variants.len()).min_by_key(|at| differing[*at].len()).unwrap_or_default();
+    let (Some(keys), Some(after)) = (differing.get(candidate), variants.get(candidate)) else {
+        return Ok(Decision { action: Action::NoOp, reason: String::new(), before: None, candidate });
+    };
+    let changed = || format!("changed: {}", keys.join(", "));
+    let verdict = if keys.is_empty() { Verdict::Same } else { judge(&want.address, seen, after) };
+    let (action, reason, candidate) = match verdict {
+        Verdict::Same => (Action::NoOp, "as wanted".to_owned(), candidate),
+        Verdict::InPlace => (Action::Update, changed(), candidate),
+        // The new one is tried for in the plan's order again.
+        Verdict::Replace => (Action::Replace, changed(), 0),
+        Verdict::Impossible(message) => return Err(Impossible { address: want.address.clone(), message }),
+    };
+    Ok(Decision { action, reason, before: Some(seen.clone()), candidate })
 }
 
 fn delete(state: &State, address: &Address, reason: &str) -> Change {
+    let before = state.resources.get(address).map(|resource| resource.inputs.clone());
+    removal(address, before, reason)
+}
+
+fn retiring(state: &State) -> Vec<Change> {
+    let replaced = state.replaced.iter();
+    replaced.map(|old| removal(&old.address, Some(old.resource.inputs.clone()), "replaced")).collect()
+}
+
+pub(crate) fn removal(address: &Address, before: Option<Value>, reason: &str) -> Change {
     Change {
         address: address.clone(),
         action: Action::Delete,
         reason: reason.to_owned(),
         summary: String::new(),
-        before: state.resources.get(address).map(|resource| resource.inputs.clone()),
+        before,
         after: None,
+        candidate: None,
         disk_bytes: 0,
         monthly_usd: Some(0.0),
     }
 }
 
-/// Dotted paths of what differs, the outermost key of each.
-fn differing_keys(before: &Value, after: &Value) -> Vec<String> {
+/// Keys that differ, the outermost of each.
+pub fn differing_keys(before: &Value, after: &Value) -> Vec<String> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             let mut keys: Vec<String> = before
@@ -161,7 +223,7 @@ fn differing_keys(before: &Value, after: &Value) -> Vec<String> {
     }
 }
 
-fn made_from(graph: &Graph, state: &State) -> String {
+pub(crate) fn made_from(graph: &Graph, state: &State) -> String {
     let text = serde_json::json!({ "graph": graph, "state": state }).to_string();
     hex::encode(Sha256::digest(text))
 }
@@ -193,6 +255,14 @@ mod tests {
 
     fn observed_of(state: &State) -> ObservedAll {
         state.resources.iter().map(|(a, r)| (a.clone(), Observed { inputs: r.inputs.clone() })).collect()
+    }
+
+    fn in_place(_: &Address, _: &Value, _: &Value) -> Verdict {
+        Verdict::InPlace
+    }
+
+    fn diff(graph: &Graph, state: &State, observed: &ObservedAll) -> Plan {
+        super::diff(graph, state, observed, &in_place).unwrap()
     }
 
     fn actions(plan: &Plan) -> Vec<(String, Action)> {

@@ -100,6 +100,26 @@ impl StateFile {
         }
     }
 
+    /// Puts a new resource in place of the one at its address, which waits to be removed.
+    pub async fn replace(&mut self, address: Address, resource: Resource) -> Result<(), StateError> {
+        if let Some(old) = self.state.resources.insert(address.clone(), resource) {
+            self.state.replaced.push(Replaced { address, resource: old });
+        }
+        self.write().await
+    }
+
+    /// Records something that exists and is to be removed, beside what stands at its address.
+    pub async fn set_aside(&mut self, address: Address, resource: Resource) -> Result<(), StateError> {
+        self.state.replaced.push(Replaced { address, resource });
+        self.write().await
+    }
+
+    /// Records that something that was replaced does not exist any more.
+    pub async fn retire(&mut self, remote_id: &RemoteId) -> Result<(), StateError> {
+        self.state.replaced.retain(|it| it.resource.remote_id != *remote_id);
+        self.write().await
+    }
+
     async fn write(&mut self) -> Result<(), StateError> {
         self.state.serial += 1;
         let bytes = serde_json::to_vec_pretty(&self.state).map_err(StateError::Unreadable)?;
