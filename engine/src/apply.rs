@@ -211,7 +211,8 @@ impl<P: Provider> Engine<P> {
         }
         let schedule = Schedule::new(&plan.changes, graph, self.state());
         let Self { provider, book, settings, stop } = self;
-        let mut run = Run { provider, book, settings, watch, plan, graph, schedule, failure: None, attempts: BTreeMap::new() };
+        let mut run =
+            Run { provider, book, settings, watch, plan, graph, schedule, failure: None, attempts: BTreeMap::new() };
         run.carry_out(stop).await
     }
 
@@ -504,111 +505,5 @@ impl<P: Provider> Run<'_, P> {
             Action::Replace => self.book.adopt(address, resource, false).await,
             _ => Ok(self.book.state.put(address, resource).await?),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::fake::{DyingStore, FakeProvider};
-    use crate::graph::tests::desired;
-    use crate::store::MemoryStore;
-
-    fn name() -> DeploymentName {
-        "default".parse().unwrap()
-    }
-
-    fn graph() -> Graph {
-        let mut changed = desired("b", &["a"]);
-        changed.inputs = json!({"name": "b", "size": 2});
-        Graph::new([desired("a", &[]), changed, desired("c", &["b"])]).unwrap()
-    }
-
-    async fn up(store: Arc<dyn Store>, provider: &FakeProvider, graph: &Graph) -> Result<Plan, EngineError> {
-        let mut engine = Engine::open(store, &name(), provider.clone()).await?;
-        let plan = engine.plan(graph).await?;
-        engine.apply(&plan, graph, &mut |_| {}).await?;
-        Ok(plan)
-    }
-
-    async fn down(store: Arc<dyn Store>, provider: &FakeProvider) -> Result<(), EngineError> {
-        let mut engine = Engine::open(store, &name(), provider.clone()).await?;
-        let plan = engine.plan_destroy();
-        engine.apply(&plan, &Graph::default(), &mut |_| {}).await
-    }
-
-    #[tokio::test]
-    async fn a_second_apply_changes_nothing_and_calls_nothing() {
-        let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
-        up(store.clone(), &provider, &graph()).await.unwrap();
-        let (acts, state) = (provider.acts(), store.get("state.json").await.unwrap());
-        assert!(up(store.clone(), &provider, &graph()).await.unwrap().is_empty());
-        assert_eq!(provider.acts(), acts);
-        assert_eq!(store.get("state.json").await.unwrap(), state, "nothing was written");
-    }
-
-    #[tokio::test]
-    async fn a_plan_of_yesterday_is_refused() {
-        let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
-        let mut engine = Engine::open(store.clone(), &name(), provider.clone()).await.unwrap();
-        let plan = engine.plan(&graph()).await.unwrap();
-        engine.apply(&plan, &graph(), &mut |_| {}).await.unwrap();
-        let error = engine.apply(&plan, &graph(), &mut |_| {}).await.unwrap_err();
-        assert!(matches!(error, EngineError::Stale), "{error}");
-    }
-
-    #[tokio::test]
-    async fn what_vanished_is_made_again() {
-        let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
-        up(store.clone(), &provider, &graph()).await.unwrap();
-        provider.lose(&Address::new("thing", "c"));
-        let plan = up(store, &provider, &graph()).await.unwrap();
-        assert_eq!(plan.count(Action::Create), 1);
-        assert_eq!(provider.alive().len(), 3);
-    }
-
-    /// The process dies at every write to the store and at every provider call, before and after it took effect; then
-    /// one plain `up` must leave exactly what is wanted, and one plain `down` nothing.
-    #[tokio::test]
-    async fn a_death_at_any_point_leaves_no_orphan_and_no_duplicate() {
-        let mut deaths = 0;
-        for survived in 0.. {
-            let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
-            let dying: Arc<dyn Store> = Arc::new(DyingStore::new(store.clone(), survived));
-            let finished = up(dying, &provider, &graph()).await.is_ok();
-            check_recovery(store, provider).await;
-            if finished {
-                break;
-            }
-            deaths += 1;
-        }
-        assert!(deaths >= 9, "intent, outcome and state of three resources are nine writes; died at {deaths}");
-        for act in 0..3 {
-            for after in [false, true] {
-                let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
-                provider.fail_act(act, after);
-                up(store.clone(), &provider, &graph()).await.unwrap_err();
-                check_recovery(store, provider).await;
-            }
-        }
-    }
-
-    async fn check_recovery(store: Arc<MemoryStore>, provider: FakeProvider) {
-        let graph = graph();
-        up(store.clone(), &provider, &graph).await.unwrap();
-        let mut alive = provider.alive();
-        alive.sort();
-        let wanted: Vec<Address> = graph.iter().map(|want| want.address.clone()).collect();
-        assert_eq!(alive, wanted);
-        for survived in 0.. {
-            let dying: Arc<dyn Store> = Arc::new(DyingStore::new(store.clone(), survived));
-            if down(dying, &provider).await.is_ok() {
-                break;
-            }
-        }
-        down(store, &provider).await.unwrap();
-        assert!(provider.alive().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Fakes for tests: a provider whose every create makes a new thing, as clouds do, and a store whose process dies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::graph::{Address, Desired};
-use crate::provider::{ErrorKind, Known, Observed, Provider, ProviderError, Token};
+use crate::provider::{ErrorKind, Known, Observed, Owned, Provider, ProviderError, Token, Verdict};
 use crate::state::{RemoteId, Resource};
 use crate::store::{Expect, Store, StoreError, Version};
 
@@ -17,6 +17,19 @@ struct Thing {
     address: Address,
     token: Token,
     inputs: Value,
+    /// Looks by token that do not see it yet.
+    unseen: usize,
+}
+
+/// What goes wrong with one mutating call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Throttled,
+    /// No answer, and nothing happened.
+    LostBefore,
+    /// It happened, and the answer was lost.
+    LostAfter,
+    Refused,
 }
 
 #[derive(Debug, Default)]
@@ -24,10 +37,16 @@ struct Cloud {
     things: BTreeMap<String, Thing>,
     made: usize,
     acts: usize,
-    fail: Option<(usize, bool)>,
+    faults: BTreeMap<usize, Fault>,
+    /// Values of the input `zone` where there is no room.
+    full_zones: BTreeSet<String>,
+    unseen: usize,
+    is_idempotent: bool,
+    in_flight: usize,
+    most_in_flight: usize,
 }
 
-/// A cloud in memory; clones share it.
+/// A cloud in memory; clones share it. Of inputs, `fixed` can't change, `size` needs a new thing, `boot` counts only at the start.
 #[derive(Debug, Clone, Default)]
 pub struct FakeProvider {
     cloud: Arc<Mutex<Cloud>>,
@@ -48,31 +67,85 @@ impl FakeProvider {
         self.cloud().things.values().map(|thing| thing.address.clone()).collect()
     }
 
+    /// Ids of all that exists.
+    pub fn alive_ids(&self) -> BTreeSet<String> {
+        self.cloud().things.keys().cloned().collect()
+    }
+
     /// Removes a thing behind the engine's back.
     pub fn lose(&self, address: &Address) {
         self.cloud().things.retain(|_, thing| thing.address != *address);
     }
 
-    /// The mutating call number `act` fails, once: before or after it took effect.
-    pub fn fail_act(&self, act: usize, after: bool) {
-        self.cloud().fail = Some((act, after));
+    /// Changes a thing behind the engine's back.
+    pub fn tamper(&self, address: &Address, inputs: Value) {
+        for thing in self.cloud().things.values_mut().filter(|thing| thing.address == *address) {
+            thing.inputs = inputs.clone();
+        }
     }
 
-    fn act<T>(&self, effect: impl FnOnce(&mut Cloud) -> T) -> Result<T, ProviderError> {
+    /// The mutating call number `act` goes wrong, once.
+    pub fn fail_act(&self, act: usize, fault: Fault) {
+        self.cloud().faults.insert(act, fault);
+    }
+
+    pub fn fill_zone(&self, zone: &str) {
+        self.cloud().full_zones.insert(zone.to_owned());
+    }
+
+    /// What is made from now on is not seen by so many looks.
+    pub fn hide_at_first(&self, looks: usize) {
+        self.cloud().unseen = looks;
+    }
+
+    /// A second create with a token gives the first thing back, as RunInstances does.
+    pub fn honour_tokens(&self) {
+        self.cloud().is_idempotent = true;
+    }
+
+    /// The most calls that were under way at once.
+    pub fn most_in_flight(&self) -> usize {
+        self.cloud().most_in_flight
+    }
+
+    async fn act<T>(&self, effect: impl FnOnce(&mut Cloud) -> Result<T, ProviderError>) -> Result<T, ProviderError> {
+        self.enter();
+        tokio::task::yield_now().await;
         let mut cloud = self.cloud();
+        cloud.in_flight -= 1;
         let at = cloud.acts;
         cloud.acts += 1;
-        let failure = ProviderError::new(ErrorKind::Ambiguous, "fake", "connection reset");
-        match cloud.fail {
-            Some((act, after)) if act == at => {
-                cloud.fail = None;
-                if after {
-                    effect(&mut cloud);
-                }
-                Err(failure)
-            }
-            _ => Ok(effect(&mut cloud)),
+        let failure = |kind| Err(ProviderError::new(kind, "fake", "scripted"));
+        match cloud.faults.remove(&at) {
+            None => effect(&mut cloud),
+            Some(Fault::Throttled) => failure(ErrorKind::Throttled { retry_after: None }),
+            Some(Fault::LostBefore) => failure(ErrorKind::Ambiguous),
+            Some(Fault::LostAfter) => effect(&mut cloud).and_then(|_| failure(ErrorKind::Ambiguous)),
+            Some(Fault::Refused) => failure(ErrorKind::Refused),
         }
+    }
+
+    fn enter(&self) {
+        let mut cloud = self.cloud();
+        cloud.in_flight += 1;
+        cloud.most_in_flight = cloud.most_in_flight.max(cloud.in_flight);
+    }
+}
+
+impl Cloud {
+    fn make(&mut self, desired: &Desired, token: &Token) -> Result<RemoteId, ProviderError> {
+        let same = self.things.iter().find(|(_, thing)| thing.token == *token);
+        if let Some((id, _)) = same.filter(|_| self.is_idempotent) {
+            return Ok(RemoteId(id.clone()));
+        }
+        if desired.inputs["zone"].as_str().is_some_and(|zone| self.full_zones.contains(zone)) {
+            return Err(ProviderError::new(ErrorKind::Capacity, &desired.address, "the zone is full"));
+        }
+        self.made += 1;
+        let id = format!("thing-{}", self.made);
+        let (address, token, inputs) = (desired.address.clone(), token.clone(), desired.inputs.clone());
+        self.things.insert(id.clone(), Thing { address, token, inputs, unseen: self.unseen });
+        Ok(RemoteId(id))
     }
 }
 
@@ -88,20 +161,20 @@ impl Provider for FakeProvider {
     }
 
     async fn find(&self, address: &Address, token: &Token, _known: &Known) -> Result<Option<RemoteId>, ProviderError> {
-        let cloud = self.cloud();
-        let found = cloud.things.iter().find(|(_, thing)| thing.token == *token && thing.address == *address);
-        Ok(found.map(|(id, _)| RemoteId(id.clone())))
+        let mut cloud = self.cloud();
+        let mut things = cloud.things.iter_mut();
+        let Some((id, thing)) = things.find(|(_, thing)| thing.token == *token && thing.address == *address) else {
+            return Ok(None);
+        };
+        if thing.unseen > 0 {
+            thing.unseen -= 1;
+            return Ok(None);
+        }
+        Ok(Some(RemoteId(id.clone())))
     }
 
     async fn create(&self, desired: &Desired, token: &Token, _known: &Known) -> Result<RemoteId, ProviderError> {
-        self.act(|cloud| {
-            cloud.made += 1;
-            let id = format!("thing-{}", cloud.made);
-            let thing =
-                Thing { address: desired.address.clone(), token: token.clone(), inputs: desired.inputs.clone() };
-            cloud.things.insert(id.clone(), thing);
-            RemoteId(id)
-        })
+        self.act(|cloud| cloud.make(desired, token)).await
     }
 
     async fn update(&self, id: &RemoteId, desired: &Desired, _known: &Known) -> Result<RemoteId, ProviderError> {
@@ -109,14 +182,41 @@ impl Provider for FakeProvider {
             if let Some(thing) = cloud.things.get_mut(&id.0) {
                 thing.inputs = desired.inputs.clone();
             }
-            id.clone()
+            Ok(id.clone())
         })
+        .await
     }
 
     async fn delete(&self, _address: &Address, resource: &Resource, _known: &Known) -> Result<(), ProviderError> {
         self.act(|cloud| {
             cloud.things.remove(&resource.remote_id.0);
+            Ok(())
         })
+        .await
+    }
+
+    fn judge(&self, _address: &Address, before: &Value, after: &Value) -> Verdict {
+        let differs = |key: &str| before.get(key) != after.get(key);
+        let keys = crate::plan::differing_keys(before, after);
+        if differs("fixed") {
+            return Verdict::Impossible("fixed can't change".to_owned());
+        }
+        match (differs("size"), keys.iter().all(|key| key == "boot")) {
+            (true, _) => Verdict::Replace,
+            (false, true) => Verdict::Same,
+            (false, false) => Verdict::InPlace,
+        }
+    }
+
+    async fn sweep(&self) -> Result<Vec<Owned>, ProviderError> {
+        let cloud = self.cloud();
+        let things = cloud.things.iter().map(|(id, thing)| Owned {
+            address: Some(thing.address.clone()),
+            token: Some(thing.token.clone()),
+            remote_id: RemoteId(id.clone()),
+            lineage: None,
+        });
+        Ok(things.collect())
     }
 }
 

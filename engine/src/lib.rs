@@ -17,3 +17,5 @@ mod schedule;
 mod settle;
 pub mod state;
 pub mod store;
+#[cfg(test)]
+mod tests;

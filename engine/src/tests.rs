@@ -1,0 +1,324 @@
+//! The engine as a whole on the fake cloud: every death, every fault, and afterwards what is alive is what is recorded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use spec::id::DeploymentName;
+
+use crate::apply::{Engine, EngineError, Settings, Step};
+use crate::fake::{DyingStore, FakeProvider, Fault};
+use crate::graph::{Address, Candidate, Desired, Graph};
+use crate::plan::{Action, Plan};
+use crate::store::{MemoryStore, Store};
+
+/// Longer than anything stays unseen here.
+const SETTINGS: Settings = Settings { parallelism: 3, visibility: Duration::from_secs(5), attempts: 6 };
+
+fn name() -> DeploymentName {
+    "default".parse().unwrap()
+}
+
+fn address(name: &str) -> Address {
+    Address::new("thing", name)
+}
+
+fn desired(name: &str, depends_on: &[&str], inputs: Value) -> Desired {
+    Desired {
+        inputs,
+        depends_on: depends_on.iter().map(|on| address(on)).collect(),
+        ..crate::graph::tests::desired(name, &[])
+    }
+}
+
+fn graph() -> Graph {
+    let b = desired("b", &["a"], json!({"name": "b", "size": 2}));
+    Graph::new([desired("a", &[], json!({})), b, desired("c", &["b"], json!({}))]).unwrap()
+}
+
+/// One thing that may be made in any of the zones.
+fn zoned(zones: &[&str], size: u32) -> Graph {
+    let candidate = |zone: &&str| Candidate {
+        label: format!("size {size} in {zone}"),
+        monthly_usd: Some(10.0),
+        inputs: [("zone".to_owned(), json!(zone))].into_iter().collect(),
+    };
+    let machine = Desired {
+        candidates: zones.iter().map(candidate).collect(),
+        ..desired("machine", &["net"], json!({"size": size}))
+    };
+    Graph::new([desired("net", &[], json!({})), machine]).unwrap()
+}
+
+async fn open(store: Arc<dyn Store>, provider: &FakeProvider) -> Result<Engine<FakeProvider>, EngineError> {
+    Engine::open_with(store, &name(), provider.clone(), SETTINGS).await
+}
+
+/// As `dsctl up` does: open, plan, apply, and remove what was replaced.
+async fn up(store: Arc<dyn Store>, provider: &FakeProvider, graph: &Graph) -> Result<Plan, EngineError> {
+    let mut engine = open(store, provider).await?;
+    let plan = engine.plan(graph).await?;
+    engine.apply(&plan, graph, &mut |_| {}).await?;
+    engine.retire(&mut |_| {}).await?;
+    Ok(plan)
+}
+
+async fn down(store: Arc<dyn Store>, provider: &FakeProvider) -> Result<(), EngineError> {
+    let mut engine = open(store, provider).await?;
+    let plan = engine.plan_destroy();
+    engine.apply(&plan, &Graph::default(), &mut |_| {}).await
+}
+
+#[tokio::test]
+async fn a_second_apply_changes_nothing_and_calls_nothing() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &graph()).await.unwrap();
+    let (acts, state) = (provider.acts(), store.get("state.json").await.unwrap());
+    assert!(up(store.clone(), &provider, &graph()).await.unwrap().is_empty());
+    assert_eq!(provider.acts(), acts);
+    assert_eq!(store.get("state.json").await.unwrap(), state, "nothing was written");
+}
+
+#[tokio::test]
+async fn a_plan_of_yesterday_is_refused() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let mut engine = open(store.clone(), &provider).await.unwrap();
+    let plan = engine.plan(&graph()).await.unwrap();
+    engine.apply(&plan, &graph(), &mut |_| {}).await.unwrap();
+    let error = engine.apply(&plan, &graph(), &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, EngineError::Stale), "{error}");
+}
+
+#[tokio::test]
+async fn what_vanished_is_made_again() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &graph()).await.unwrap();
+    provider.lose(&address("c"));
+    let plan = up(store, &provider, &graph()).await.unwrap();
+    assert_eq!(plan.count(Action::Create), 1);
+    assert_eq!(provider.alive().len(), 3);
+}
+
+#[tokio::test]
+async fn calls_run_side_by_side_up_to_the_bound() {
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    let wide = Graph::new(names.map(|name| desired(name, &[], json!({})))).unwrap();
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &wide).await.unwrap();
+    assert_eq!(provider.most_in_flight(), SETTINGS.parallelism);
+    down(store, &provider).await.unwrap();
+    assert!(provider.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn candidates_are_tried_in_order_and_each_refusal_is_told() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    provider.fill_zone("a");
+    provider.fill_zone("b");
+    let graph = zoned(&["a", "b", "c"], 1);
+    let mut engine = open(store.clone(), &provider).await.unwrap();
+    let plan = engine.plan(&graph).await.unwrap();
+    let mut told = Vec::new();
+    let mut watch = |step: Step<'_>| {
+        if let Step::NextCandidate(_, next) = step {
+            told.push(format!("{} -> {}: {}", next.from, next.to, next.why));
+        }
+    };
+    engine.apply(&plan, &graph, &mut watch).await.unwrap();
+    let wanted = ["size 1 in a -> size 1 in b: the zone is full", "size 1 in b -> size 1 in c: the zone is full"];
+    assert_eq!(told, wanted);
+    let machine = &engine.state().resources[&address("machine")];
+    assert_eq!((&machine.inputs["zone"], machine.monthly_usd), (&json!("c"), Some(10.0)));
+    assert!(engine.plan(&graph).await.unwrap().is_empty(), "a machine in the third zone is as wanted");
+    provider.fill_zone("c");
+    let full = zoned(&["a", "b", "c"], 2);
+    let error = up(store, &provider, &full).await.unwrap_err();
+    assert!(matches!(&error, EngineError::NoCapacity { attempts, .. } if attempts.len() == 3), "{error}");
+    assert_eq!(provider.alive().len(), 2, "the serving machine was not touched");
+}
+
+#[tokio::test]
+async fn a_replacement_leaves_the_old_one_until_it_is_retired() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &zoned(&["a"], 1)).await.unwrap();
+    let before = provider.alive_ids();
+    let larger = zoned(&["a"], 2);
+    let mut engine = open(store.clone(), &provider).await.unwrap();
+    let plan = engine.plan(&larger).await.unwrap();
+    assert_eq!((plan.count(Action::Replace), plan.count(Action::Delete)), (1, 0));
+    engine.apply(&plan, &larger, &mut |_| {}).await.unwrap();
+    assert!(before.is_subset(&provider.alive_ids()), "the old machine still serves");
+    // The process ends here; the next one knows what is left to be removed.
+    let mut engine = open(store, &provider).await.unwrap();
+    assert_eq!(engine.plan(&larger).await.unwrap().retiring.len(), 1);
+    engine.retire(&mut |_| {}).await.unwrap();
+    assert!(engine.plan(&larger).await.unwrap().is_empty());
+    assert_eq!(provider.alive().len(), 2);
+}
+
+#[tokio::test]
+async fn what_can_not_change_is_refused_and_what_counts_only_at_the_start_is_let_be() {
+    let of = |inputs| Graph::new([desired("a", &[], inputs)]).unwrap();
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &of(json!({"fixed": 1, "boot": 1}))).await.unwrap();
+    let engine = open(store, &provider).await.unwrap();
+    assert!(engine.plan(&of(json!({"fixed": 1, "boot": 2}))).await.unwrap().is_empty());
+    let error = engine.plan(&of(json!({"fixed": 2, "boot": 1}))).await.unwrap_err();
+    assert_eq!(error.to_string(), "thing.a: fixed can't change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_throttled_or_lost_is_called_again_and_never_made_twice() {
+    for fault in [Fault::Throttled, Fault::LostBefore, Fault::LostAfter] {
+        for act in 0..3 {
+            let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+            provider.hide_at_first(3);
+            provider.fail_act(act, fault);
+            up(store.clone(), &provider, &graph()).await.unwrap();
+            assert_eq!(provider.alive().len(), 3, "{fault:?} at {act}");
+            check_recovery(store, provider, &graph()).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_made_something_which_shows_late_makes_no_second_one() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    provider.honour_tokens();
+    provider.hide_at_first(usize::MAX);
+    // It dies after the machine is made and before anything is recorded of it: two writes for the net, state, intent.
+    let dying = Arc::new(DyingStore::new(store.clone(), 4));
+    up(dying, &provider, &zoned(&["a"], 1)).await.unwrap_err();
+    up(store, &provider, &zoned(&["a"], 1)).await.unwrap();
+    assert_eq!(provider.alive().len(), 2, "{:?}", provider.alive());
+}
+
+#[tokio::test]
+async fn after_a_stop_nothing_more_is_begun() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let mut engine = open(store.clone(), &provider).await.unwrap();
+    let stop = engine.stop_token();
+    let plan = engine.plan(&graph()).await.unwrap();
+    let error = engine.apply(&plan, &graph(), &mut |_| stop.cancel()).await.unwrap_err();
+    assert!(matches!(error, EngineError::Interrupted), "{error}");
+    assert_eq!((provider.acts(), engine.state().resources.len()), (1, 1), "what was under way is recorded");
+    check_recovery(store, provider, &graph()).await;
+}
+
+#[tokio::test]
+async fn what_nobody_knows_of_is_found_and_what_is_forgotten_lives_on() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &graph()).await.unwrap();
+    let mut engine = open(store.clone(), &provider).await.unwrap();
+    assert!(engine.unknown().await.unwrap().is_empty());
+    assert!(engine.forget(&address("c")).await.unwrap());
+    assert!(!engine.forget(&address("c")).await.unwrap());
+    assert_eq!(engine.unknown().await.unwrap()[0].address, Some(address("c")));
+    let engine = open(store, &provider).await.unwrap();
+    assert!(!engine.state().resources.contains_key(&address("c")), "it stays forgotten");
+    assert_eq!(provider.alive().len(), 3);
+}
+
+/// The process dies at every write to the store, and every call is refused once; then one plain `up` must leave exactly
+/// what is wanted, and one plain `down` nothing.
+#[tokio::test(start_paused = true)]
+async fn a_death_at_any_point_leaves_no_orphan_and_no_duplicate() {
+    let mut deaths = 0;
+    for survived in 0.. {
+        let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+        let dying: Arc<dyn Store> = Arc::new(DyingStore::new(store.clone(), survived));
+        let finished = up(dying, &provider, &graph()).await.is_ok();
+        check_recovery(store, provider, &graph()).await;
+        if finished {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths >= 9, "intent, outcome and state of three resources are nine writes; died at {deaths}");
+    for act in 0..3 {
+        let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+        provider.fail_act(act, Fault::Refused);
+        up(store.clone(), &provider, &graph()).await.unwrap_err();
+        check_recovery(store, provider, &graph()).await;
+    }
+}
+
+/// What is alive is what the state says, each once; a second `up` does nothing; `down` interrupted anywhere ends empty.
+async fn check_recovery(store: Arc<MemoryStore>, provider: FakeProvider, graph: &Graph) {
+    up(store.clone(), &provider, graph).await.unwrap();
+    let engine = open(store.clone(), &provider).await.unwrap();
+    let recorded: BTreeSet<String> = engine.state().resources.values().map(|it| it.remote_id.0.clone()).collect();
+    assert_eq!(provider.alive_ids(), recorded, "no orphan, no duplicate");
+    assert!(engine.state().replaced.is_empty());
+    let mut alive = provider.alive();
+    alive.sort();
+    assert_eq!(alive, graph.iter().map(|want| want.address.clone()).collect::<Vec<_>>());
+    let acts = provider.acts();
+    assert!(up(store.clone(), &provider, graph).await.unwrap().is_empty(), "plan after apply is empty");
+    assert_eq!(provider.acts(), acts);
+    for survived in 0.. {
+        let dying: Arc<dyn Store> = Arc::new(DyingStore::new(store.clone(), survived));
+        if down(dying, &provider).await.is_ok() {
+            break;
+        }
+    }
+    down(store, &provider).await.unwrap();
+    assert!(provider.alive().is_empty());
+}
+
+/// A graph whose thing `i` stands on some of those before it; edges come as bits.
+fn random_graph(edges: &[u8], size: u32) -> Graph {
+    let names: Vec<String> = (0..edges.len()).map(|at| format!("n{at}")).collect();
+    let things = edges.iter().enumerate().map(|(at, bits)| {
+        let on: Vec<&str> = (0..at).filter(|on| bits >> on & 1 == 1).map(|on| names[on].as_str()).collect();
+        desired(&names[at], &on, json!({"size": if at % 3 == 0 { size } else { 1 }, "zone": "a"}))
+    });
+    Graph::new(things).unwrap()
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![Just(Fault::Throttled), Just(Fault::LostBefore), Just(Fault::LostAfter), Just(Fault::Refused)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Random graph x random faults x a death at a random write, in an `up` and in a change of it.
+    #[test]
+    fn nothing_is_lost_whatever_happens(
+        edges in prop::collection::vec(any::<u8>(), 1..7),
+        faults in prop::collection::btree_map(0_usize..12, fault(), 0..4),
+        survived in 0_usize..30,
+        later in 0_usize..30,
+        unseen in 0_usize..4,
+        honours in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+            provider.hide_at_first(unseen);
+            if honours {
+                provider.honour_tokens();
+            }
+            for (act, fault) in faults {
+                provider.fail_act(act, fault);
+            }
+            // How these two end is not the question; what they leave is.
+            let dying = Arc::new(DyingStore::new(store.clone(), survived));
+            let _ = up(dying, &provider, &random_graph(&edges, 1)).await;
+            let dying = Arc::new(DyingStore::new(store.clone(), later));
+            let _ = up(dying, &provider, &random_graph(&edges, 2)).await;
+            // A scripted refusal may still be due.
+            let mut last = up(store.clone(), &provider, &random_graph(&edges, 2)).await;
+            for _ in 0..4 {
+                if last.is_err() {
+                    last = up(store.clone(), &provider, &random_graph(&edges, 2)).await;
+                }
+            }
+            last.unwrap();
+            check_recovery(store, provider, &random_graph(&edges, 2)).await;
+        });
+    }
+}
