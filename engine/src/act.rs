@@ -22,7 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub enum Act {
     Create(Desired),
     Update(RemoteId, Desired),
-    Delete { address: Address, resource: Resource },
+    Delete {
+        address: Address,
+        resource: Resource,
+    },
     /// Nothing is there to be acted on.
     Nothing,
 }

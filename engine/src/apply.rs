@@ -22,10 +22,12 @@ use spec::id::DeploymentName;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{Act, look_for, perform};
+use crate::drift::{Drift, drift};
 use crate::graph::{Address, Desired, Graph};
 use crate::journal::{Journal, JournalError};
 use crate::plan::{Action, Change, Impossible, ObservedAll, Plan, destroy, diff, made_from};
 use crate::provider::{ErrorKind, Known, Owned, Provider, ProviderError, Token};
+use crate::saved::SavedPlan;
 use crate::schedule::Schedule;
 use crate::settle::{Pending, Unsettled, unsettled};
 use crate::state::{RemoteId, Replaced, Resource, State, StateError, StateFile};
@@ -65,6 +67,10 @@ pub enum Event {
     /// Left out of the state by hand; it may live on.
     Forgotten {
         address: Address,
+    },
+    /// The lease was taken from one who never gave it back.
+    TakenOver {
+        from: String,
     },
     /// What was replaced is gone.
     Retired {
@@ -174,6 +180,21 @@ impl<P: Provider> Engine<P> {
         Ok(engine)
     }
 
+    /// The same without settling anything, for commands that only look: what an interrupted run left stays pending.
+    pub async fn look(store: Arc<dyn Store>, deployment: &DeploymentName, provider: P) -> Result<Self, EngineError> {
+        let (journal, _) = Journal::open(store.clone(), "journal").await?;
+        let state = StateFile::open(store, deployment).await?;
+        let book = Book { journal, state, spare: BTreeMap::new() };
+        Ok(Self { provider, book, settings: Settings::default(), stop: CancellationToken::new() })
+    }
+
+    /// Bars the way of an earlier holder that may wake up: both the next journal record and the next state are ours now, so
+    /// its next write meets a conflict before it can call the provider.
+    pub async fn fence(&mut self, from: &str) -> Result<(), EngineError> {
+        self.book.append(Event::TakenOver { from: from.to_owned() }).await?;
+        Ok(self.book.state.fence().await?)
+    }
+
     pub fn state(&self) -> &State {
         self.book.state.state()
     }
@@ -192,6 +213,21 @@ impl<P: Provider> Engine<P> {
         let observed = self.refresh().await?;
         let judge = |address: &Address, before: &Value, after: &Value| self.provider.judge(address, before, after);
         Ok(diff(graph, self.state(), &observed, &judge)?)
+    }
+
+    /// The plan of a file, if it is still what would be done now.
+    pub async fn check_saved(&self, saved: &SavedPlan) -> Result<Plan, EngineError> {
+        let plan = self.plan(&saved.graph).await?;
+        if plan == saved.plan { Ok(plan) } else { Err(EngineError::Stale) }
+    }
+
+    /// What is not as the state recorded it, and what nobody recorded. Never writes.
+    pub async fn drift(&self) -> Result<Vec<Drift>, EngineError> {
+        let mut found = drift(self.state(), &self.refresh().await?);
+        let address = Address::new("deployment", self.state().deployment.as_str());
+        let unknown = self.unknown().await.map_err(|source| EngineError::Provider { address, source })?;
+        found.extend(unknown.into_iter().map(Drift::Unknown));
+        Ok(found)
     }
 
     /// The plan that removes everything.

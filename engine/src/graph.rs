@@ -102,9 +102,24 @@ pub enum GraphError {
 }
 
 /// Desired resources, checked: no address twice, no dangling edge, no cycle.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Graph {
     resources: BTreeMap<Address, Desired>,
+}
+
+/// A graph as it comes out of a file.
+#[derive(Deserialize)]
+struct Unchecked {
+    resources: BTreeMap<Address, Desired>,
+}
+
+impl TryFrom<Unchecked> for Graph {
+    type Error = GraphError;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, GraphError> {
+        Self::new(unchecked.resources.into_values())
+    }
 }
 
 impl Graph {

@@ -54,6 +54,8 @@ pub struct HeldLease {
     store: Arc<dyn Store>,
     holder: Holder,
     version: Version,
+    /// Its holder before us never gave it back.
+    before: Option<Holder>,
 }
 
 impl HeldLease {
@@ -64,6 +66,7 @@ impl HeldLease {
         now: Timestamp,
         is_dead: impl Fn(&Holder) -> bool,
     ) -> Result<Self, LeaseError> {
+        let mut before = None;
         let expect = match store.get(KEY).await? {
             None => Expect::Absent,
             Some((bytes, version)) => {
@@ -71,15 +74,22 @@ impl HeldLease {
                 if lease.expires_at > now && !is_dead(&lease.holder) {
                     return Err(LeaseError::Held { holder: lease.holder, expires_at: lease.expires_at });
                 }
+                before = (!is_given_back(&lease)).then_some(lease.holder);
                 Expect::Version(version)
             }
         };
         let bytes = lease_bytes(&holder, now)?;
         match store.put_if(KEY, &bytes, expect).await {
-            Ok(version) => Ok(Self { store, holder, version }),
+            Ok(version) => Ok(Self { store, holder, version, before }),
             Err(StoreError::Conflict { .. }) => Err(Self::who_won(&*store).await?),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The holder before, if it never gave the lease back: it may only be paused, so its way must be barred
+    /// ([`crate::apply::Engine::fence`]) before anything is done.
+    pub fn taken_from(&self) -> Option<&Holder> {
+        self.before.as_ref()
     }
 
     async fn who_won(store: &dyn Store) -> Result<LeaseError, LeaseError> {
@@ -110,6 +120,28 @@ impl HeldLease {
             other => other,
         }
     }
+}
+
+/// Who holds the lease, and until when; none if it is free or expired.
+pub async fn holder(store: &dyn Store, now: Timestamp) -> Result<Option<(Holder, Timestamp)>, LeaseError> {
+    let Some((bytes, _)) = store.get(KEY).await? else { return Ok(None) };
+    let lease: Lease = serde_json::from_slice(&bytes).map_err(LeaseError::Unreadable)?;
+    Ok((lease.expires_at > now).then_some((lease.holder, lease.expires_at)))
+}
+
+/// Ends a lease that is not ours. Its holder, if it lives, can write no more: its next heartbeat fails, and so does each of
+/// its writes that meets one of the next holder's.
+pub async fn unlock(store: &dyn Store) -> Result<(), LeaseError> {
+    let Some((bytes, version)) = store.get(KEY).await? else { return Ok(()) };
+    let lease: Lease = serde_json::from_slice(&bytes).map_err(LeaseError::Unreadable)?;
+    let ended = serde_json::to_vec(&Lease { expires_at: Timestamp::UNIX_EPOCH, ..lease });
+    store.put_if(KEY, &ended.map_err(LeaseError::Unreadable)?, Expect::Version(version)).await?;
+    Ok(())
+}
+
+/// What [`HeldLease::release`] leaves; a lease that expired, or that [`unlock`] ended, was not given back.
+fn is_given_back(lease: &Lease) -> bool {
+    Timestamp::UNIX_EPOCH.checked_add(LIFETIME).is_ok_and(|given_back| lease.expires_at == given_back)
 }
 
 fn lease_bytes(holder: &Holder, now: Timestamp) -> Result<Vec<u8>, LeaseError> {

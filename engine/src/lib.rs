@@ -6,6 +6,7 @@
 
 mod act;
 pub mod apply;
+pub mod drift;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fake;
 pub mod graph;
@@ -13,6 +14,7 @@ pub mod journal;
 pub mod lease;
 pub mod plan;
 pub mod provider;
+pub mod saved;
 mod schedule;
 mod settle;
 pub mod state;

@@ -87,7 +87,7 @@ pub fn unsettled(records: impl IntoIterator<Item = Record<Event>>) -> Unsettled 
                 open.retain(|pending| pending.address != address);
                 spare.remove(&address);
             }
-            Event::Retired { .. } => {}
+            Event::Retired { .. } | Event::TakenOver { .. } => {}
         }
     }
     Unsettled { pending: open, spare }

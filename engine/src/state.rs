@@ -120,10 +120,15 @@ impl StateFile {
         self.write().await
     }
 
+    /// One serial more and nothing else: from here on whoever read the state before can write no more.
+    pub async fn fence(&mut self) -> Result<(), StateError> {
+        self.write().await
+    }
+
     async fn write(&mut self) -> Result<(), StateError> {
         self.state.serial += 1;
         let bytes = serde_json::to_vec_pretty(&self.state).map_err(StateError::Unreadable)?;
-        let expect = self.version.take().map_or(Expect::Absent, Expect::Version);
+        let expect = self.version.clone().map_or(Expect::Absent, Expect::Version);
         self.version = Some(self.store.put_if(KEY, &bytes, expect).await?);
         Ok(())
     }

@@ -322,3 +322,89 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_saved_plan_is_done_exactly_or_not_at_all() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let mut engine = open(store.clone(), &provider).await.unwrap();
+    let plan = engine.plan(&graph()).await.unwrap();
+    let saved = crate::saved::SavedPlan::new(jiff::Timestamp::now(), "0.1.0", Value::Null, graph(), plan);
+    let bytes = saved.to_bytes().unwrap();
+    let saved = crate::saved::SavedPlan::parse(&bytes).unwrap();
+    let plan = engine.check_saved(&saved).await.unwrap();
+    engine.apply(&plan, &saved.graph, &mut |_| {}).await.unwrap();
+    let error = engine.check_saved(&saved).await.unwrap_err();
+    assert!(matches!(error, EngineError::Stale), "it was done already: {error}");
+    let plan = engine.plan(&graph()).await.unwrap();
+    let saved = crate::saved::SavedPlan::new(jiff::Timestamp::now(), "0.1.0", Value::Null, graph(), plan);
+    provider.lose(&address("c"));
+    let error = engine.check_saved(&saved).await.unwrap_err();
+    assert!(matches!(error, EngineError::Stale), "something vanished meanwhile: {error}");
+}
+
+#[tokio::test]
+async fn drift_says_what_is_gone_changed_and_unknown_and_writes_nothing() {
+    use crate::drift::Drift;
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    up(store.clone(), &provider, &graph()).await.unwrap();
+    let (keys, acts) = (store.list("").await.unwrap(), provider.acts());
+    let engine = open(store.clone(), &provider).await.unwrap();
+    assert_eq!(engine.drift().await.unwrap(), []);
+    provider.tamper(&address("b"), json!({"name": "b", "size": 3}));
+    provider.lose(&address("c"));
+    let found = engine.drift().await.unwrap();
+    assert!(matches!(&found[0], Drift::Changed { address: at, keys, .. } if *at == address("b") && keys == &["size"]));
+    assert_eq!(found[1], Drift::Gone { address: address("c") });
+    assert_eq!((store.list("").await.unwrap(), provider.acts()), (keys, acts));
+}
+
+#[tokio::test]
+async fn a_paused_holder_that_wakes_after_its_expiry_calls_nothing() {
+    use crate::lease::{HeldLease, Holder};
+    let at = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    let holder = |pid| Holder { command: "dsctl up".to_owned(), host: "here".to_owned(), pid, started: 1 };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let provider = FakeProvider::default();
+    let first = HeldLease::acquire(store.clone(), holder(1), at(100), |_| false).await.unwrap();
+    assert_eq!(first.taken_from(), None);
+    let mut sleeper = open(store.clone(), &provider).await.unwrap();
+    let plan = sleeper.plan(&graph()).await.unwrap();
+    // It sleeps here, longer than its lease lives; another takes over and has done nothing yet.
+    let second = HeldLease::acquire(store.clone(), holder(2), at(200), |_| false).await.unwrap();
+    assert_eq!(second.taken_from(), Some(&holder(1)));
+    let mut next = open(store.clone(), &provider).await.unwrap();
+    next.fence("the sleeper").await.unwrap();
+    sleeper.apply(&plan, &graph(), &mut |_| {}).await.unwrap_err();
+    assert_eq!(provider.acts(), 0, "it was stopped before its first call");
+    let plan = next.plan(&graph()).await.unwrap();
+    next.apply(&plan, &graph(), &mut |_| {}).await.unwrap();
+    second.release().await.unwrap();
+    let third = HeldLease::acquire(store, holder(3), at(201), |_| false).await.unwrap();
+    assert_eq!(third.taken_from(), None, "what was given back needs no fence");
+}
+
+#[tokio::test]
+async fn a_look_settles_nothing() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let dying = Arc::new(DyingStore::new(store.clone(), 1));
+    up(dying, &provider, &graph()).await.unwrap_err();
+    let keys = store.list("").await.unwrap();
+    let engine = Engine::look(store.clone(), &name(), provider.clone()).await.unwrap();
+    let drift = engine.drift().await.unwrap();
+    assert!(matches!(drift[..], [crate::drift::Drift::Unknown(_)]), "{drift:?}");
+    assert_eq!(store.list("").await.unwrap(), keys);
+}
+
+#[tokio::test]
+async fn an_unlocked_holder_is_out() {
+    use crate::lease::{HeldLease, Holder, LeaseError, holder, unlock};
+    let now = jiff::Timestamp::from_second(100).unwrap();
+    let who = Holder { command: "dsctl up".to_owned(), host: "there".to_owned(), pid: 1, started: 1 };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    assert!(holder(&*store, now).await.unwrap().is_none());
+    let mut held = HeldLease::acquire(store.clone(), who.clone(), now, |_| false).await.unwrap();
+    assert_eq!(holder(&*store, now).await.unwrap().unwrap().0, who);
+    unlock(&*store).await.unwrap();
+    assert!(holder(&*store, now).await.unwrap().is_none());
+    assert!(matches!(held.heartbeat(now).await, Err(LeaseError::Lost)));
+}
