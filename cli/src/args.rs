@@ -29,6 +29,12 @@ pub enum Command {
     Up(UpArgs),
     /// Show what `up` would do, and change nothing
     Plan(PlanArgs),
+    /// Show what is not as `up` left it, and change nothing
+    Drift(DriftArgs),
+    /// Leave a resource out of the state without touching it: dsctl will not remove it any more
+    Forget(ForgetArgs),
+    /// End the lock of a command that died or hangs
+    Unlock(UnlockArgs),
     /// Stop a deployment and remove what it consists of; the weights cache stays unless --purge
     Down(DownArgs),
     /// Show what is really running
@@ -126,6 +132,9 @@ fn parse_cloud(given: &str) -> Result<Cloud, String> {
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
+    /// A plan that `dsctl plan --output` saved: exactly that is done, or nothing
+    #[arg(value_name = "PLANFILE")]
+    pub plan_file: Option<PathBuf>,
     #[command(flatten)]
     pub spec: SpecArgs,
     /// Do not ask
@@ -137,6 +146,9 @@ pub struct UpArgs {
     /// Leave a deployment that failed to come up as it is, to look into it
     #[arg(long)]
     pub keep_failed: bool,
+    /// Do nothing and exit with 7 if there is anything to change
+    #[arg(long)]
+    pub expect_no_changes: bool,
     #[command(flatten)]
     pub json: JsonArgs,
 }
@@ -145,9 +157,56 @@ pub struct UpArgs {
 pub struct PlanArgs {
     #[command(flatten)]
     pub spec: SpecArgs,
+    /// Save the plan, for `dsctl up FILE`; never over a file that exists
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Only count the changes
+    #[arg(long, conflicts_with = "json")]
+    pub summary: bool,
     /// Exit with 2 if there are changes, 0 if none
     #[arg(long)]
     pub detailed_exitcode: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DriftArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Drift to leave out: an address, or an address and a key, e.g. artifact.dsserve or host-spec.local.units
+    #[arg(long, value_name = "ADDRESS[.KEY]")]
+    pub ignore: Vec<String>,
+    /// Exit with 2 if there is drift, 0 if none
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Address of the resource, as `dsctl plan` shows it
+    pub address: String,
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct UnlockArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Even while the holder is alive on this machine
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub json: JsonArgs,
 }

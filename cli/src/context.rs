@@ -63,11 +63,15 @@ pub fn holder(command: &str) -> Holder {
     }
 }
 
+/// Whether a holder is on this machine, so that its process can be looked at.
+pub fn is_here(holder: &Holder) -> bool {
+    holder.host == sysinfo::System::host_name().unwrap_or_else(|| "unknown".to_owned())
+}
+
 /// Whether a holder on this machine is known to be gone; one on another machine is waited out.
 pub fn is_dead(holder: &Holder) -> bool {
-    let here = sysinfo::System::host_name().unwrap_or_else(|| "unknown".to_owned());
     let process = ProcessId { pid: holder.pid, started: holder.started };
-    holder.host == here && !agent::process_is_alive(&process)
+    is_here(holder) && !agent::process_is_alive(&process)
 }
 
 fn process_start(pid: u32) -> Option<u64> {

@@ -5,15 +5,17 @@ use std::process::ExitCode;
 
 use engine::apply::EngineError;
 use engine::lease::LeaseError;
-use engine::provider::ProviderError;
+use engine::provider::{ErrorKind, ProviderError};
 
 /// Why a command did not do what it was asked; the numbers are in docs/architecture.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Failed = 1,
     Usage = 2,
+    Credentials = 3,
     Resource = 4,
     NoSuchDeployment = 6,
+    UnexpectedChanges = 7,
     Interrupted = 8,
     TimedOut = 9,
     RolledBack = 10,
@@ -25,8 +27,10 @@ impl Kind {
         match self {
             Self::Failed => "failed",
             Self::Usage => "usage",
+            Self::Credentials => "credentials",
             Self::Resource => "resource-failed",
             Self::NoSuchDeployment => "no-such-deployment",
+            Self::UnexpectedChanges => "unexpected-changes",
             Self::Interrupted => "interrupted",
             Self::TimedOut => "timed-out",
             Self::RolledBack => "rolled-back",
@@ -71,7 +75,19 @@ impl Failure {
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
         let next = error.next().map(str::to_owned);
-        Self { kind: Kind::Resource, message: error.to_string(), next }
+        Self { kind: kind_of(&error), message: error.to_string(), next }
+    }
+}
+
+fn kind_of(error: &ProviderError) -> Kind {
+    match error.kind {
+        ErrorKind::Credentials => Kind::Credentials,
+        ErrorKind::Throttled { .. }
+        | ErrorKind::Ambiguous
+        | ErrorKind::Capacity
+        | ErrorKind::Quota
+        | ErrorKind::Refused
+        | ErrorKind::TokenSpent => Kind::Resource,
     }
 }
 
@@ -80,8 +96,11 @@ impl From<EngineError> for Failure {
         match error {
             EngineError::Provider { address, source } => {
                 let next = source.next().map(str::to_owned);
-                Self { kind: Kind::Resource, message: format!("{address}: {source}"), next }
+                Self { kind: kind_of(&source), message: format!("{address}: {source}"), next }
             }
+            EngineError::NoCapacity { .. } => Self::new(Kind::Resource, error),
+            EngineError::Impossible(_) => Self::usage(error),
+            EngineError::Interrupted => Self::new(Kind::Interrupted, error).next("dsctl up, or dsctl down"),
             EngineError::Stale => Self::failed(error).next("dsctl plan"),
             EngineError::Journal(_) | EngineError::State(_) => Self::new(Kind::Resource, error),
         }

@@ -27,7 +27,11 @@ fn main() -> ExitCode {
     let json = wants_json(&cli.command);
     let name = deployment_of(&cli.command);
     // With it, 2 means changes: every error is 1.
-    let is_detailed = matches!(&cli.command, Command::Plan(args) if args.detailed_exitcode);
+    let is_detailed = match &cli.command {
+        Command::Plan(args) => args.detailed_exitcode,
+        Command::Drift(args) => args.detailed_exitcode,
+        _ => false,
+    };
     match run(cli) {
         Ok(code) => code,
         Err(mut failure) => {
@@ -63,6 +67,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
     match command {
         Command::Up(args) => commands::up::run(context, args).await.map(done),
         Command::Plan(args) => commands::plan::run(context, args).await,
+        Command::Drift(args) => commands::drift::run(context, args).await,
+        Command::Forget(args) => commands::forget::run(context, args).await.map(done),
+        Command::Unlock(args) => commands::unlock::run(context, args).await.map(done),
         Command::Down(args) => commands::down::run(context, args).await.map(done),
         Command::Status(args) => commands::status::run(context, args).await,
         Command::Logs(args) => commands::logs::run(context, args).await.map(done),
@@ -84,6 +91,9 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
     let name = match command {
         Command::Up(args) => args.spec.name.as_ref()?,
         Command::Plan(args) => args.spec.name.as_ref()?,
+        Command::Drift(args) => &args.name.name,
+        Command::Forget(args) => &args.name.name,
+        Command::Unlock(args) => &args.name.name,
         Command::Down(args) => &args.name.name,
         Command::Status(args) => &args.name.name,
         Command::Logs(args) => &args.name.name,
@@ -107,6 +117,9 @@ fn wants_json(command: &Command) -> bool {
     match command {
         Command::Up(args) => args.json.json,
         Command::Plan(args) => args.json.json,
+        Command::Drift(args) => args.json.json,
+        Command::Forget(args) => args.json.json,
+        Command::Unlock(args) => args.json.json,
         Command::Down(args) => args.json.json,
         Command::Status(args) => args.json.json,
         Command::Models(args) => args.json,

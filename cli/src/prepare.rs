@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use engine::apply::Engine;
 use engine::graph::Graph;
 use engine::plan::Plan;
+use engine::saved::SavedPlan;
 use providers::local::facts::{FactsError, gather};
 use providers::local::{LocalProvider, SecretText, graph};
 use spec::deployment::{ApiWish, BaselineWish, DaemonWish, Deployment, GatewayWish, WeightsWish};
@@ -15,7 +17,7 @@ use crate::args::SpecArgs;
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
 use crate::resolve::resolve;
-use crate::session::{Session, plan_fresh};
+use crate::session::{Session, look};
 
 /// Everything that is known before anything is done.
 #[derive(Debug)]
@@ -26,11 +28,29 @@ pub struct Prepared {
     pub layout: DeploymentLayout,
     pub graph: Graph,
     pub provider: LocalProvider,
+    /// The plan that is to be done and no other.
+    pub saved: Option<SavedPlan>,
 }
 
 pub fn prepare(context: &Context, args: &SpecArgs) -> Result<Prepared, Failure> {
+    prepare_deployment(context, deployment(context, args)?)
+}
+
+/// What a plan file says, and nothing beside it.
+pub fn prepare_saved(context: &Context, path: &Path, args: &SpecArgs) -> Result<Prepared, Failure> {
+    if args.file.is_some() || from_flags(args)? != Deployment::default() {
+        return Err(Failure::usage("a plan file says all there is to do; it goes with no --file and no other wishes"));
+    }
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let saved = SavedPlan::parse(&bytes).map_err(|error| failed(&error).next("dsctl plan --output FILE"))?;
+    let deployment = serde_json::from_value(saved.deployment.clone()).map_err(|error| failed(&error))?;
+    let prepared = prepare_deployment(context, deployment)?;
+    Ok(Prepared { graph: saved.graph.clone(), saved: Some(saved), ..prepared })
+}
+
+fn prepare_deployment(context: &Context, deployment: Deployment) -> Result<Prepared, Failure> {
     let catalogue = advisor::catalogue().map_err(Failure::failed)?;
-    let deployment = deployment(context, args)?;
     let spec = resolve(deployment.clone(), &catalogue)?;
     let layout = context.home.deployment(&spec.name);
     let baseline_key = baseline_key(&spec, &layout)?;
@@ -39,7 +59,7 @@ pub fn prepare(context: &Context, args: &SpecArgs) -> Result<Prepared, Failure> 
     let graph = graph::build(&spec, &facts, &layout).map_err(Failure::failed)?;
     let provider =
         LocalProvider::new(context.home.clone(), spec.name.clone(), binaries).with_baseline_key(baseline_key);
-    Ok(Prepared { deployment, spec, layout, graph, provider })
+    Ok(Prepared { deployment, spec, layout, graph, provider, saved: None })
 }
 
 impl Prepared {
@@ -47,11 +67,20 @@ impl Prepared {
     pub async fn plan(&self, context: &Context, command: &str) -> Result<Plan, Failure> {
         let name = &self.spec.name;
         if !self.layout.state().is_dir() {
-            return plan_fresh(&context.home, name, self.provider.clone(), &self.graph).await;
+            let engine = look(&context.home, name, self.provider.clone()).await?;
+            return self.plan_of(&engine).await;
         }
         let session = Session::open(&context.home, name, self.provider.clone(), command).await?;
-        let plan = session.engine.plan(&self.graph).await.map_err(Failure::from);
+        let plan = self.plan_of(&session.engine).await;
         session.release_after(plan).await
+    }
+
+    async fn plan_of(&self, engine: &Engine<LocalProvider>) -> Result<Plan, Failure> {
+        let plan = match &self.saved {
+            Some(saved) => engine.check_saved(saved).await,
+            None => engine.plan(&self.graph).await,
+        };
+        Ok(plan?)
     }
 }
 

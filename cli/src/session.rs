@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::apply::{Engine, Step};
+use engine::apply::{Engine, EngineError, Step};
 use engine::graph::Graph;
 use engine::lease::{HeldLease, LIFETIME, LeaseError};
 use engine::plan::Plan;
@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use providers::local::LocalProvider;
 use spec::id::DeploymentName;
 use spec::layout::HomeLayout;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::{holder, is_dead};
 use crate::exit::{Failure, Kind};
+use crate::talk::say;
 
 /// An engine that nobody else writes beside.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl Session {
     ) -> Result<Self, Failure> {
         let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(home.deployment(name).state()));
         let lease = HeldLease::acquire(store.clone(), holder(command), Timestamp::now(), is_dead).await?;
-        match Engine::open(store, name, provider).await {
+        match open_fenced(store, name, provider, &lease).await {
             Ok(engine) => Ok(Self { engine, lease }),
             Err(error) => {
                 lease.release().await?;
@@ -42,17 +44,27 @@ impl Session {
         }
     }
 
-    /// Carries a plan out with a beating heart; Ctrl-C leaves the rest to the next `up` or `down`.
+    /// Carries a plan out with a beating heart. The first Ctrl-C lets what is under way end, the second leaves it to the
+    /// next `up` or `down`.
     pub async fn apply(
         &mut self,
         plan: &Plan,
         graph: &Graph,
         watch: &mut (dyn FnMut(Step<'_>) + Send),
     ) -> Result<(), Failure> {
+        let stop = self.engine.stop_token();
         tokio::select! {
             applied = self.engine.apply(plan, graph, watch) => Ok(applied?),
             lost = beat(&mut self.lease) => Err(lost.into()),
-            _ = tokio::signal::ctrl_c() => Err(interrupted()),
+            () = stopped(&stop) => Err(interrupted()),
+        }
+    }
+
+    /// Removes what was replaced, now that the new ones serve.
+    pub async fn retire(&mut self, watch: &mut (dyn FnMut(Step<'_>) + Send)) -> Result<(), Failure> {
+        tokio::select! {
+            retired = self.engine.retire(watch) => Ok(retired?),
+            lost = beat(&mut self.lease) => Err(lost.into()),
         }
     }
 
@@ -70,6 +82,34 @@ pub fn interrupted() -> Failure {
         .next("dsctl status")
 }
 
+/// Whoever held the lease before and never gave it back may wake up: it must find that it is too late.
+async fn open_fenced(
+    store: Arc<dyn Store>,
+    name: &DeploymentName,
+    provider: LocalProvider,
+    lease: &HeldLease,
+) -> Result<Engine<LocalProvider>, EngineError> {
+    let mut engine = Engine::open(store, name, provider).await?;
+    if let Some(before) = lease.taken_from() {
+        engine.fence(&before.to_string()).await?;
+    }
+    Ok(engine)
+}
+
+/// Ends with the second Ctrl-C; the first one asks for a stop.
+async fn stopped(stop: &CancellationToken) {
+    let heard = tokio::signal::ctrl_c().await;
+    stop.cancel();
+    match heard {
+        Ok(()) => {
+            say("Stopping: what is under way is finished first; Ctrl-C again leaves it to the next `dsctl up`.");
+            // A failure to listen ends it too: better than to be deaf.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+        Err(error) => say(format!("Ctrl-C can't be listened for: {error}")),
+    }
+}
+
 /// Ends only when the lease is lost.
 async fn beat(lease: &mut HeldLease) -> LeaseError {
     let every = Duration::from_secs(LIFETIME.as_secs() / 3);
@@ -81,13 +121,12 @@ async fn beat(lease: &mut HeldLease) -> LeaseError {
     }
 }
 
-/// A look without a lease, for a deployment that does not exist yet: there is nothing to settle.
-pub async fn plan_fresh(
+/// A look without a lease: settles nothing, writes nothing.
+pub async fn look(
     home: &HomeLayout,
     name: &DeploymentName,
     provider: LocalProvider,
-    graph: &Graph,
-) -> Result<Plan, Failure> {
+) -> Result<Engine<LocalProvider>, Failure> {
     let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(home.deployment(name).state()));
-    Ok(Engine::open(store, name, provider).await?.plan(graph).await?)
+    Ok(Engine::look(store, name, provider).await?)
 }

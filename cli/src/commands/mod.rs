@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod down;
+pub mod drift;
+pub mod forget;
 pub mod init;
 pub mod logs;
 pub mod models;
@@ -9,5 +11,6 @@ pub mod plan;
 pub mod rollout;
 pub mod runbook;
 pub mod status;
+pub mod unlock;
 pub mod up;
 pub mod weights;

@@ -15,7 +15,7 @@ use crate::commands::down;
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
 use crate::gateway::{gateway_files, host_spec};
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Prepared, prepare, prepare_saved};
 use crate::progress::HostProgress;
 use crate::session::{Session, interrupted};
 use crate::talk::{confirm, print, print_json, say};
@@ -51,9 +51,16 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
         let message = "up asks before it changes anything, and there is no terminal to ask on; nothing was done";
         return Err(Failure::usage(message).next("the same command with --yes; `dsctl plan` shows what it would do"));
     }
-    let prepared = prepare(context, &args.spec)?;
+    let prepared = match &args.plan_file {
+        Some(path) => prepare_saved(context, path, &args.spec)?,
+        None => prepare(context, &args.spec)?,
+    };
     let plan = prepared.plan(context, "dsctl up").await?;
     say(view::plan::plan(&plan));
+    if args.expect_no_changes && !plan.is_empty() {
+        let message = "there are changes, and none were expected; nothing was done";
+        return Err(Failure::new(Kind::UnexpectedChanges, message).next("dsctl plan"));
+    }
     let is_new = !prepared.layout.bucket().root().is_dir();
     if gets_its_first_baseline(&prepared) {
         say(
@@ -73,7 +80,10 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
         session.release_after(retried).await?;
     }
     match wait_until_ready(&prepared.layout, args.timeout.0).await {
-        Ok(_) => report(&prepared, &plan, &args, begun),
+        Ok(_) => {
+            retire(context, &prepared, &plan).await?;
+            report(&prepared, &plan, &args, begun)
+        }
         Err(failure) if is_new && !args.keep_failed && failure.kind == Kind::Resource => {
             Err(take_back(context, &prepared, failure).await)
         }
@@ -98,6 +108,16 @@ async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_fa
         }
         other => other,
     }
+}
+
+/// What was replaced goes only now that the new one has answered with a real token.
+async fn retire(context: &Context, prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
+    if plan.retiring.is_empty() && plan.count(Action::Replace) == 0 {
+        return Ok(());
+    }
+    let mut session = open_session(context, prepared).await?;
+    let retired = session.retire(&mut |step| show(&step)).await;
+    session.release_after(retired).await
 }
 
 async fn open_session(context: &Context, prepared: &Prepared) -> Result<Session, Failure> {
@@ -132,6 +152,9 @@ fn show(step: &Step<'_>) {
         Step::Begins(_) => {}
         Step::Done(change) => say(format!("  {} {}", change.action.symbol(), change.address)),
         Step::Failed(change, message) => say(format!("  ✗ {}: {message}", change.address)),
+        Step::NextCandidate(change, next) => {
+            say(format!("  · {}: {}: {}; trying {}", change.address, next.from, next.why, next.to));
+        }
     }
 }
 

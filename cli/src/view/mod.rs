@@ -1,5 +1,6 @@
 //! What a person reads, as text: pure functions of the values that `--json` prints.
 
+pub mod drift;
 pub mod phases;
 pub mod plan;
 pub mod ready;

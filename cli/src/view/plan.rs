@@ -9,9 +9,10 @@ use super::table;
 /// All that changes, one line a resource, and the totals; what stays is only counted.
 pub fn plan(plan: &Plan) -> String {
     if plan.is_empty() {
-        return format!("No changes: {} is as the spec says.", plan.deployment);
+        return plan_is_empty(plan);
     }
-    let changing: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::NoOp).collect();
+    let all = plan.changes.iter().chain(&plan.retiring);
+    let changing: Vec<&Change> = all.filter(|change| change.action != Action::NoOp).collect();
     let rows: Vec<Vec<String>> = changing.iter().map(|change| row(change)).collect();
     let mut text = format!("Plan for {}:\n\n{}\n\n", plan.deployment, table(&rows));
     text.push_str(&totals(plan));
@@ -23,6 +24,7 @@ fn row(change: &Change) -> Vec<String> {
         Action::Create => Style::new().green(),
         Action::Update => Style::new().yellow(),
         Action::Delete => Style::new().red(),
+        Action::Replace => Style::new().magenta(),
         Action::NoOp => Style::new(),
     };
     let note = match change.action {
@@ -42,9 +44,22 @@ fn price(monthly_usd: Option<f64>) -> String {
     monthly_usd.map_or_else(|| "price unknown".to_owned(), |usd| format!("${usd:.2}/month"))
 }
 
+/// One line: how much of what, on disk, a month.
+pub fn summary(plan: &Plan) -> String {
+    if plan.is_empty() { plan_is_empty(plan) } else { totals(plan) }
+}
+
+fn plan_is_empty(plan: &Plan) -> String {
+    format!("No changes: {} is as the spec says.", plan.deployment)
+}
+
 fn totals(plan: &Plan) -> String {
+    let replaced = match plan.count(Action::Replace) {
+        0 => String::new(),
+        count => format!("{count} to replace, "),
+    };
     format!(
-        "{} to create, {} to update, {} to delete; {} on disk, {}.",
+        "{} to create, {} to update, {replaced}{} to delete; {} on disk, {}.",
         plan.count(Action::Create),
         plan.count(Action::Update),
         plan.count(Action::Delete),
