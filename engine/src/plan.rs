@@ -224,7 +224,9 @@ pub fn differing_keys(before: &Value, after: &Value) -> Vec<String> {
 }
 
 pub(crate) fn made_from(graph: &Graph, state: &State) -> String {
-    let text = serde_json::json!({ "graph": graph, "state": state }).to_string();
+    // The lineage of a state that was never written is made anew by each process.
+    let written = (state.serial > 0).then_some(state);
+    let text = serde_json::json!({ "graph": graph, "state": written }).to_string();
     hex::encode(Sha256::digest(text))
 }
 

@@ -408,3 +408,11 @@ async fn an_unlocked_holder_is_out() {
     assert!(holder(&*store, now).await.unwrap().is_none());
     assert!(matches!(held.heartbeat(now).await, Err(LeaseError::Lost)));
 }
+
+#[tokio::test]
+async fn a_plan_made_before_there_is_any_state_holds_for_the_next_process() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let plan = open(store.clone(), &provider).await.unwrap().plan(&graph()).await.unwrap();
+    let mut next = open(store, &provider).await.unwrap();
+    next.apply(&plan, &graph(), &mut |_| {}).await.unwrap();
+}
