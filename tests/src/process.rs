@@ -143,3 +143,16 @@ pub fn naming(folder: &std::path::Path) -> Vec<u32> {
     };
     pids.filter(|pid| *pid != std::process::id() && names_it(pid) && is_alive(*pid)).collect()
 }
+
+/// When a process began, in seconds since 1970, as leases record it.
+pub fn started(pid: u32) -> u64 {
+    /// Ticks a second in /proc, the same on every Linux.
+    const TICKS: u64 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process's record");
+    // The name in brackets may hold spaces; the start is the 20th field after it.
+    let fields = stat.rsplit_once(") ").expect("a record with a name").1;
+    let ticks: u64 = fields.split(' ').nth(19).and_then(|field| field.parse().ok()).expect("the start");
+    let boot = std::fs::read_to_string("/proc/stat").expect("the machine's record");
+    let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.parse::<u64>().ok()).expect("the boot time");
+    boot + ticks / TICKS
+}

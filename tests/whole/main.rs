@@ -24,4 +24,5 @@ mod rollout_healthy;
 mod rollout_moves;
 mod routing;
 mod runbooks;
+mod saved_plan;
 mod words;

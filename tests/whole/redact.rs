@@ -44,16 +44,27 @@ fn settings(home: &Home) -> Settings {
     settings
 }
 
-/// Phases go on side by side: which of their running states are seen, and which ends first, is chance.
+/// Acts and phases go on side by side: which of their running states are seen, and which ends first, is chance.
 fn settled(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().filter(|line| !is_phase(line, "running")).collect();
-    let places: Vec<usize> = (0..lines.len()).filter(|at| is_phase(lines[*at], "done")).collect();
-    let mut done: Vec<&str> = places.iter().map(|at| lines[*at]).collect();
-    done.sort_unstable();
-    for (place, line) in places.into_iter().zip(done) {
+    sort_among_themselves(&mut lines, |line| is_phase(line, "done"));
+    sort_among_themselves(&mut lines, is_step);
+    lines.join("\n")
+}
+
+fn sort_among_themselves(lines: &mut [&str], is_one: impl Fn(&str) -> bool) {
+    let places: Vec<usize> = (0..lines.len()).filter(|at| is_one(lines[*at])).collect();
+    let mut sorted: Vec<&str> = places.iter().map(|at| lines[*at]).collect();
+    sorted.sort_unstable();
+    for (place, line) in places.into_iter().zip(sorted) {
         lines[place] = line;
     }
-    lines.join("\n")
+}
+
+/// `  + ADDRESS`, and nothing after it.
+fn is_step(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    line.starts_with("  ") && matches!(words[..], ["+" | "~" | "-" | "+/-", address] if address.contains('.'))
 }
 
 /// `  PHASE  STATE  …`
