@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use spec::amount::{Span, Weight};
+use spec::amount::{Span, Usd, Weight};
 use spec::deployment::{BaselineWish, Cloud};
 use spec::id::{DeploymentName, HostName, Sha256};
+use spec::machine::RegionPattern;
 use spec::rollout::Gate;
 use spec::weights::WeightsSource;
 
@@ -46,6 +47,8 @@ pub enum Command {
     Weights(WeightsCommand),
     /// List the models that can be served
     Models(JsonArgs),
+    /// List the cloud machines that hold a model, and what they cost
+    Gpus(GpusArgs),
     /// Move traffic from the baseline to the candidate in stages, and back
     #[command(subcommand)]
     Rollout(RolloutCommand),
@@ -166,6 +169,36 @@ pub struct PlanArgs {
     /// Exit with 2 if there are changes, 0 if none
     #[arg(long)]
     pub detailed_exitcode: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct GpusArgs {
+    /// Model to hold, e.g. 70b-int8; without it every machine is listed
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// aws, gcp or azure [default: all]
+    #[arg(long, value_parser = parse_cloud, value_name = "CLOUD")]
+    pub cloud: Option<Cloud>,
+    /// One region, or a pattern, e.g. eu-*
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<RegionPattern>,
+    /// Highest price an hour in US dollars; machines without a known price are left out
+    #[arg(long, value_name = "USD")]
+    pub max_hourly: Option<Usd>,
+    /// Compare spot prices
+    #[arg(long)]
+    pub spot: bool,
+    /// Tokens a sequence that must have room
+    #[arg(long, default_value_t = 4096, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..))]
+    pub context: u32,
+    /// Sequences at once that must have room
+    #[arg(long, default_value_t = 8, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_sequences: u32,
+    /// Show all; else the 20 cheapest
+    #[arg(long)]
+    pub all: bool,
     #[command(flatten)]
     pub json: JsonArgs,
 }

@@ -51,6 +51,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             talk::print_text(&String::from_utf8_lossy(&script)).map(done)
         }
         Command::Models(args) => commands::models::run(&args).map(done),
+        Command::Gpus(args) => commands::gpus::run(&args).map(done),
         Command::Init(args) => commands::init::run(&args).map(done),
         command => {
             let context = Context::new(cli.home)?;
@@ -77,7 +78,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Rollout(command) => commands::rollout::run(context, command).await,
         Command::Runbook(command) => commands::runbook::run(context, command).await,
         Command::Agent(args) => commands::agent::run(context, args).await.map(done),
-        Command::Completion { .. } | Command::Models(_) | Command::Init(_) => Ok(ExitCode::SUCCESS),
+        Command::Completion { .. } | Command::Models(_) | Command::Gpus(_) | Command::Init(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -106,7 +107,9 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
             | RolloutCommand::History { name, .. } => &name.name,
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
         },
-        Command::Weights(_) | Command::Models(_) | Command::Init(_) | Command::Completion { .. } => return None,
+        Command::Weights(_) | Command::Models(_) | Command::Gpus(_) | Command::Init(_) | Command::Completion { .. } => {
+            return None;
+        }
         Command::Runbook(RunbookCommand::List(_) | RunbookCommand::Show { .. }) => return None,
     };
     Some(name.clone()).filter(|name| name.as_str() != "default")
@@ -123,6 +126,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Down(args) => args.json.json,
         Command::Status(args) => args.json.json,
         Command::Models(args) => args.json,
+        Command::Gpus(args) => args.json.json,
         Command::Weights(WeightsCommand::List(json) | WeightsCommand::Verify(json)) => json.json,
         Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
         Command::Rollout(command) => match command {

@@ -55,7 +55,7 @@ pub enum Event {
         address: Address,
         token: Token,
         message: String,
-        /// Absent in journals of before 0.2.
+        /// Absent in older journals.
         #[serde(default)]
         kind: Option<ErrorKind>,
     },

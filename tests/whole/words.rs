@@ -48,6 +48,21 @@ fn a_plan_is_shown_and_changes_nothing() {
 }
 
 #[test]
+fn machines_that_hold_a_model_are_listed_with_what_the_figures_stand_on() {
+    let home = Home::light();
+    let words = ["gpus", "--model", "70b-int8", "--cloud", "aws", "--max-hourly", "4"];
+    let listed =
+        home.dsctl(&words).exits(0).says("g7e.2xlarge").says("too small").says("estimate").says("Prices (on-demand)");
+    assert!(!listed.stdout.contains("unknown"), "{}", listed.transcript());
+    let json: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
+    let report = home.dsctl(&json).exits(0).json();
+    assert_eq!(report["machines"][0]["price_as_of"], "2026-07-20", "{report}");
+    home.dsctl(&["gpus", "--model", "70b-int8", "--max-hourly", "0.01"]).exits(0).says("No machine on record");
+    home.dsctl(&["gpus", "--model", "nope"]).exits(2).says("unknown model \"nope\"").says("next: dsctl models");
+    home.dsctl(&["gpus", "--region", "EU"]).exits(2).says("is no region, e.g. eu-west-1 or eu-*");
+}
+
+#[test]
 fn json_is_one_value_for_successes_and_failures_alike() {
     let home = Home::light();
     let models = home.dsctl(&["models", "--json"]).exits(0).json();

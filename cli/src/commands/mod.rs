@@ -4,6 +4,7 @@ pub mod agent;
 pub mod down;
 pub mod drift;
 pub mod forget;
+pub mod gpus;
 pub mod init;
 pub mod logs;
 pub mod models;

@@ -1,6 +1,7 @@
 //! What a person reads, as text: pure functions of the values that `--json` prints.
 
 pub mod drift;
+pub mod gpus;
 pub mod phases;
 pub mod plan;
 pub mod ready;

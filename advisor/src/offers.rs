@@ -1,0 +1,181 @@
+//! Machine types on offer, read from the dated data file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use spec::amount::Usd;
+use spec::deployment::Cloud;
+use spec::machine::{Gpu, Offer};
+use spec::yaml::{self, YamlError};
+
+const DATA: &str = include_str!("../data/offers.yaml");
+
+/// Every machine type in every region on record.
+#[derive(Debug, Clone)]
+pub struct Offers {
+    offers: Vec<Offer>,
+    /// GPU name -> memory bandwidth in GB/s.
+    bandwidth: BTreeMap<String, u32>,
+}
+
+/// Why the data file is no list of offers.
+#[derive(Debug, thiserror::Error)]
+pub enum OffersError {
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("{row}: {message}")]
+    Row { row: String, message: &'static str },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    sources: BTreeMap<String, String>,
+    gpus: Vec<GpuRow>,
+    types: Vec<TypeRow>,
+    prices: Vec<PriceRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GpuRow {
+    name: String,
+    bandwidth_gb_s: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypeRow {
+    cloud: Cloud,
+    #[serde(rename = "type")]
+    machine_type: String,
+    vcpus: u32,
+    memory_mib: u64,
+    gpu: String,
+    gpu_memory_mib: u64,
+    gpu_count: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceRow {
+    #[serde(rename = "type")]
+    machine_type: String,
+    region: String,
+    #[serde(default)]
+    zones: Vec<String>,
+    on_demand: Option<Usd>,
+    spot: Option<Usd>,
+    as_of: Option<String>,
+    source: String,
+}
+
+/// The offers that come with the program.
+pub fn offers() -> Result<Offers, OffersError> {
+    Offers::parse(DATA, "offers.yaml")
+}
+
+impl Offers {
+    /// Reads a list of offers and checks what types can't. `source_name` is what errors call the text.
+    pub fn parse(text: &str, source_name: &str) -> Result<Self, OffersError> {
+        let document = yaml::parse::<Document>(text, source_name)?;
+        let bandwidth: BTreeMap<String, u32> =
+            document.gpus.into_iter().map(|gpu| (gpu.name, gpu.bandwidth_gb_s)).collect();
+        let types: BTreeMap<&str, &TypeRow> =
+            document.types.iter().map(|row| (row.machine_type.as_str(), row)).collect();
+        let mut seen = BTreeSet::new();
+        let mut offers = Vec::with_capacity(document.prices.len());
+        for row in document.prices {
+            let name = format!("{} in {}", row.machine_type, row.region);
+            let refused = |message| OffersError::Row { row: name.clone(), message };
+            let machine = types.get(row.machine_type.as_str()).ok_or_else(|| refused("no such machine type"))?;
+            let source = document.sources.get(&row.source).ok_or_else(|| refused("no such source"))?;
+            let offer = offer(machine, row, source);
+            check(&offer, &bandwidth).map_err(refused)?;
+            if !seen.insert(name.clone()) {
+                return Err(refused("is given twice"));
+            }
+            offers.push(offer);
+        }
+        Ok(Self { offers, bandwidth })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Offer> {
+        self.offers.iter()
+    }
+
+    /// Memory bandwidth of one GPU in GB/s.
+    pub fn bandwidth(&self, gpu: &str) -> Option<u32> {
+        self.bandwidth.get(gpu).copied()
+    }
+}
+
+fn offer(machine: &TypeRow, row: PriceRow, source: &str) -> Offer {
+    let separator = if machine.cloud == Cloud::Aws { "" } else { "-" };
+    Offer {
+        cloud: machine.cloud,
+        zones: row.zones.iter().map(|zone| format!("{}{separator}{zone}", row.region)).collect(),
+        machine_type: row.machine_type,
+        region: row.region,
+        vcpus: machine.vcpus,
+        memory_mib: machine.memory_mib,
+        gpu: Gpu { name: machine.gpu.clone(), memory_mib: machine.gpu_memory_mib },
+        gpu_count: machine.gpu_count,
+        on_demand_hourly: row.on_demand,
+        spot_hourly: row.spot,
+        price_as_of: row.as_of,
+        price_source: source.to_owned(),
+    }
+}
+
+fn check(offer: &Offer, bandwidth: &BTreeMap<String, u32>) -> Result<(), &'static str> {
+    let zero = Some(Usd::from_millionths(0));
+    let size = [u64::from(offer.vcpus), offer.memory_mib, offer.gpu.memory_mib, u64::from(offer.gpu_count)];
+    match () {
+        () if offer.on_demand_hourly == zero || offer.spot_hourly == zero => Err("a price of zero; leave it out"),
+        () if size.contains(&0) => Err("a size of zero"),
+        () if !bandwidth.contains_key(&offer.gpu.name) => Err("no such GPU"),
+        () if !offer.price_as_of.as_deref().is_none_or(is_date) => Err("as_of should be YYYY-MM-DD"),
+        () => Ok(()),
+    }
+}
+
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |part: &str| part.parse::<u32>().unwrap_or(0);
+    let [year, month, day] = parts.as_slice() else { return false };
+    text.len() == 10 && number(year) > 2000 && (1..=12).contains(&number(month)) && (1..=31).contains(&number(day))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_file_is_read_with_its_prices_and_zones() {
+        let offers = offers().unwrap();
+        let find = |name, region| offers.iter().find(|offer| offer.machine_type == name && offer.region == region);
+        let offer = find("g6e.12xlarge", "us-east-1").unwrap();
+        assert_eq!(offer.on_demand_hourly.unwrap().to_string(), "10.49264");
+        assert_eq!((offer.gpu.name.as_str(), offer.gpu.memory_mib, offer.gpu_count), ("L40S", 45_776, 4));
+        assert_eq!(offer.zones, ["us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"]);
+        let derived = find("g6e.12xlarge", "eu-central-1").unwrap();
+        assert!(derived.price_source.contains("factor"), "{}", derived.price_source);
+        for offer in offers.iter() {
+            assert!(offer.zones.iter().all(|zone| zone.starts_with(&offer.region)), "{}", offer.machine_type);
+        }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_is_refused_by_name() {
+        for (from, to, message) in [
+            ("on_demand: 10.49264", "on_demand: 0", "a price of zero"),
+            ("type: g6e.12xlarge, region: us-east-1", "type: x, region: us-east-1", "no such machine type"),
+            ("name: L40S", "name: L40", "no such GPU"),
+            ("as_of: 2026-07-20", "as_of: 2026-13-20", "YYYY-MM-DD"),
+        ] {
+            let error = Offers::parse(&DATA.replace(from, to), "offers.yaml").unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

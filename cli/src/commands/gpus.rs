@@ -1,0 +1,150 @@
+//! `dsctl gpus`: which machines hold a model, and what they cost. From the dated catalogue; asks nobody.
+
+use advisor::fit::Fit;
+use advisor::throughput::{EFFICIENCY, decode_tokens_per_second, usd_per_million_tokens};
+use advisor::{CacheType, Catalogue, Entry, Offers, Workload, catalogue, fit, offers};
+use serde::Serialize;
+use spec::amount::Usd;
+use spec::machine::{Market, Offer};
+
+use crate::args::GpusArgs;
+use crate::exit::Failure;
+use crate::talk::{print, print_json};
+use crate::view;
+
+/// Shown without `--all`.
+const SHOWN: usize = 20;
+
+/// What `gpus --json` prints.
+#[derive(Debug, Serialize)]
+pub struct GpusReport {
+    pub model: Option<String>,
+    pub context: u32,
+    pub max_sequences: u32,
+    pub market: Market,
+    /// What the estimate of tokens a second takes of the memory bandwidth.
+    pub assumed_efficiency: f64,
+    /// Cheapest first, unknown prices last.
+    pub machines: Vec<GpuRow>,
+    /// Left out of `machines`.
+    pub more: usize,
+    /// Machines in the wanted places that do not hold the model.
+    pub too_small: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub struct GpuRow {
+    #[serde(flatten)]
+    pub offer: Offer,
+    /// In the market asked for; absent = unknown.
+    pub hourly_usd: Option<Usd>,
+    pub monthly_usd: Option<Usd>,
+    pub holds: Option<Holds>,
+}
+
+/// How a model fits, and how fast it may be.
+#[derive(Debug, Serialize)]
+pub struct Holds {
+    pub fit: Fit,
+    pub estimated_tokens_per_second: f64,
+    pub estimated_usd_per_million_tokens: Option<f64>,
+}
+
+pub fn run(args: &GpusArgs) -> Result<(), Failure> {
+    let catalogue = catalogue().map_err(Failure::failed)?;
+    let offers = offers().map_err(Failure::failed)?;
+    let report = report(args, &catalogue, &offers)?;
+    if args.json.json { print_json(&report) } else { print(view::gpus::gpus(&report)) }
+}
+
+fn report(args: &GpusArgs, catalogue: &Catalogue, offers: &Offers) -> Result<GpusReport, Failure> {
+    let entry = args.model.as_deref().map(|name| catalogue.find(name)).transpose();
+    let entry = entry.map_err(|error| Failure::usage(format!("model: {error}")).next("dsctl models"))?;
+    let market = if args.spot { Market::Spot } else { Market::OnDemand };
+    let workload = Workload { context: args.context, sequences: args.max_sequences, cache: CacheType::F16 };
+    let wanted = offers.iter().filter(|offer| is_wanted(offer, args, market));
+    let (mut machines, mut too_small) = (Vec::new(), 0);
+    for offer in wanted {
+        match entry.map(|entry| holds(entry, workload, offer, offers, market)) {
+            Some(None) => too_small += 1,
+            holds => machines.push(row(offer, market, holds.flatten())),
+        }
+    }
+    let key = |row: &GpuRow| {
+        let unknown = row.hourly_usd.is_none();
+        (unknown, row.hourly_usd, row.offer.machine_type.clone(), row.offer.region.clone())
+    };
+    machines.sort_by_key(key);
+    let more = if args.all { 0 } else { machines.len().saturating_sub(SHOWN) };
+    machines.truncate(machines.len() - more);
+    Ok(GpusReport {
+        model: entry.map(|entry| entry.name.to_string()),
+        context: args.context,
+        max_sequences: args.max_sequences,
+        market,
+        assumed_efficiency: EFFICIENCY,
+        machines,
+        more,
+        too_small,
+    })
+}
+
+fn is_wanted(offer: &Offer, args: &GpusArgs, market: Market) -> bool {
+    args.cloud.is_none_or(|cloud| cloud == offer.cloud)
+        && args.region.as_ref().is_none_or(|region| region.matches(&offer.region))
+        && args.max_hourly.is_none_or(|most| offer.hourly(market).is_some_and(|hourly| hourly <= most))
+}
+
+/// None if it does not fit.
+fn holds(entry: Entry<'_>, workload: Workload, offer: &Offer, offers: &Offers, market: Market) -> Option<Holds> {
+    let fit = fit(entry, workload, offer.gpu_count, offer.gpu.memory_mib).ok()?;
+    let rate = decode_tokens_per_second(entry, workload, offers.bandwidth(&offer.gpu.name)?);
+    Some(Holds {
+        fit,
+        estimated_tokens_per_second: rate,
+        estimated_usd_per_million_tokens: offer.hourly(market).map(|hourly| usd_per_million_tokens(hourly, rate)),
+    })
+}
+
+fn row(offer: &Offer, market: Market, holds: Option<Holds>) -> GpuRow {
+    let hourly_usd = offer.hourly(market);
+    GpuRow { offer: offer.clone(), hourly_usd, monthly_usd: hourly_usd.map(Usd::a_month), holds }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn asked(words: &[&str]) -> GpusReport {
+        let cli = Cli::try_parse_from(["dsctl", "gpus"].iter().chain(words)).unwrap();
+        let Command::Gpus(args) = cli.command else { panic!("gpus") };
+        report(&args, &catalogue().unwrap(), &offers().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_listed_holds_the_model_is_in_the_place_and_under_the_price() {
+        let report = asked(&["--model", "70b-int8", "--cloud", "aws", "--region", "us-*", "--max-hourly", "12"]);
+        assert!(!report.machines.is_empty() && report.too_small > 0);
+        let mut last = Usd::default();
+        for row in &report.machines {
+            let price = row.hourly_usd.unwrap();
+            assert!(price <= "12".parse().unwrap() && price >= last, "{}", row.offer.machine_type);
+            assert!(row.offer.region.starts_with("us-"));
+            let fit = row.holds.as_ref().unwrap().fit;
+            assert_eq!(fit.per_gpu_need.total() + fit.headroom_bytes, row.offer.gpu.memory_mib << 20);
+            last = price;
+        }
+    }
+
+    #[test]
+    fn an_unknown_price_comes_last_and_is_never_under_a_limit() {
+        let report = asked(&["--all"]);
+        let first_unknown = report.machines.iter().position(|row| row.hourly_usd.is_none()).unwrap();
+        assert!(report.machines[first_unknown..].iter().all(|row| row.hourly_usd.is_none()));
+        let capped = asked(&["--all", "--max-hourly", "1000"]);
+        assert_eq!(capped.machines.len(), first_unknown);
+    }
+}
