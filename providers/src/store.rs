@@ -1,0 +1,59 @@
+//! The store behind a [`StateLocation`]; credentials and endpoints come from the environment, as each cloud's own tools
+//! read them.
+
+use std::env;
+use std::sync::Arc;
+
+use engine::store::{BucketStore, Store};
+use object_store::ObjectStore;
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use spec::id::DeploymentName;
+use spec::state_location::{ObjectService, StateLocation};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{location}: can't be set up from the environment: {source}")]
+    Setup { location: StateLocation, source: Box<object_store::Error> },
+}
+
+/// The deployment's folder at a location: `FOLDER/DEPLOYMENT`. Nothing is sent yet, so a wrong name or a missing right
+/// shows at the first read.
+pub fn open(location: &StateLocation, deployment: &DeploymentName) -> Result<Arc<dyn Store>, OpenError> {
+    let objects = objects(location)
+        .map_err(|source| OpenError::Setup { location: location.clone(), source: Box::new(source) })?;
+    let folder = format!("{}/{}", location.folder, deployment.as_str());
+    Ok(Arc::new(BucketStore::new(objects, &folder)))
+}
+
+fn objects(location: &StateLocation) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    Ok(match location.service {
+        ObjectService::S3 => Arc::new(s3(&location.bucket).build()?),
+        ObjectService::Gs => {
+            Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(&location.bucket).build()?)
+        }
+        ObjectService::Az => {
+            let builder = MicrosoftAzureBuilder::from_env().with_container_name(&location.bucket);
+            let builder = match &location.account {
+                Some(account) => builder.with_account(account),
+                None => builder,
+            };
+            Arc::new(builder.build()?)
+        }
+    })
+}
+
+fn s3(bucket: &str) -> AmazonS3Builder {
+    let builder =
+        AmazonS3Builder::from_env().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    // The one of S3 goes first, as in Amazon's own tools; at an endpoint of one's own, buckets are seldom host names.
+    match set("AWS_ENDPOINT_URL_S3").or_else(|| set("AWS_ENDPOINT_URL")) {
+        Some(endpoint) => {
+            let is_plain = endpoint.starts_with("http://");
+            builder.with_endpoint(endpoint).with_allow_http(is_plain).with_virtual_hosted_style_request(false)
+        }
+        None => builder,
+    }
+}
