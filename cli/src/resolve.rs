@@ -3,6 +3,7 @@
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
 use spec::deployment::{ApiWish, BaselineWish, Cloud, Deployment, WeightsWish};
+use spec::machine::{BudgetWish, MachineWish, NetworkWish};
 use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
 use spec::weights::WeightsSpec;
 
@@ -18,6 +19,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         let message = format!("cloud: this dsctl has no adapter for {cloud} yet; it serves on this machine only");
         return Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"));
     }
+    refuse_cloud_wishes(&deployment)?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
     };
@@ -48,6 +50,25 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         baseline,
         machine: None,
     })
+}
+
+/// What would have no effect on this machine is refused by name: a budget that nobody keeps is worse than none.
+fn refuse_cloud_wishes(deployment: &Deployment) -> Result<(), Failure> {
+    let wishes = [
+        ("region", deployment.region.is_some()),
+        ("machine", deployment.machine != MachineWish::default()),
+        ("network", deployment.network != NetworkWish::default()),
+        ("budget", deployment.budget != BudgetWish::default()),
+        ("compliance", !deployment.compliance.is_empty()),
+        ("state", deployment.state.is_some()),
+    ];
+    match wishes.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let message = format!("{field}: it is for a cloud, and has no effect on this machine; leave it out");
+            Err(Failure::usage(message).next("dsctl plan"))
+        }
+    }
 }
 
 fn at_least(field: &str, given: Option<u32>, least: u32) -> Result<Option<u32>, Failure> {
@@ -180,6 +201,10 @@ mod tests {
             ("model: gpt-4", "model: unknown model \"gpt-4\""),
             ("model: 671b", "dsserve does not serve the architecture deepseek2"),
             ("model: smollm2-135m\ncloud: aws", "cloud: this dsctl has no adapter for aws"),
+            ("model: smollm2-135m\nbudget: {max_monthly: 10}", "budget: it is for a cloud"),
+            ("model: smollm2-135m\ncompliance: [gdpr]", "compliance: it is for a cloud"),
+            ("model: smollm2-135m\nmachine: {disk_gib: 9}", "machine: it is for a cloud"),
+            ("model: smollm2-135m\nstate: s3://b/f", "state: it is for a cloud"),
             ("model: smollm2-135m\ndaemon: {context: 1}", "daemon.context: 1 is below 16"),
             ("model: smollm2-135m\ndaemon: {max_sequences: 0}", "daemon.max_sequences: 0 is below 1"),
             ("model: smollm2-135m\nweights: {sources: []}", "weights.sources: none is named"),
