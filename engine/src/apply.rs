@@ -29,7 +29,7 @@ use crate::plan::{Action, Change, Impossible, ObservedAll, Plan, destroy, diff, 
 use crate::provider::{ErrorKind, Known, Owned, Provider, ProviderError, Token};
 use crate::saved::SavedPlan;
 use crate::schedule::Schedule;
-use crate::settle::{Pending, Unsettled, unsettled};
+use crate::settle::{Pending, Spare, Unsettled, unsettled};
 use crate::state::{RemoteId, Replaced, Resource, State, StateError, StateFile};
 use crate::store::Store;
 
@@ -154,7 +154,7 @@ struct Book {
     journal: Journal<Event>,
     state: StateFile,
     /// Tokens of intents that left nothing to be seen: the next create of the same inputs uses them again.
-    spare: BTreeMap<Address, (Token, Value)>,
+    spare: Vec<Spare>,
 }
 
 impl<P: Provider> Engine<P> {
@@ -184,7 +184,7 @@ impl<P: Provider> Engine<P> {
     pub async fn look(store: Arc<dyn Store>, deployment: &DeploymentName, provider: P) -> Result<Self, EngineError> {
         let (journal, _) = Journal::open(store.clone(), "journal").await?;
         let state = StateFile::open(store, deployment).await?;
-        let book = Book { journal, state, spare: BTreeMap::new() };
+        let book = Book { journal, state, spare: Vec::new() };
         Ok(Self { provider, book, settings: Settings::default(), stop: CancellationToken::new() })
     }
 
@@ -254,7 +254,7 @@ impl<P: Provider> Engine<P> {
 
     /// Removes what was replaced: to be called when the new ones serve.
     pub async fn retire(&mut self, watch: &mut Watch<'_>) -> Result<(), EngineError> {
-        while let Some(Replaced { address, resource }) = self.state().replaced.first().cloned() {
+        while let Some(Replaced { address, resource }) = next_to_retire(&self.state().replaced).cloned() {
             let change = crate::plan::removal(&address, Some(resource.inputs.clone()), "replaced");
             watch(Step::Begins(&change));
             let act = Act::Delete { address: address.clone(), resource: resource.clone() };
@@ -277,7 +277,9 @@ impl<P: Provider> Engine<P> {
         let replaced = state.replaced.iter().map(|it| &it.resource.remote_id);
         let known: Vec<&RemoteId> = state.resources.values().map(|it| &it.remote_id).chain(replaced).collect();
         let mut found = self.provider.sweep().await?;
-        found.retain(|owned| !known.contains(&&owned.remote_id));
+        // Another state of the same name has its own to look after; what lost its tag is somebody's all the same.
+        let is_ours = |owned: &Owned| owned.lineage.as_ref().is_none_or(|lineage| *lineage == state.lineage);
+        found.retain(|owned| is_ours(owned) && !known.contains(&&owned.remote_id));
         Ok(found)
     }
 
@@ -318,15 +320,16 @@ impl<P: Provider> Engine<P> {
             (None, false) => return Ok(()),
             (None, true) => {
                 let known = Known::of(self.state());
-                let since = Timestamp::now().duration_since(pending.at);
-                let left = self.settings.visibility.saturating_sub(since.unsigned_abs());
+                // A clock that was set back says that the intent is still to come: then the whole time is waited.
+                let since = Duration::try_from(Timestamp::now().duration_since(pending.at)).unwrap_or_default();
+                let left = self.settings.visibility.saturating_sub(since);
                 let found = look_for(&self.provider, &address, &token, &known, left).await;
                 found.map_err(|source| EngineError::Provider { address: address.clone(), source })?
             }
         };
         let Some(remote_id) = found else {
             self.book.append(Event::Settled { address: address.clone(), token: token.clone() }).await?;
-            self.book.spare.insert(address, (token, pending.inputs));
+            self.book.spare.push(Spare { address, token, inputs: pending.inputs });
             return Ok(());
         };
         if pending.remote_id.is_none() {
@@ -362,11 +365,18 @@ impl Book {
 
     /// The token of an intent: a new one, or that of an earlier try at the very same thing which was never seen.
     fn token_for(&mut self, address: &Address, inputs: Option<&Value>) -> Token {
-        match self.spare.remove(address) {
-            Some((token, spare)) if Some(&spare) == inputs => token,
-            _ => new_token(),
+        let same = |spare: &Spare| spare.address == *address && Some(&spare.inputs) == inputs;
+        match self.spare.iter().position(same) {
+            Some(at) => self.spare.remove(at).token,
+            None => new_token(),
         }
     }
+}
+
+/// Dependents before what they stand on.
+fn next_to_retire(replaced: &[Replaced]) -> Option<&Replaced> {
+    let is_free = |it: &&Replaced| !replaced.iter().any(|other| other.resource.depends_on.contains(&it.address));
+    replaced.iter().find(is_free).or(replaced.first())
 }
 
 fn new_token() -> Token {
@@ -414,7 +424,11 @@ impl<P: Provider> Run<'_, P> {
             let Some(ended) = running.next().await else { break };
             match self.end(provider, ended).await {
                 Ok(Some(next)) if self.failure.is_none() && !stop.is_cancelled() => running.push(next),
-                Ok(_) => {}
+                Ok(None) => {}
+                // Its intent is written and its call was never sent: the next run settles it.
+                Ok(Some(_)) => {
+                    self.failure.get_or_insert(EngineError::Interrupted);
+                }
                 Err(error) => {
                     self.failure.get_or_insert(error);
                 }

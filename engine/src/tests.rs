@@ -416,3 +416,40 @@ async fn a_plan_made_before_there_is_any_state_holds_for_the_next_process() {
     let mut next = open(store, &provider).await.unwrap();
     next.apply(&plan, &graph(), &mut |_| {}).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_candidate_in_between_does_not_use_up_a_token() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    provider.honour_tokens();
+    provider.hide_at_first(usize::MAX);
+    provider.fill_zone("a");
+    // It dies after the machine is made in the second zone and before that is recorded.
+    let graph = zoned(&["a", "b"], 1);
+    let writes_before = 3 + 1 + 1 + 1;
+    let dying = Arc::new(DyingStore::new(store.clone(), writes_before));
+    up(dying, &provider, &graph).await.unwrap_err();
+    assert_eq!(provider.alive().len(), 2, "the machine is there, and nobody recorded it");
+    up(store, &provider, &graph).await.unwrap();
+    assert_eq!(provider.alive().len(), 2, "{:?}", provider.alive());
+}
+
+#[tokio::test]
+async fn what_was_replaced_goes_before_what_it_stood_on() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let of = |size: u32| {
+        let sized = |name: &str, on: &[&str]| desired(name, on, json!({"size": size}));
+        Graph::new([sized("a", &[]), sized("b", &["a"]), sized("c", &["b"])]).unwrap()
+    };
+    up(store.clone(), &provider, &of(1)).await.unwrap();
+    let mut engine = open(store, &provider).await.unwrap();
+    let plan = engine.plan(&of(2)).await.unwrap();
+    engine.apply(&plan, &of(2), &mut |_| {}).await.unwrap();
+    let mut gone = Vec::new();
+    let mut watch = |step: Step<'_>| {
+        if let Step::Done(change) = step {
+            gone.push(change.address.clone());
+        }
+    };
+    engine.retire(&mut watch).await.unwrap();
+    assert_eq!(gone, [address("c"), address("b"), address("a")]);
+}
