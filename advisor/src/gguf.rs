@@ -231,4 +231,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn bits_a_weight_are_those_that_llama_cpp_states() {
+        // llama.cpp's table of quantizations: Q8_0 8.50, F16 16.00, Q4_K_M 4.8 to 4.9 for an 8B (its size over its parameters).
+        for (name, file_type, from, to) in [
+            ("8b", FileType::Q80, 8.5, 8.52),
+            ("70b", FileType::Q80, 8.5, 8.51),
+            ("8b", FileType::F16, 16.0, 16.02),
+            ("70b", FileType::Bf16, 16.0, 16.01),
+            ("8b", FileType::Q4KM, 4.85, 4.95),
+            ("32b", FileType::Q4KM, 4.8, 4.9),
+            ("70b", FileType::Q4KM, 4.8, 4.85),
+        ] {
+            let shape = architecture(name);
+            let bits = file_bytes(&shape, file_type) as f64 * 8.0 / parameter_count(&shape) as f64;
+            assert!((from..to).contains(&bits), "{name} {}: {bits}", file_type.as_str());
+        }
+    }
 }

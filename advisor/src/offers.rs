@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use spec::amount::Usd;
 use spec::deployment::Cloud;
-use spec::machine::{Gpu, Offer};
+use spec::machine::{Gpu, Offer, QuotaName};
 use spec::yaml::{self, YamlError};
+
+use crate::cost::{Rates, RatesError, rates};
 
 const DATA: &str = include_str!("../data/offers.yaml");
 
-/// Every machine type in every region on record.
+/// Every machine type in every region on record, and what stands around a machine costs there.
 #[derive(Debug, Clone)]
 pub struct Offers {
     offers: Vec<Offer>,
     /// GPU name -> memory bandwidth in GB/s.
     bandwidth: BTreeMap<String, u32>,
+    rates: Rates,
 }
 
 /// Why the data file is no list of offers.
@@ -23,6 +26,8 @@ pub struct Offers {
 pub enum OffersError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
+    #[error(transparent)]
+    Rates(#[from] RatesError),
     #[error("{row}: {message}")]
     Row { row: String, message: &'static str },
 }
@@ -32,6 +37,7 @@ pub enum OffersError {
 struct Document {
     sources: BTreeMap<String, String>,
     gpus: Vec<GpuRow>,
+    quotas: BTreeMap<String, QuotaRow>,
     types: Vec<TypeRow>,
     prices: Vec<PriceRow>,
 }
@@ -45,6 +51,13 @@ struct GpuRow {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct QuotaRow {
+    on_demand: Option<QuotaName>,
+    spot: Option<QuotaName>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct TypeRow {
     cloud: Cloud,
     #[serde(rename = "type")]
@@ -54,6 +67,7 @@ struct TypeRow {
     gpu: String,
     gpu_memory_mib: u64,
     gpu_count: u32,
+    quota: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -90,14 +104,34 @@ impl Offers {
             let refused = |message| OffersError::Row { row: name.clone(), message };
             let machine = types.get(row.machine_type.as_str()).ok_or_else(|| refused("no such machine type"))?;
             let source = document.sources.get(&row.source).ok_or_else(|| refused("no such source"))?;
-            let offer = offer(machine, row, source);
+            let quota = machine.quota.as_ref().map(|quota| document.quotas.get(quota));
+            let quota = quota.map(|known| known.ok_or_else(|| refused("no such quota"))).transpose()?;
+            let offer = offer(machine, quota, row, source);
             check(&offer, &bandwidth).map_err(refused)?;
             if !seen.insert(name.clone()) {
                 return Err(refused("is given twice"));
             }
             offers.push(offer);
         }
-        Ok(Self { offers, bandwidth })
+        Ok(Self { offers, bandwidth, rates: rates()? })
+    }
+
+    /// What the cloud said just now in place of what is on record: all rows of the machine types given go, all others stay.
+    /// A type may come in several rows, e.g. one a zone, where each has a price of its own.
+    #[must_use]
+    pub fn with_live(mut self, cloud: Cloud, region: &str, live: Vec<Offer>) -> Self {
+        let live: Vec<Offer> =
+            live.into_iter().filter(|offer| offer.cloud == cloud && offer.region == region).collect();
+        let types: BTreeSet<&str> = live.iter().map(|offer| offer.machine_type.as_str()).collect();
+        self.offers.retain(|offer| {
+            offer.cloud != cloud || offer.region != region || !types.contains(offer.machine_type.as_str())
+        });
+        self.offers.extend(live);
+        self
+    }
+
+    pub const fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Offer> {
@@ -110,7 +144,7 @@ impl Offers {
     }
 }
 
-fn offer(machine: &TypeRow, row: PriceRow, source: &str) -> Offer {
+fn offer(machine: &TypeRow, quota: Option<&QuotaRow>, row: PriceRow, source: &str) -> Offer {
     let separator = if machine.cloud == Cloud::Aws { "" } else { "-" };
     Offer {
         cloud: machine.cloud,
@@ -125,6 +159,8 @@ fn offer(machine: &TypeRow, row: PriceRow, source: &str) -> Offer {
         spot_hourly: row.spot,
         price_as_of: row.as_of,
         price_source: source.to_owned(),
+        on_demand_quota: quota.and_then(|quota| quota.on_demand.clone()),
+        spot_quota: quota.and_then(|quota| quota.spot.clone()),
     }
 }
 
@@ -149,6 +185,8 @@ fn is_date(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use spec::machine::Market;
+
     use super::*;
 
     #[test]
@@ -167,11 +205,39 @@ mod tests {
     }
 
     #[test]
+    fn every_machine_of_aws_has_the_name_of_its_limit_but_p6_for_spot() {
+        for offer in offers().unwrap().iter().filter(|offer| offer.cloud == Cloud::Aws) {
+            let code = |market| offer.quota(market).map(|quota| quota.code.as_str());
+            let wanted = match &offer.machine_type[..2] {
+                "p4" => ("L-417A185B", Some("L-7212CCBC")),
+                "p5" => ("L-417A185B", Some("L-C4BD4855")),
+                "p6" => ("L-417A185B", None),
+                _ => ("L-DB2E81BA", Some("L-3819A6DF")),
+            };
+            assert_eq!((code(Market::OnDemand).unwrap(), code(Market::Spot)), wanted, "{}", offer.machine_type);
+        }
+    }
+
+    #[test]
+    fn live_rows_take_the_place_of_their_own_type_in_their_own_region_only() {
+        let before = offers().unwrap();
+        let is_it = |offer: &&Offer| offer.machine_type == "g6e.xlarge" && offer.region == "us-east-1";
+        let live = Offer { on_demand_hourly: "1".parse().ok(), ..before.iter().find(is_it).unwrap().clone() };
+        let elsewhere = Offer { region: "us-east-2".to_owned(), ..live.clone() };
+        let after = before.clone().with_live(Cloud::Aws, "us-east-1", vec![live.clone(), elsewhere]);
+        assert_eq!(after.iter().filter(is_it).collect::<Vec<_>>(), [&live]);
+        assert_eq!(after.iter().count(), before.iter().count());
+        let others = |offers: &Offers| offers.iter().filter(|offer| !is_it(offer)).cloned().collect::<Vec<_>>();
+        assert_eq!(others(&after), others(&before));
+    }
+
+    #[test]
     fn a_row_that_cannot_be_is_refused_by_name() {
         for (from, to, message) in [
             ("on_demand: 10.49264", "on_demand: 0", "a price of zero"),
             ("type: g6e.12xlarge, region: us-east-1", "type: x, region: us-east-1", "no such machine type"),
             ("name: L40S", "name: L40", "no such GPU"),
+            ("  aws-g:", "  aws-h:", "no such quota"),
             ("as_of: 2026-07-20", "as_of: 2026-13-20", "YYYY-MM-DD"),
         ] {
             let error = Offers::parse(&DATA.replace(from, to), "offers.yaml").unwrap_err().to_string();

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use ipnet::Ipv4Net;
 use spec::amount::{Span, Usd, Weight};
 use spec::deployment::{BaselineWish, Cloud};
 use spec::id::{DeploymentName, HostName, Sha256};
-use spec::machine::RegionPattern;
+use spec::machine::{Egress, Pack, RegionPattern};
 use spec::rollout::Gate;
+use spec::state_location::StateLocation;
 use spec::weights::WeightsSource;
 
 /// Private LLM serving: sizes a DeepSeek-R1 distill, brings it up on a machine of yours, and moves traffic to it in
@@ -36,6 +38,8 @@ pub enum Command {
     Forget(ForgetArgs),
     /// End the lock of a command that died or hangs
     Unlock(UnlockArgs),
+    /// List everything that carries dsctl's tags in every region, and whether a deployment here knows of it
+    Orphans(OrphansArgs),
     /// Stop a deployment and remove what it consists of; the weights cache stays unless --purge
     Down(DownArgs),
     /// Show what is really running
@@ -78,6 +82,16 @@ pub struct NameArgs {
     pub name: DeploymentName,
 }
 
+/// A deployment that was brought up before.
+#[derive(Debug, Args)]
+pub struct WhereArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Deployment file, for one on a cloud that another machine brought up: it names cloud and state
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
 /// What a deployment should be; flags win over the file.
 #[derive(Debug, Args)]
 pub struct SpecArgs {
@@ -93,7 +107,7 @@ pub struct SpecArgs {
     /// Model to serve, e.g. smollm2-135m or 70b-int8; `dsctl models` lists them
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Port of the gateway on 127.0.0.1, 0 = any free one [default: 8080]
+    /// Port of the gateway; on this machine 0 = any free one [default: 8080, on a cloud 443]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Tokens a sequence may have [default: the model's, at most 4096]
@@ -123,6 +137,73 @@ pub struct SpecArgs {
     /// Digest that the weights must have
     #[arg(long, value_name = "SHA256", requires = "weights")]
     pub weights_sha256: Option<Sha256>,
+    #[command(flatten)]
+    pub cloud_wishes: CloudArgs,
+}
+
+/// What only a cloud needs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "On a cloud")]
+pub struct CloudArgs {
+    /// Region, or a pattern such as eu-* [default: that of your cloud settings, else the cheapest]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<RegionPattern>,
+    /// Machine type, e.g. g6e.12xlarge [default: the cheapest that holds the model; `dsctl gpus` lists them]
+    #[arg(long, value_name = "TYPE")]
+    pub machine_type: Option<String>,
+    /// Zones to try, in this order [default: all that offer the machine]
+    #[arg(long, value_name = "ZONE,…", value_delimiter = ',')]
+    pub zone: Vec<String>,
+    /// On the spot market: cheaper, and the cloud may take the machine back at short notice
+    #[arg(long, conflicts_with = "on_demand")]
+    pub spot: bool,
+    /// At the regular price; for a deployment that was on the spot market before
+    #[arg(long)]
+    pub on_demand: bool,
+    /// Size of the root disk [default: what the weights need]
+    #[arg(long, value_name = "GIB")]
+    pub disk: Option<u32>,
+    /// Image to boot [default: the cloud's newest with a GPU driver, pinned at the first up]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Address range of the network [default: 10.77.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub network: Option<Ipv4Net>,
+    /// Who may reach the gateway [default: 10.0.0.0/8]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    pub allow: Vec<Ipv4Net>,
+    /// A public address for the machine; needs --allow
+    #[arg(long)]
+    pub public: bool,
+    /// How the machine reaches the world: nat, or endpoints of the cloud's own services only [default: nat]
+    #[arg(long, value_name = "WAY", value_parser = parse_egress)]
+    pub egress: Option<Egress>,
+    /// Refuse what costs more an hour, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub max_hourly: Option<Usd>,
+    /// Refuse what costs more a month in all, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub max_monthly: Option<Usd>,
+    /// Answers that leave the cloud a month, for the total [default: 100]
+    #[arg(long, value_name = "GB")]
+    pub egress_gb: Option<u32>,
+    /// Rules that must hold: gdpr, hipaa
+    #[arg(long, value_name = "PACK,…", value_delimiter = ',')]
+    pub compliance: Vec<Pack>,
+    /// Bucket for plan state, journal and lock, for a team: s3://BUCKET/FOLDER [default: this machine]
+    #[arg(long, value_name = "PLACE")]
+    pub state: Option<StateLocation>,
+    /// Folder of dsctl, dsserve and dsgate as the cloud's machine needs them [default: where this dsctl is]
+    #[arg(long, value_name = "DIR")]
+    pub binaries: Option<PathBuf>,
+}
+
+fn parse_egress(given: &str) -> Result<Egress, String> {
+    match given {
+        "nat" => Ok(Egress::Nat),
+        "endpoints" => Ok(Egress::Endpoints),
+        _ => Err("known are nat, endpoints".to_owned()),
+    }
 }
 
 fn parse_cloud(given: &str) -> Result<Cloud, String> {
@@ -149,6 +230,9 @@ pub struct UpArgs {
     /// Leave a deployment that failed to come up as it is, to look into it
     #[arg(long)]
     pub keep_failed: bool,
+    /// On a cloud: end when everything is made, and do not wait for the machine to report
+    #[arg(long)]
+    pub no_wait: bool,
     /// Do nothing and exit with 7 if there is anything to change
     #[arg(long)]
     pub expect_no_changes: bool,
@@ -206,7 +290,7 @@ pub struct GpusArgs {
 #[derive(Debug, Args)]
 pub struct DriftArgs {
     #[command(flatten)]
-    pub name: NameArgs,
+    pub place: WhereArgs,
     /// Drift to leave out: an address, or an address and a key, e.g. artifact.dsserve or host-spec.local.units
     #[arg(long, value_name = "ADDRESS[.KEY]")]
     pub ignore: Vec<String>,
@@ -222,7 +306,7 @@ pub struct ForgetArgs {
     /// Address of the resource, as `dsctl plan` shows it
     pub address: String,
     #[command(flatten)]
-    pub name: NameArgs,
+    pub place: WhereArgs,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -233,7 +317,7 @@ pub struct ForgetArgs {
 #[derive(Debug, Args)]
 pub struct UnlockArgs {
     #[command(flatten)]
-    pub name: NameArgs,
+    pub place: WhereArgs,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -245,9 +329,21 @@ pub struct UnlockArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct OrphansArgs {
+    /// Cloud to look through [default: each that this dsctl has an adapter for]
+    #[arg(long, value_parser = parse_cloud, value_name = "CLOUD")]
+    pub cloud: Option<Cloud>,
+    /// Exit with 2 if there is something that no deployment here knows of, 0 if not
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct DownArgs {
     #[command(flatten)]
-    pub name: NameArgs,
+    pub place: WhereArgs,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -264,7 +360,7 @@ pub struct DownArgs {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    pub name: NameArgs,
+    pub place: WhereArgs,
     /// Show it again and again
     #[arg(long, short, conflicts_with = "json")]
     pub watch: bool,

@@ -8,6 +8,7 @@ use spec::id::DeploymentName;
 use spec::layout::{DeploymentLayout, HomeLayout};
 
 use crate::exit::{Failure, Kind};
+use crate::site::Kept;
 
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -27,6 +28,13 @@ impl Context {
     pub fn binaries(&self) -> Result<PathBuf, Failure> {
         let own = std::env::current_exe()?;
         Ok(own.parent().unwrap_or(Path::new("/")).to_owned())
+    }
+
+    /// The layout of a deployment that exists on this machine itself, not on a cloud.
+    pub fn local_deployment(&self, name: &DeploymentName, command: &str) -> Result<DeploymentLayout, Failure> {
+        let kept = Kept::named(self, name)?;
+        kept.refuse_cloud(command)?;
+        Ok(kept.layout)
     }
 
     /// The layout of a deployment that exists.

@@ -14,6 +14,8 @@ pub enum Kind {
     Usage = 2,
     Credentials = 3,
     Resource = 4,
+    /// Budget, region or compliance forbid it.
+    Policy = 5,
     NoSuchDeployment = 6,
     UnexpectedChanges = 7,
     Interrupted = 8,
@@ -29,6 +31,7 @@ impl Kind {
             Self::Usage => "usage",
             Self::Credentials => "credentials",
             Self::Resource => "resource-failed",
+            Self::Policy => "policy-refused",
             Self::NoSuchDeployment => "no-such-deployment",
             Self::UnexpectedChanges => "unexpected-changes",
             Self::Interrupted => "interrupted",
@@ -84,6 +87,7 @@ fn kind_of(error: &ProviderError) -> Kind {
         ErrorKind::Credentials => Kind::Credentials,
         ErrorKind::Throttled { .. }
         | ErrorKind::Ambiguous
+        | ErrorKind::NotYet
         | ErrorKind::Capacity
         | ErrorKind::Quota
         | ErrorKind::Refused

@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 mod args;
+mod clouds;
 mod commands;
 mod context;
 mod exit;
 mod gateway;
 mod prepare;
+mod prepare_cloud;
 mod probe;
 mod progress;
 mod resolve;
 mod session;
+mod site;
 mod talk;
 mod view;
 
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let is_detailed = match &cli.command {
         Command::Plan(args) => args.detailed_exitcode,
         Command::Drift(args) => args.detailed_exitcode,
+        Command::Orphans(args) => args.detailed_exitcode,
         _ => false,
     };
     match run(cli) {
@@ -71,6 +75,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Drift(args) => commands::drift::run(context, args).await,
         Command::Forget(args) => commands::forget::run(context, args).await.map(done),
         Command::Unlock(args) => commands::unlock::run(context, args).await.map(done),
+        Command::Orphans(args) => commands::orphans::run(context, args).await,
         Command::Down(args) => commands::down::run(context, args).await.map(done),
         Command::Status(args) => commands::status::run(context, args).await,
         Command::Logs(args) => commands::logs::run(context, args).await.map(done),
@@ -92,11 +97,11 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
     let name = match command {
         Command::Up(args) => args.spec.name.as_ref()?,
         Command::Plan(args) => args.spec.name.as_ref()?,
-        Command::Drift(args) => &args.name.name,
-        Command::Forget(args) => &args.name.name,
-        Command::Unlock(args) => &args.name.name,
-        Command::Down(args) => &args.name.name,
-        Command::Status(args) => &args.name.name,
+        Command::Drift(args) => &args.place.name.name,
+        Command::Forget(args) => &args.place.name.name,
+        Command::Unlock(args) => &args.place.name.name,
+        Command::Down(args) => &args.place.name.name,
+        Command::Status(args) => &args.place.name.name,
         Command::Logs(args) => &args.name.name,
         Command::Agent(args) => &args.name.name,
         Command::Runbook(RunbookCommand::Run { name, .. }) => &name.name,
@@ -107,7 +112,12 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
             | RolloutCommand::History { name, .. } => &name.name,
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
         },
-        Command::Weights(_) | Command::Models(_) | Command::Gpus(_) | Command::Init(_) | Command::Completion { .. } => {
+        Command::Weights(_)
+        | Command::Models(_)
+        | Command::Gpus(_)
+        | Command::Orphans(_)
+        | Command::Init(_)
+        | Command::Completion { .. } => {
             return None;
         }
         Command::Runbook(RunbookCommand::List(_) | RunbookCommand::Show { .. }) => return None,
@@ -127,6 +137,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Status(args) => args.json.json,
         Command::Models(args) => args.json,
         Command::Gpus(args) => args.json.json,
+        Command::Orphans(args) => args.json.json,
         Command::Weights(WeightsCommand::List(json) | WeightsCommand::Verify(json)) => json.json,
         Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
         Command::Rollout(command) => match command {

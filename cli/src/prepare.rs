@@ -1,43 +1,54 @@
 //! From flags and file to a graph: what `up` and `plan` share.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use engine::apply::Engine;
 use engine::graph::Graph;
 use engine::plan::Plan;
+use engine::provider::Provider;
 use engine::saved::SavedPlan;
 use providers::local::facts::{FactsError, gather};
 use providers::local::{LocalProvider, SecretText, graph};
-use spec::deployment::{ApiWish, BaselineWish, DaemonWish, Deployment, GatewayWish, WeightsWish};
+use spec::deployment::{ApiWish, BaselineWish, Cloud, DaemonWish, Deployment, GatewayWish, WeightsWish};
 use spec::layout::DeploymentLayout;
+use spec::machine::{BudgetWish, MachineWish, Market, NetworkWish};
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
 use spec::weights::WeightsSource;
 
-use crate::args::SpecArgs;
+use crate::args::{CloudArgs, SpecArgs};
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
+use crate::prepare_cloud::{Asked, CloudTarget, prepare_cloud};
 use crate::resolve::resolve;
 use crate::session::{Session, look};
+use crate::site::{self, Site};
 
 /// Everything that is known before anything is done.
-#[derive(Debug)]
 pub struct Prepared {
     /// As it was written; kept with the deployment, so that `up` alone means the same again.
     pub deployment: Deployment,
     pub spec: ResolvedSpec,
     pub layout: DeploymentLayout,
     pub graph: Graph,
-    pub provider: LocalProvider,
+    pub site: Site,
+    pub target: Target,
     /// The plan that is to be done and no other.
     pub saved: Option<SavedPlan>,
 }
 
-pub fn prepare(context: &Context, args: &SpecArgs) -> Result<Prepared, Failure> {
-    prepare_deployment(context, deployment(context, args)?)
+/// What is there beside the engine's view of a deployment.
+pub enum Target {
+    Local(LocalProvider),
+    Cloud(Box<CloudTarget>),
+}
+
+pub async fn prepare(context: &Context, args: &SpecArgs, command: &str) -> Result<Prepared, Failure> {
+    prepare_deployment(context, deployment(context, args)?, args, command).await
 }
 
 /// What a plan file says, and nothing beside it.
-pub fn prepare_saved(context: &Context, path: &Path, args: &SpecArgs) -> Result<Prepared, Failure> {
+pub async fn prepare_saved(context: &Context, path: &Path, args: &SpecArgs) -> Result<Prepared, Failure> {
     if args.file.is_some() || from_flags(args)? != Deployment::default() {
         return Err(Failure::usage("a plan file says all there is to do; it goes with no --file and no other wishes"));
     }
@@ -45,37 +56,71 @@ pub fn prepare_saved(context: &Context, path: &Path, args: &SpecArgs) -> Result<
     let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
     let saved = SavedPlan::parse(&bytes).map_err(|error| failed(&error).next("dsctl plan --output FILE"))?;
     let deployment = serde_json::from_value(saved.deployment.clone()).map_err(|error| failed(&error))?;
-    let prepared = prepare_deployment(context, deployment)?;
+    let prepared = prepare_deployment(context, deployment, args, "dsctl up").await?;
     Ok(Prepared { graph: saved.graph.clone(), saved: Some(saved), ..prepared })
 }
 
-fn prepare_deployment(context: &Context, deployment: Deployment) -> Result<Prepared, Failure> {
+async fn prepare_deployment(
+    context: &Context,
+    deployment: Deployment,
+    args: &SpecArgs,
+    command: &str,
+) -> Result<Prepared, Failure> {
     let catalogue = advisor::catalogue().map_err(Failure::failed)?;
     let spec = resolve(deployment.clone(), &catalogue)?;
     let layout = context.home.deployment(&spec.name);
+    refuse_another_cloud(&spec, &layout)?;
     let baseline_key = baseline_key(&spec, &layout)?;
+    match spec.cloud {
+        Cloud::Local => prepare_local(context, deployment, spec, baseline_key),
+        _ => {
+            let binaries = site::host_binaries(context, args.cloud_wishes.binaries.as_ref())?;
+            let asked = Asked { deployment, spec, layout, binaries, baseline_key, command };
+            prepare_cloud(asked, &catalogue).await
+        }
+    }
+}
+
+fn prepare_local(
+    context: &Context,
+    deployment: Deployment,
+    spec: ResolvedSpec,
+    baseline_key: Option<SecretText>,
+) -> Result<Prepared, Failure> {
+    let layout = context.home.deployment(&spec.name);
     let binaries = context.binaries()?;
     let facts = gather(&spec, &layout, &binaries, baseline_key.as_ref()).map_err(facts_failure)?;
     let graph = graph::build(&spec, &facts, &layout).map_err(Failure::failed)?;
     let provider =
         LocalProvider::new(context.home.clone(), spec.name.clone(), binaries).with_baseline_key(baseline_key);
-    Ok(Prepared { deployment, spec, layout, graph, provider, saved: None })
+    let site = Site::local(&layout, &spec.name, provider.clone());
+    Ok(Prepared { deployment, spec, layout, graph, site, target: Target::Local(provider), saved: None })
+}
+
+/// One name is one deployment: what it has elsewhere would be left behind.
+fn refuse_another_cloud(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<(), Failure> {
+    let Some(kept) = site::kept_deployment(layout)? else { return Ok(()) };
+    let (kept, wanted) = (kept.cloud.unwrap_or(Cloud::Local), spec.cloud);
+    if kept == wanted {
+        return Ok(());
+    }
+    let message = format!("cloud: {} is on {kept}; a deployment does not move to {wanted}", spec.name);
+    Err(Failure::usage(message).next("dsctl down, or the same command with another --name"))
 }
 
 impl Prepared {
     /// The plan as of now. Changes nothing but what an interrupted run left unsettled.
-    pub async fn plan(&self, context: &Context, command: &str) -> Result<Plan, Failure> {
-        let name = &self.spec.name;
-        if !self.layout.state().is_dir() {
-            let engine = look(&context.home, name, self.provider.clone()).await?;
-            return self.plan_of(&engine).await;
+    pub async fn plan(&self, command: &str) -> Result<Plan, Failure> {
+        if !self.layout.state().is_dir() || matches!(self.target, Target::Cloud(_)) {
+            // What an interrupted run left on a cloud was settled when it was prepared.
+            return self.plan_of(&look(self.site.clone()).await?).await;
         }
-        let session = Session::open(&context.home, name, self.provider.clone(), command).await?;
+        let session = Session::open(self.site.clone(), command).await?;
         let plan = self.plan_of(&session.engine).await;
         session.release_after(plan).await
     }
 
-    async fn plan_of(&self, engine: &Engine<LocalProvider>) -> Result<Plan, Failure> {
+    async fn plan_of(&self, engine: &Engine<Arc<dyn Provider>>) -> Result<Plan, Failure> {
         let plan = match &self.saved {
             Some(saved) => engine.check_saved(saved).await,
             None => engine.plan(&self.graph).await,
@@ -143,8 +188,36 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
         baseline: baseline_from_flags(args)?,
         weights,
-        ..Deployment::default()
+        region: args.cloud_wishes.region.clone(),
+        machine: machine_from_flags(&args.cloud_wishes),
+        network: NetworkWish {
+            range: args.cloud_wishes.network,
+            allow: args.cloud_wishes.allow.clone(),
+            public: args.cloud_wishes.public.then_some(true),
+            egress: args.cloud_wishes.egress,
+        },
+        budget: BudgetWish {
+            max_hourly: args.cloud_wishes.max_hourly,
+            max_monthly: args.cloud_wishes.max_monthly,
+            egress_gb: args.cloud_wishes.egress_gb,
+        },
+        compliance: args.cloud_wishes.compliance.clone(),
+        state: args.cloud_wishes.state.clone(),
     })
+}
+
+fn machine_from_flags(args: &CloudArgs) -> MachineWish {
+    MachineWish {
+        machine_type: args.machine_type.clone(),
+        zones: args.zone.clone(),
+        market: match (args.spot, args.on_demand) {
+            (true, _) => Some(Market::Spot),
+            (false, true) => Some(Market::OnDemand),
+            (false, false) => None,
+        },
+        disk_gib: args.disk,
+        image: args.image.clone(),
+    }
 }
 
 fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure> {

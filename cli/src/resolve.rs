@@ -10,16 +10,15 @@ use spec::weights::WeightsSpec;
 use crate::exit::Failure;
 
 const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_CLOUD_PORT: u16 = 443;
 const DEFAULT_MAX_SEQUENCES: u32 = 8;
 
-/// Fills a deployment in, or says what is missing or wrong.
+/// Fills a deployment in, or says what is missing or wrong. The machine of a cloud is chosen later, from its offers.
 pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<ResolvedSpec, Failure> {
     let cloud = deployment.cloud.unwrap_or(Cloud::Local);
-    if cloud != Cloud::Local {
-        let message = format!("cloud: this dsctl has no adapter for {cloud} yet; it serves on this machine only");
-        return Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"));
+    if cloud == Cloud::Local {
+        refuse_cloud_wishes(&deployment)?;
     }
-    refuse_cloud_wishes(&deployment)?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
     };
@@ -42,14 +41,22 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         },
         cloud,
         model,
-        gateway_port: match deployment.gateway.port {
-            Some(0) => PortChoice::AnyFree,
-            port => PortChoice::Fixed(port.unwrap_or(DEFAULT_PORT)),
-        },
+        gateway_port: gateway_port(cloud, deployment.gateway.port)?,
         daemon,
         baseline,
         machine: None,
     })
+}
+
+fn gateway_port(cloud: Cloud, wish: Option<u16>) -> Result<PortChoice, Failure> {
+    match (cloud, wish) {
+        (Cloud::Local, Some(0)) => Ok(PortChoice::AnyFree),
+        (Cloud::Local, port) => Ok(PortChoice::Fixed(port.unwrap_or(DEFAULT_PORT))),
+        (_, Some(0)) => {
+            Err(Failure::usage("gateway.port: on a cloud it is a fixed one, since others are let in by it"))
+        }
+        (_, port) => Ok(PortChoice::Fixed(port.unwrap_or(DEFAULT_CLOUD_PORT))),
+    }
 }
 
 /// What would have no effect on this machine is refused by name: a budget that nobody keeps is worse than none.
@@ -200,7 +207,7 @@ mod tests {
             ("name: x", "model: none is named"),
             ("model: gpt-4", "model: unknown model \"gpt-4\""),
             ("model: 671b", "dsserve does not serve the architecture deepseek2"),
-            ("model: smollm2-135m\ncloud: aws", "cloud: this dsctl has no adapter for aws"),
+            ("model: smollm2-135m\ncloud: aws\ngateway: {port: 0}", "gateway.port: on a cloud"),
             ("model: smollm2-135m\nbudget: {max_monthly: 10}", "budget: it is for a cloud"),
             ("model: smollm2-135m\ncompliance: [gdpr]", "compliance: it is for a cloud"),
             ("model: smollm2-135m\nmachine: {disk_gib: 9}", "machine: it is for a cloud"),

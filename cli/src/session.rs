@@ -7,35 +7,26 @@ use engine::apply::{Engine, EngineError, Step};
 use engine::graph::Graph;
 use engine::lease::{HeldLease, LIFETIME, LeaseError};
 use engine::plan::Plan;
-use engine::store::{DirectoryStore, Store};
+use engine::provider::Provider;
 use jiff::Timestamp;
-use providers::local::LocalProvider;
-use spec::id::DeploymentName;
-use spec::layout::HomeLayout;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{holder, is_dead};
 use crate::exit::{Failure, Kind};
+use crate::site::Site;
 use crate::talk::say;
 
 /// An engine that nobody else writes beside.
-#[derive(Debug)]
 pub struct Session {
-    pub engine: Engine<LocalProvider>,
+    pub engine: Engine<Arc<dyn Provider>>,
     lease: HeldLease,
 }
 
 impl Session {
     /// Takes the lease and settles what an interrupted run left.
-    pub async fn open(
-        home: &HomeLayout,
-        name: &DeploymentName,
-        provider: LocalProvider,
-        command: &str,
-    ) -> Result<Self, Failure> {
-        let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(home.deployment(name).state()));
-        let lease = HeldLease::acquire(store.clone(), holder(command), Timestamp::now(), is_dead).await?;
-        match open_fenced(store, name, provider, &lease).await {
+    pub async fn open(site: Site, command: &str) -> Result<Self, Failure> {
+        let lease = HeldLease::acquire(site.store.clone(), holder(command), Timestamp::now(), is_dead).await?;
+        match open_fenced(site, &lease).await {
             Ok(engine) => Ok(Self { engine, lease }),
             Err(error) => {
                 lease.release().await?;
@@ -83,13 +74,8 @@ pub fn interrupted() -> Failure {
 }
 
 /// Whoever held the lease before and never gave it back may wake up: it must find that it is too late.
-async fn open_fenced(
-    store: Arc<dyn Store>,
-    name: &DeploymentName,
-    provider: LocalProvider,
-    lease: &HeldLease,
-) -> Result<Engine<LocalProvider>, EngineError> {
-    let mut engine = Engine::open(store, name, provider).await?;
+async fn open_fenced(site: Site, lease: &HeldLease) -> Result<Engine<Arc<dyn Provider>>, EngineError> {
+    let mut engine = Engine::open_with(site.store, &site.name, site.provider, site.settings).await?;
     if let Some(before) = lease.taken_from() {
         engine.fence(&before.to_string()).await?;
     }
@@ -122,11 +108,6 @@ async fn beat(lease: &mut HeldLease) -> LeaseError {
 }
 
 /// A look without a lease: settles nothing, writes nothing.
-pub async fn look(
-    home: &HomeLayout,
-    name: &DeploymentName,
-    provider: LocalProvider,
-) -> Result<Engine<LocalProvider>, Failure> {
-    let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(home.deployment(name).state()));
-    Ok(Engine::look(store, name, provider).await?)
+pub async fn look(site: Site) -> Result<Engine<Arc<dyn Provider>>, Failure> {
+    Ok(Engine::look(site.store, &site.name, site.provider, site.settings).await?)
 }

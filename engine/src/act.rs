@@ -138,7 +138,7 @@ struct Wait {
 fn wait_after(error: &ProviderError, failures: u32, attempts: u32) -> Option<Wait> {
     let asked = match error.kind {
         ErrorKind::Throttled { retry_after } => retry_after,
-        ErrorKind::Ambiguous => None,
+        ErrorKind::Ambiguous | ErrorKind::NotYet => None,
         ErrorKind::Capacity
         | ErrorKind::Quota
         | ErrorKind::Credentials

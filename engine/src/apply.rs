@@ -181,11 +181,16 @@ impl<P: Provider> Engine<P> {
     }
 
     /// The same without settling anything, for commands that only look: what an interrupted run left stays pending.
-    pub async fn look(store: Arc<dyn Store>, deployment: &DeploymentName, provider: P) -> Result<Self, EngineError> {
+    pub async fn look(
+        store: Arc<dyn Store>,
+        deployment: &DeploymentName,
+        provider: P,
+        settings: Settings,
+    ) -> Result<Self, EngineError> {
         let (journal, _) = Journal::open(store.clone(), "journal").await?;
         let state = StateFile::open(store, deployment).await?;
         let book = Book { journal, state, spare: Vec::new() };
-        Ok(Self { provider, book, settings: Settings::default(), stop: CancellationToken::new() })
+        Ok(Self { provider, book, settings, stop: CancellationToken::new() })
     }
 
     /// Bars the way of an earlier holder that may wake up: both the next journal record and the next state are ours now, so

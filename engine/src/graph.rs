@@ -16,6 +16,12 @@ impl Address {
         Self(format!("{kind}.{name}"))
     }
 
+    /// As it is written in inputs.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once('.')?;
+        (!kind.is_empty() && !name.is_empty()).then(|| Self(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -23,6 +29,11 @@ impl Address {
     /// The part before the first dot.
     pub fn kind(&self) -> &str {
         self.0.split_once('.').map_or(self.0.as_str(), |(kind, _)| kind)
+    }
+
+    /// The part after the first dot.
+    pub fn name(&self) -> &str {
+        self.0.split_once('.').map_or("", |(_, name)| name)
     }
 }
 

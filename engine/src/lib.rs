@@ -12,6 +12,7 @@ pub mod fake;
 pub mod graph;
 pub mod journal;
 pub mod lease;
+pub mod peek;
 pub mod plan;
 pub mod provider;
 pub mod saved;

@@ -86,6 +86,8 @@ pub enum ErrorKind {
     Throttled {
         retry_after: Option<Duration>,
     },
+    /// What it stands on does not show yet, or what stands on it is not gone yet; nothing happened. As when throttled.
+    NotYet,
     /// No answer, or one that does not tell whether it happened. The engine looks before it calls again.
     Ambiguous,
     /// The place has none left: the next candidate.

@@ -389,7 +389,7 @@ async fn a_look_settles_nothing() {
     let dying = Arc::new(DyingStore::new(store.clone(), 1));
     up(dying, &provider, &graph()).await.unwrap_err();
     let keys = store.list("").await.unwrap();
-    let engine = Engine::look(store.clone(), &name(), provider.clone()).await.unwrap();
+    let engine = Engine::look(store.clone(), &name(), provider.clone(), Settings::default()).await.unwrap();
     let drift = engine.drift().await.unwrap();
     assert!(matches!(drift[..], [crate::drift::Drift::Unknown(_)]), "{drift:?}");
     assert_eq!(store.list("").await.unwrap(), keys);

@@ -5,20 +5,23 @@
 //! ```
 //! One folder a cloud implements [`CloudAdapter`] and the engine's `Provider`; a cloud whose feature is off is refused by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::graph::{Graph, GraphError};
+use engine::graph::{Address, Graph, GraphError};
 use engine::provider::{Owned, Provider, ProviderError};
 use engine::state::State;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use spec::amount::Usd;
 use spec::host::HostStatus;
-use spec::id::{DeploymentName, InvalidId};
-use spec::machine::Market;
+use spec::id::{DeploymentName, HostName, InvalidId};
+use spec::machine::{Market, Offer};
 use spec::resolved::ResolvedSpec;
 
+use crate::host_plan::HostPlanError;
 use crate::local::SecretText;
 use crate::local::facts::Binary;
 
@@ -35,7 +38,8 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     pub region: String,
-    pub machine_types: Vec<String>,
+    /// What the catalogue has there of the machine types in question.
+    pub offers: Vec<Offer>,
     pub market: Market,
     /// The image that an earlier `up` pinned, or that the spec names; none = the newest.
     pub image: Option<String>,
@@ -106,10 +110,54 @@ pub struct CloudFacts {
     /// Random, kept from the first `up` on: salt of the traffic split.
     pub salt: String,
     pub baseline_key_revision: u64,
+    pub laid_out: LaidOut,
+}
+
+/// What of a deployment is there already, and stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaidOut {
+    pub region: Option<String>,
+    /// Zones that the network reaches into.
+    pub zones: BTreeSet<String>,
+    /// The zone that the way out leads through, if there is one.
+    pub egress_zone: Option<String>,
+    pub machine: Option<Placed>,
+}
+
+/// The machine that a deployment has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub machine_type: String,
+    pub zone: Option<String>,
+    pub market: Market,
+    /// The image that it was booted from.
+    pub image: String,
+}
+
+/// Inputs of a deployment's resources: of all that is, or may be.
+pub type Begun = BTreeMap<Address, Value>;
+
+/// The folder that a cloud's host keeps everything in, as `spec::layout::HomeLayout` lays it out.
+pub const HOST_HOME: &str = "/var/lib/dsctl";
+
+/// What a cloud deployment's one host is called.
+pub fn host_name() -> Result<HostName, InvalidId> {
+    "main".parse()
 }
 
 /// What the provider fills in in a boot script: known only when the machine is made.
 pub const BOOT_PLACEHOLDERS: [&str; 4] = ["@BUCKET@", "@REGION@", "@DSCTL_SHA256@", "@ENDPOINT@"];
+
+/// Of a traffic split.
+pub fn new_salt() -> String {
+    hex::encode(rand::random::<[u8; 8]>())
+}
+
+/// A number that is another for another key, and says nothing of it: 32 bits of a salted digest.
+pub fn key_revision(key: &SecretText, salt: &str) -> u64 {
+    let digest = Sha256::digest(format!("{salt} {}", key.reveal()));
+    digest.iter().take(4).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum CloudGraphError {
@@ -119,8 +167,39 @@ pub enum CloudGraphError {
     Id(#[from] InvalidId),
     #[error("host spec: {0}")]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Host(#[from] HostPlanError),
     #[error("{0}")]
     Spec(String),
+}
+
+/// A deployment's machine, as it is seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct HostView {
+    /// The cloud's name of the machine; none while there is none.
+    pub machine: Option<String>,
+    /// Base URL for clients.
+    pub endpoint: Option<String>,
+    /// Where the key for clients lies.
+    pub api_key: Option<String>,
+    /// Of the host spec that lies in the bucket.
+    pub generation: Option<u64>,
+    /// What it last reported; none if it has not yet.
+    pub status: Option<HostStatus>,
+    /// What it wrote to its serial console; asked for only while it has not reported.
+    pub console: String,
+}
+
+impl HostView {
+    /// What it reported of the host spec as it is now; older reports say nothing.
+    pub fn current(&self) -> Option<&HostStatus> {
+        self.status.as_ref().filter(|status| Some(status.generation) >= self.generation)
+    }
+
+    /// Whether it has answered with a real token.
+    pub fn is_ready(&self) -> bool {
+        self.current().is_some_and(|status| status.ready_since.is_some())
+    }
 }
 
 /// Something of ours that was found by its tags, anywhere in the account.
@@ -154,17 +233,17 @@ pub trait CloudAdapter: Send + Sync {
     /// Asks the cloud what a plan in this region needs to know. Changes nothing. The calls run side by side.
     async fn survey(&self, question: &Question) -> Result<Survey, ProviderError>;
 
+    /// What of a deployment is there already. Pure.
+    fn laid_out(&self, begun: &Begun) -> LaidOut;
+
     /// Everything that the deployment consists of. Pure.
     fn graph(&self, spec: &ResolvedSpec, facts: &CloudFacts) -> Result<Graph, CloudGraphError>;
 
     /// The resources of one deployment in one region.
     fn provider(&self, deployment: &DeploymentName, region: &str, handed: Handed) -> Arc<dyn Provider>;
 
-    /// What the deployment's machine last reported; none if it has not yet.
-    async fn host_status(&self, state: &State) -> Result<Option<HostStatus>, ProviderError>;
-
-    /// The last lines that the machine wrote to its serial console: for a host that never reports.
-    async fn console(&self, state: &State) -> Result<String, ProviderError>;
+    /// The deployment's machine as it is seen from outside, and what it last reported.
+    async fn host(&self, region: &str, state: &State) -> Result<HostView, ProviderError>;
 
     /// Everything that carries dsctl's tags in every region that the account uses.
     async fn find_all(&self) -> Result<Vec<Found>, ProviderError>;

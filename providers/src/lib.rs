@@ -4,5 +4,7 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cloud;
+pub mod host_plan;
+pub mod host_spec;
 pub mod local;
 pub mod store;

@@ -212,9 +212,31 @@ pub struct Offer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_as_of: Option<String>,
     pub price_source: String,
+    /// The account's limits that such a machine counts against, where the cloud has a name for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_demand_quota: Option<QuotaName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot_quota: Option<QuotaName>,
+}
+
+/// A limit of an account, as the cloud calls it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaName {
+    /// E.g. `L-DB2E81BA`.
+    pub code: String,
+    /// E.g. `Running On-Demand G and VT instances`.
+    pub name: String,
 }
 
 impl Offer {
+    pub const fn quota(&self, market: Market) -> Option<&QuotaName> {
+        match market {
+            Market::OnDemand => self.on_demand_quota.as_ref(),
+            Market::Spot => self.spot_quota.as_ref(),
+        }
+    }
+
     pub const fn hourly(&self, market: Market) -> Option<Usd> {
         match market {
             Market::OnDemand => self.on_demand_hourly,
@@ -267,6 +289,24 @@ pub struct ResolvedMachine {
     pub packs: Vec<Pack>,
     /// Answers that leave the cloud, for the monthly total.
     pub egress_gb: u32,
+    pub around: MonthlyCosts,
+}
+
+/// What stands around a machine costs a month (730 hours); none = unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonthlyCosts {
+    /// The root disk, with what it has beyond the included speed.
+    pub disk: Option<Usd>,
+    /// One, with the answers of `egress_gb` going through it.
+    pub nat_gateway: Option<Usd>,
+    /// One IPv4 address that the world can reach.
+    pub public_address: Option<Usd>,
+    /// One private endpoint of a service in one zone.
+    pub interface_endpoint: Option<Usd>,
+    /// Answers of `egress_gb` that leave the cloud.
+    pub egress: Option<Usd>,
+    /// The day that these are of, and where they are from.
+    pub source: String,
 }
 
 /// The root disk; always encrypted.

@@ -8,6 +8,7 @@ use engine::graph::Graph;
 use providers::local::{LocalProvider, pinned_weights};
 use serde::Serialize;
 use spec::amount::bytes_text;
+use spec::deployment::Cloud;
 use spec::id::DeploymentName;
 use spec::rollout::RolloutReport;
 use spec::route::GatewayStatus;
@@ -18,36 +19,90 @@ use crate::context::Context;
 use crate::exit::{Failure, Kind};
 use crate::gateway::Gateway;
 use crate::session::Session;
+use crate::site::{Kept, Site};
 use crate::talk::{confirm, print, print_json, say};
+use crate::view;
 
 #[derive(Debug, Serialize)]
 struct DownReport {
     deployment: DeploymentName,
     removed: usize,
     weights_bytes_freed: u64,
+    /// What it does not cost any more, in US dollars; none if a price was unknown. Absent for this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saved_hourly_usd: Option<f64>,
 }
 
 pub async fn run(context: &Context, args: DownArgs) -> Result<(), Failure> {
-    let name = &args.name.name;
-    let layout = context.deployment(name)?;
+    let kept = Kept::find(context, &args.place)?;
+    match kept.cloud() {
+        Cloud::Local => down_local(context, &kept, &args).await,
+        _ => down_cloud(context, &kept, &args).await,
+    }
+}
+
+async fn down_local(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(), Failure> {
+    let name = &kept.name;
     if !args.yes {
         let weights = if args.purge { ", its weights too" } else { "" };
         confirm(&format!("Stop {name} and remove what it consists of{weights}?"), "dsctl down")?;
     }
     if !args.force {
-        refuse_while_rolling_out(&layout).await?;
+        refuse_while_rolling_out(&kept.layout).await?;
     }
     let own = if args.purge { pinned_weights(&context.home)?.remove(name).unwrap_or_default() } else { Vec::new() };
-    let removed = destroy(context, name, "dsctl down").await?;
+    let removed = destroy_local(context, name, "dsctl down").await?;
     let weights_bytes_freed = weights::remove_unneeded(context, &own)?;
     if args.json.json {
-        return print_json(&DownReport { deployment: name.clone(), removed, weights_bytes_freed });
+        let deployment = name.clone();
+        return print_json(&DownReport { deployment, removed, weights_bytes_freed, saved_hourly_usd: None });
     }
     let kept = match args.purge {
         true => format!("{} of weights removed", bytes_text(weights_bytes_freed)),
         false => "weights kept in the cache (--purge removes them)".to_owned(),
     };
     print(format!("{name} is gone: {removed} resources removed; {kept}."))
+}
+
+async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(), Failure> {
+    let name = &kept.name;
+    let Some(site) = kept.site(context).await? else {
+        // Nothing was ever begun: there is nothing but the wish.
+        remove_folder(context, name)?;
+        return print(format!("{name} is gone: nothing of it was ever made."));
+    };
+    if !args.yes {
+        confirm(&format!("Remove {name} and all it consists of on {}?", kept.cloud()), "dsctl down")?;
+    }
+    let mut session = Session::open(site, "dsctl down").await?;
+    let state = session.engine.state().clone();
+    let done = remove_all(&mut session, name).await;
+    if done.is_err() {
+        say(view::cloud::what_exists(session.engine.state()));
+    }
+    let removed = session.release_after(done).await?;
+    remove_folder(context, name)?;
+    let monthly = view::cloud::monthly(&state);
+    if args.json.json {
+        let (deployment, saved_hourly_usd) = (name.clone(), monthly.map(view::cloud::an_hour));
+        return print_json(&DownReport { deployment, removed, weights_bytes_freed: 0, saved_hourly_usd });
+    }
+    let saved = view::cloud::cost(monthly);
+    print(format!("{name} is gone: {removed} resources removed; it no longer costs {saved}."))
+}
+
+/// Everything of the record, and then a look whether anything else is left that carries the deployment's tags.
+async fn remove_all(session: &mut Session, name: &DeploymentName) -> Result<usize, Failure> {
+    let plan = session.engine.plan_destroy();
+    let removed = plan.changes.len() + plan.retiring.len();
+    session.apply(&plan, &Graph::default(), &mut |step| show(&step)).await?;
+    let left = session.engine.unknown().await?;
+    if left.is_empty() {
+        return Ok(removed);
+    }
+    let ids: Vec<&str> = left.iter().map(|owned| owned.remote_id.0.as_str()).collect();
+    let message = format!("{name}: all of the record is gone, but these carry its tags still: {}", ids.join(", "));
+    Err(Failure::new(Kind::Resource, message).next("dsctl orphans"))
 }
 
 /// Clients would lose their answers: the baseline must have the traffic again first. A gateway that does not answer
@@ -69,17 +124,12 @@ pub async fn live_rollout(layout: &spec::layout::DeploymentLayout) -> Option<Rol
 }
 
 /// Removes every resource of a deployment, then its folder. What is gone already is no error.
-pub async fn destroy(context: &Context, name: &DeploymentName, command: &str) -> Result<usize, Failure> {
+pub async fn destroy_local(context: &Context, name: &DeploymentName, command: &str) -> Result<usize, Failure> {
     let provider = LocalProvider::new(context.home.clone(), name.clone(), context.binaries()?);
-    let mut session = Session::open(&context.home, name, provider, command).await?;
+    let site = Site::local(&context.home.deployment(name), name, provider);
+    let mut session = Session::open(site, command).await?;
     let plan = session.engine.plan_destroy();
-    let applied = session
-        .apply(&plan, &Graph::default(), &mut |step| {
-            if let Step::Done(change) = step {
-                say(format!("  {} {}", change.action.symbol(), change.address));
-            }
-        })
-        .await;
+    let applied = session.apply(&plan, &Graph::default(), &mut |step| show(&step)).await;
     if applied.is_err() {
         return session.release_after(applied).await.map(|()| 0);
     }
@@ -88,8 +138,17 @@ pub async fn destroy(context: &Context, name: &DeploymentName, command: &str) ->
     Ok(plan.changes.len())
 }
 
+fn show(step: &Step<'_>) {
+    if let Step::Done(change) = step {
+        say(format!("  {} {}", change.action.symbol(), change.address));
+    }
+}
+
 fn remove_folder(context: &Context, name: &DeploymentName) -> Result<(), Failure> {
     let root = context.home.deployment(name).root().to_owned();
+    if !root.is_dir() {
+        return Ok(());
+    }
     let failed = |path: &Path, error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     let aside = tempfile::Builder::new()
         .prefix(".gone-")

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use engine::drift::Drift;
-use providers::local::LocalProvider;
 use serde::Serialize;
 use spec::id::DeploymentName;
 
@@ -11,6 +10,7 @@ use crate::args::DriftArgs;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::session::look;
+use crate::site::Kept;
 use crate::talk::{print, print_json};
 use crate::view;
 
@@ -23,10 +23,12 @@ struct DriftReport {
 }
 
 pub async fn run(context: &Context, args: DriftArgs) -> Result<ExitCode, Failure> {
-    let name = &args.name.name;
-    context.deployment(name)?;
-    let provider = LocalProvider::new(context.home.clone(), name.clone(), context.binaries()?);
-    let all = look(&context.home, name, provider).await?.drift().await?;
+    let kept = Kept::find(context, &args.place)?;
+    let name = &kept.name;
+    let all = match kept.site(context).await? {
+        Some(site) => look(site).await?.drift().await?,
+        None => Vec::new(),
+    };
     let found = all.len();
     let drift: Vec<Drift> = all.into_iter().filter_map(|drift| without_ignored(drift, &args.ignore)).collect();
     let ignored = found - drift.len();

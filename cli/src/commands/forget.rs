@@ -1,7 +1,6 @@
 //! `dsctl forget`: out of the state, and otherwise untouched.
 
 use engine::graph::Address;
-use providers::local::LocalProvider;
 use serde::Serialize;
 use spec::id::DeploymentName;
 
@@ -9,6 +8,7 @@ use crate::args::ForgetArgs;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::session::Session;
+use crate::site::Kept;
 use crate::talk::{confirm, print, print_json};
 
 #[derive(Debug, Serialize)]
@@ -18,10 +18,12 @@ struct ForgetReport {
 }
 
 pub async fn run(context: &Context, args: ForgetArgs) -> Result<(), Failure> {
-    let name = &args.name.name;
-    context.deployment(name)?;
-    let provider = LocalProvider::new(context.home.clone(), name.clone(), context.binaries()?);
-    let mut session = Session::open(&context.home, name, provider, "dsctl forget").await?;
+    let kept = Kept::find(context, &args.place)?;
+    let name = &kept.name;
+    let Some(site) = kept.site(context).await? else {
+        return Err(Failure::usage(format!("nothing of {name} is on record")).next("dsctl plan"));
+    };
+    let mut session = Session::open(site, "dsctl forget").await?;
     let forgotten = forget(&mut session, &args).await;
     let forgotten = session.release_after(forgotten).await?;
     if args.json.json {

@@ -5,7 +5,7 @@ use advisor::throughput::{EFFICIENCY, decode_tokens_per_second, usd_per_million_
 use advisor::{CacheType, Catalogue, Entry, Offers, Workload, catalogue, fit, offers};
 use serde::Serialize;
 use spec::amount::Usd;
-use spec::machine::{Market, Offer};
+use spec::machine::{Market, Offer, QuotaName};
 
 use crate::args::GpusArgs;
 use crate::exit::Failure;
@@ -39,6 +39,8 @@ pub struct GpuRow {
     /// In the market asked for; absent = unknown.
     pub hourly_usd: Option<Usd>,
     pub monthly_usd: Option<Usd>,
+    /// The account's limit that the machine counts against, in the market asked for; absent = no name on record.
+    pub quota: Option<QuotaName>,
     pub holds: Option<Holds>,
 }
 
@@ -108,7 +110,8 @@ fn holds(entry: Entry<'_>, workload: Workload, offer: &Offer, offers: &Offers, m
 
 fn row(offer: &Offer, market: Market, holds: Option<Holds>) -> GpuRow {
     let hourly_usd = offer.hourly(market);
-    GpuRow { offer: offer.clone(), hourly_usd, monthly_usd: hourly_usd.map(Usd::a_month), holds }
+    let quota = offer.quota(market).cloned();
+    GpuRow { offer: offer.clone(), hourly_usd, monthly_usd: hourly_usd.map(Usd::a_month), quota, holds }
 }
 
 #[cfg(test)]
@@ -146,5 +149,27 @@ mod tests {
         assert!(report.machines[first_unknown..].iter().all(|row| row.hourly_usd.is_none()));
         let capped = asked(&["--all", "--max-hourly", "1000"]);
         assert_eq!(capped.machines.len(), first_unknown);
+    }
+
+    #[test]
+    fn every_row_names_the_limit_of_the_market_asked_for() {
+        for (market, code) in [(&[][..], "L-DB2E81BA"), (&["--spot"], "L-3819A6DF")] {
+            let words: Vec<&str> = ["--cloud", "aws", "--max-hourly", "5"].iter().chain(market).copied().collect();
+            let report = asked(&words);
+            assert_eq!(report.machines[0].quota.as_ref().unwrap().code, code);
+            let shown = view::gpus::gpus(&report);
+            assert!(shown.contains(&format!("Quota {code}: ")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_line_stays_on_a_screen() {
+        // Google's names of limits and Azure's of machines are long; AWS' are not.
+        for (cloud, most) in [("aws", 126), ("gcp", 134), ("azure", 134)] {
+            let shown = view::gpus::gpus(&asked(&["--model", "70b-int8", "--cloud", cloud]));
+            let table = shown.lines().take_while(|line| !line.is_empty());
+            let widest = table.max_by_key(|line| line.chars().count()).unwrap();
+            assert!(widest.chars().count() <= most, "{} {widest}", widest.chars().count());
+        }
     }
 }

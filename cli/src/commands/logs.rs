@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::talk::print;
 
 pub async fn run(context: &Context, args: LogsArgs) -> Result<(), Failure> {
-    let host = context.deployment(&args.name.name)?.host();
+    let host = context.local_deployment(&args.name.name, "dsctl logs")?.host();
     if !host.log(&args.unit).is_file() {
         let message = format!("no log of a unit named {}; there are {}", args.unit, known(&host).join(", "));
         return Err(Failure::usage(message).next("dsctl status"));

@@ -8,6 +8,7 @@ pub mod gpus;
 pub mod init;
 pub mod logs;
 pub mod models;
+pub mod orphans;
 pub mod plan;
 pub mod rollout;
 pub mod runbook;

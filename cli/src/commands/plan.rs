@@ -8,24 +8,42 @@ use std::process::ExitCode;
 use engine::plan::Plan;
 use engine::saved::SavedPlan;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::args::PlanArgs;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Prepared, Target, prepare};
+use crate::prepare_cloud::CloudReport;
 use crate::talk::{print, print_json, say};
 use crate::view;
 
+/// What `plan --json` prints.
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud: Option<&'a CloudReport>,
+}
+
 pub async fn run(context: &Context, args: PlanArgs) -> Result<ExitCode, Failure> {
-    let prepared = prepare(context, &args.spec)?;
-    let plan = prepared.plan(context, "dsctl plan").await?;
+    let prepared = prepare(context, &args.spec, "dsctl plan").await?;
+    let plan = prepared.plan("dsctl plan").await?;
+    let cloud = match &prepared.target {
+        Target::Local(_) => None,
+        Target::Cloud(target) => Some(&target.report),
+    };
     if let Some(path) = &args.output {
         save(&prepared, &plan, path)?;
     }
     match (args.json.json, args.summary) {
-        (true, _) => print_json(&plan)?,
+        (true, _) => print_json(&PlanReport { plan: &plan, cloud })?,
         (false, true) => print(view::plan::summary(&plan))?,
-        (false, false) => print(view::plan::plan(&plan))?,
+        (false, false) => {
+            let cloud = cloud.map(view::cloud::report).unwrap_or_default();
+            print(format!("{cloud}{}{}", if cloud.is_empty() { "" } else { "\n" }, view::plan::plan(&plan)))?;
+        }
     }
     if let Some(path) = &args.output {
         let path = path.display();

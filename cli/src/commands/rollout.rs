@@ -20,10 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
 pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode, Failure> {
-    let gateway = |args: &crate::args::NameArgs| Gateway::of(&context.deployment(&args.name)?);
+    let gateway = |args: &crate::args::NameArgs| Gateway::of(&context.local_deployment(&args.name, "dsctl rollout")?);
     match command {
         RolloutCommand::Start(args) => {
-            refuse_without_baseline(&context.deployment(&args.name.name)?)?;
+            refuse_without_baseline(&context.local_deployment(&args.name.name, "dsctl rollout")?)?;
             return start(&gateway(&args.name)?, *args).await;
         }
         RolloutCommand::Status { name, json } => {

@@ -31,7 +31,7 @@ pub async fn run(context: &Context, command: RunbookCommand) -> Result<ExitCode,
                 (None, Some(alert)) => library.for_alert(alert).map_err(Failure::usage)?,
                 (None, None) => return Err(Failure::usage("name a runbook, or --alert").next("dsctl runbook list")),
             };
-            context.deployment(&name.name)?;
+            context.local_deployment(&name.name, "dsctl runbook")?;
             let probe = DeploymentProbe::new(context.clone(), name.name);
             let report = go_through(runbook, &probe, dry_run, yes).await?;
             if json.json {

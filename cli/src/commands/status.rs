@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::{Observed, Summary};
+use providers::cloud::HostView;
 use serde::Serialize;
+use spec::deployment::Cloud;
 use spec::id::DeploymentName;
 use spec::route::GatewayStatus;
 
@@ -12,6 +14,7 @@ use crate::args::StatusArgs;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::gateway::{Gateway, gateway_files};
+use crate::site::{CloudSite, Kept};
 use crate::talk::{print, print_json};
 use crate::view;
 
@@ -29,7 +32,11 @@ pub struct StatusReport {
 }
 
 pub async fn run(context: &Context, args: StatusArgs) -> Result<ExitCode, Failure> {
-    let name = &args.name.name;
+    let kept = Kept::find(context, &args.place)?;
+    if kept.cloud() != Cloud::Local {
+        return run_cloud(&kept, &args).await;
+    }
+    let name = &kept.name;
     if args.watch {
         return watch(context, name).await;
     }
@@ -40,6 +47,51 @@ pub async fn run(context: &Context, args: StatusArgs) -> Result<ExitCode, Failur
         print(view::status::status(&report))?;
     }
     Ok(exit_code(report.host.summary))
+}
+
+/// Everything that `status` shows of a deployment on a cloud.
+#[derive(Debug, Serialize)]
+pub struct CloudStatusReport {
+    pub deployment: DeploymentName,
+    pub cloud: Cloud,
+    pub region: Option<String>,
+    /// On record.
+    pub resources: usize,
+    /// None = a price is unknown.
+    pub hourly_usd: Option<f64>,
+    pub monthly_usd: Option<f64>,
+    /// What an interrupted command left to be settled by the next one.
+    pub is_settled: bool,
+    pub host: HostView,
+}
+
+async fn run_cloud(kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> {
+    if args.watch {
+        return Err(Failure::usage("--watch: on a cloud the machine reports every few seconds; call status again"));
+    }
+    let cloud = CloudSite::look(&kept.deployment, &kept.name, &kept.layout).await?;
+    let region = cloud.region();
+    let host = match &region {
+        Some(region) => cloud.adapter.host(region, &cloud.peek.state).await?,
+        None => HostView::default(),
+    };
+    let monthly_usd = view::cloud::monthly(&cloud.peek.state);
+    let report = CloudStatusReport {
+        deployment: kept.name.clone(),
+        cloud: kept.cloud(),
+        region,
+        resources: cloud.peek.state.resources.len() + cloud.peek.state.replaced.len(),
+        hourly_usd: monthly_usd.map(view::cloud::an_hour),
+        monthly_usd,
+        is_settled: cloud.peek.is_settled,
+        host,
+    };
+    if args.json.json {
+        print_json(&report)?;
+    } else {
+        print(view::cloud::status(&report))?;
+    }
+    Ok(if report.host.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Scripts can ask `dsctl status` whether the deployment serves.

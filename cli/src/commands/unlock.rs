@@ -1,7 +1,6 @@
 //! `dsctl unlock`: ends the lock of a command that died on another machine, or hangs.
 
 use engine::lease::{self, Holder};
-use engine::store::DirectoryStore;
 use jiff::Timestamp;
 use serde::Serialize;
 use spec::id::DeploymentName;
@@ -9,6 +8,7 @@ use spec::id::DeploymentName;
 use crate::args::UnlockArgs;
 use crate::context::{Context, is_dead, is_here};
 use crate::exit::{Failure, Kind};
+use crate::site::Kept;
 use crate::talk::{confirm, print, print_json};
 
 #[derive(Debug, Serialize)]
@@ -19,9 +19,9 @@ struct UnlockReport {
 }
 
 pub async fn run(context: &Context, args: UnlockArgs) -> Result<(), Failure> {
-    let name = &args.name.name;
-    let store = DirectoryStore::new(context.deployment(name)?.state());
-    let held = lease::holder(&store, Timestamp::now()).await?;
+    let kept = Kept::find(context, &args.place)?;
+    let (name, store) = (&kept.name, kept.store()?);
+    let held = lease::holder(&*store, Timestamp::now()).await?;
     if let Some((holder, expires_at)) = &held {
         if is_here(holder) && !is_dead(holder) && !args.force {
             let message = format!("{holder} is alive and holds the lock; two at once would hinder each other");
@@ -30,7 +30,7 @@ pub async fn run(context: &Context, args: UnlockArgs) -> Result<(), Failure> {
         if !args.yes {
             confirm(&format!("End the lock of {holder}, which lasts until {expires_at}?"), "dsctl unlock")?;
         }
-        lease::unlock(&store).await?;
+        lease::unlock(&*store).await?;
     }
     let held_by = held.map(|(holder, _)| holder);
     if args.json.json {

@@ -14,8 +14,9 @@ pub fn gpus(report: &GpusReport) -> String {
     }
     let mut head = vec!["MACHINE", "REGION", "GPU", "$/HOUR", "$/MONTH", "PRICE OF"];
     if report.model.is_some() {
-        head.extend(["LEFT ON A GPU", "TOKENS/S", "$/1M TOKENS"]);
+        head.extend(["LEFT/GPU", "TOKENS/S", "$/1M"]);
     }
+    head.push("QUOTA");
     let mut lines = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     lines.extend(report.machines.iter().map(cells));
     let mut text = table(&lines);
@@ -30,9 +31,10 @@ fn cells(row: &GpuRow) -> Vec<String> {
     let mut cells = vec![
         offer.machine_type.clone(),
         format!("{} {}", offer.cloud, offer.region),
-        format!("{} x {} {}", offer.gpu_count, offer.gpu.name, bytes_text(offer.gpu.memory_mib << 20)),
+        // Rounded down: the exact figure is in --json, and a line should stay on a screen.
+        format!("{} x {} {} GiB", offer.gpu_count, offer.gpu.name, offer.gpu.memory_mib >> 10),
         price(row.hourly_usd.map(|usd| usd.dollars())),
-        price(row.monthly_usd.map(|usd| usd.dollars())),
+        row.monthly_usd.map_or_else(|| "unknown".to_owned(), |usd| format!("{:.0}", usd.dollars())),
         row.hourly_usd.and(offer.price_as_of.clone()).unwrap_or_else(|| "-".to_owned()),
     ];
     if let Some(holds) = &row.holds {
@@ -42,6 +44,7 @@ fn cells(row: &GpuRow) -> Vec<String> {
             holds.estimated_usd_per_million_tokens.map_or_else(|| "unknown".to_owned(), |usd| format!("~{usd:.2}")),
         );
     }
+    cells.push(row.quota.as_ref().map_or("-", |quota| quota.code.as_str()).to_owned());
     cells
 }
 
@@ -58,9 +61,12 @@ fn notes(report: &GpusReport) -> Vec<String> {
         ));
         let share = report.assumed_efficiency * 100.0;
         notes.push(format!(
-            "Tokens/s is an estimate: a full batch at {share:.0}% of one GPU's memory bandwidth; the machine busy all the time."
+            "Tokens/s and $ for 1M of them are estimates: a full batch at {share:.0}% of one GPU's memory bandwidth; the \
+             machine busy all the time."
         ));
     }
+    let quotas: BTreeSet<_> = report.machines.iter().filter_map(|row| row.quota.as_ref()).collect();
+    notes.extend(quotas.into_iter().map(|quota| format!("Quota {}: {}.", quota.code, quota.name)));
     let market = if report.market == Market::Spot { "spot" } else { "on-demand" };
     let sources: BTreeSet<&str> = report
         .machines

@@ -1,5 +1,6 @@
 //! What a person reads, as text: pure functions of the values that `--json` prints.
 
+pub mod cloud;
 pub mod drift;
 pub mod gpus;
 pub mod phases;

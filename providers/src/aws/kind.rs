@@ -47,6 +47,7 @@ pub const MACHINE: &str = "machine";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkInputs {
+    pub region: String,
     /// E.g. `10.77.0.0/16`.
     pub range: String,
 }
@@ -111,6 +112,7 @@ pub struct SecurityGroupInputs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BucketInputs {
+    pub region: String,
     /// Days that objects under `audit/` and the access log are kept; none = no rule.
     pub audit_days: Option<u32>,
     /// Whether reads and writes are logged under `access-log/`.
@@ -172,4 +174,6 @@ pub struct MachineInputs {
     pub termination_protection: bool,
     /// With the placeholders of `cloud::BOOT_PLACEHOLDERS`; counts only when the machine is made.
     pub boot_script: String,
+    /// Of the `dsctl` that the first boot fetches; counts only then.
+    pub dsctl_sha256: String,
 }

@@ -1,7 +1,28 @@
-//! AWS as a cloud: so far what needs no call. The shapes of inputs, the ownership tags, the script of the first boot, and how a
-//! machine gets from its inputs to others; the calls themselves come with the adapter.
+//! AWS as a cloud.
+//!
+//! ```text
+//! session (credentials, clients) -> survey (what a plan needs to know) -> graph (pure) -> provider
+//!                                                  provider -> resource::of(address) -> network/ storage/ access/ machine
+//! ```
+//! Errors are understood in `error`, what is ours is known by `tags`, `sweep` finds it wherever it is.
 
+pub mod access;
+mod adapter;
 pub mod boot;
+pub mod error;
+pub mod graph;
+mod host;
 pub mod kind;
 pub mod machine;
+pub mod network;
+mod provider;
+pub mod resource;
+pub mod session;
+pub mod storage;
+mod survey;
+mod sweep;
 pub mod tags;
+pub mod wait;
+
+pub use adapter::AwsCloud;
+pub use provider::AwsProvider;

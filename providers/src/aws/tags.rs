@@ -1,10 +1,18 @@
 //! The ownership tags that every resource carries from its first moment: by them an interrupted create is found again,
 //! and what nobody knows of any more is found at all.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use engine::graph::Address;
-use engine::provider::Token;
+use engine::provider::{ProviderError, Token};
+use engine::state::{RemoteId, Resource};
+use serde_json::Value;
 use spec::id::DeploymentName;
+
+use super::error::failed;
+use super::kind;
+use super::session::Aws;
 
 pub const DEPLOYMENT: &str = "dsctl:deployment";
 pub const ADDRESS: &str = "dsctl:address";
@@ -49,9 +57,36 @@ pub fn filter(tag: &str, value: impl Into<String>) -> Filter {
     Filter::builder().name(format!("tag:{tag}")).values(value).build()
 }
 
-/// The search for what an intent made.
-pub fn of_intent(deployment: &DeploymentName, address: &Address, token: &Token) -> Vec<Filter> {
-    vec![filter(DEPLOYMENT, deployment.as_str()), filter(ADDRESS, address.as_str()), filter(TOKEN, token.0.as_str())]
+/// Ids of what EC2 made for an intent, by its tag; what is gone shows for a while still.
+pub async fn carrying(aws: &Aws, address: &Address, token: &Token) -> Result<Vec<RemoteId>, ProviderError> {
+    let filters = [("key", TOKEN), ("value", token.0.as_str())];
+    let filters = filters.map(|(name, value)| Filter::builder().name(name).values(value).build());
+    let answer = aws.look.ec2.describe_tags().set_filters(Some(filters.into())).send().await;
+    let found = answer.map_err(failed(format!("looking for {address}")))?;
+    let kind = resource_type(address);
+    let ids = found.tags().iter().filter(|tag| tag.resource_type() == kind.as_ref()).filter_map(|tag| tag.resource_id());
+    Ok(ids.map(|id| RemoteId(id.to_owned())).collect())
+}
+
+/// What EC2 calls an address' kind; volumes and interfaces of a machine carry its tags too.
+pub fn resource_type(address: &Address) -> Option<ResourceType> {
+    Some(match address.kind() {
+        kind::NETWORK => ResourceType::Vpc,
+        kind::SUBNET => ResourceType::Subnet,
+        kind::INTERNET_GATEWAY => ResourceType::InternetGateway,
+        kind::ELASTIC_IP => ResourceType::ElasticIp,
+        kind::NAT_GATEWAY => ResourceType::Natgateway,
+        kind::ROUTE_TABLE => ResourceType::RouteTable,
+        kind::ENDPOINT => ResourceType::VpcEndpoint,
+        kind::SECURITY_GROUP => ResourceType::SecurityGroup,
+        kind::MACHINE => ResourceType::Instance,
+        _ => return None,
+    })
+}
+
+/// A resource of which only the id is known.
+pub fn unread(id: &RemoteId) -> Resource {
+    Resource { remote_id: id.clone(), inputs: Value::Null, depends_on: BTreeSet::new(), monthly_usd: None }
 }
 
 /// A tag's value.

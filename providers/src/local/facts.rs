@@ -73,7 +73,7 @@ pub fn gather(
     Ok(LocalFacts { binaries: find_binaries(binaries)?, ports, salt, baseline_key_revision })
 }
 
-fn find_binaries(folder: &Path) -> Result<BTreeMap<String, Binary>, FactsError> {
+pub fn find_binaries(folder: &Path) -> Result<BTreeMap<String, Binary>, FactsError> {
     let mut found = BTreeMap::new();
     for name in BINARIES {
         let (sha256, size) = storage::digest_file(&folder.join(name)).map_err(|source| FactsError::Binary {

@@ -1,32 +1,22 @@
 //! The desired graph of a local deployment: a pure function of the resolved spec and the machine's facts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use engine::graph::{Address, Desired, Graph, GraphError};
 use serde_json::json;
-use sha2::{Digest, Sha256 as Hasher};
-use spec::amount::Span;
-use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, RunState, UnitSpec};
-use spec::id::{InvalidId, SecretName, UnitName, Variant};
+use spec::id::{InvalidId, UnitName};
 use spec::layout::DeploymentLayout;
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec};
-use spec::route::{GatewayConfig, Limits, VariantConfig};
+use spec::resolved::ResolvedSpec;
 
-use super::facts::{Binary, LocalFacts};
-use super::{host_name, host_spec, kind};
+use super::facts::{Binary, LocalFacts, Ports};
+use super::{host_name, kind};
+use crate::host_spec;
+use crate::host_plan::{self, GENERATED_SECRETS, HostPlan, HostPlanError, Listen, baseline_key_source};
 
-pub const API_KEY: &str = "api-key";
-pub const ADMIN_TOKEN: &str = "admin-token";
-pub const DAEMON_KEY: &str = "daemon-key";
-pub const BASELINE_KEY: &str = "baseline-key";
-pub const DAEMON_UNIT: &str = "dsserve";
-pub const BASELINE_UNIT: &str = "dsserve-baseline";
-pub const GATEWAY_UNIT: &str = "dsgate";
-pub const GATEWAY_FILE: &str = "gateway.json";
-
-const DAEMON_STOP_GRACE: Span = Span::seconds(30);
-const GATEWAY_STOP_GRACE: Span = Span::seconds(35);
+pub use crate::host_plan::{
+    ADMIN_TOKEN, API_KEY, BASELINE_KEY, BASELINE_UNIT, DAEMON_KEY, DAEMON_UNIT, GATEWAY_FILE, GATEWAY_UNIT,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LocalGraphError {
@@ -36,8 +26,8 @@ pub enum LocalGraphError {
     Id(#[from] InvalidId),
     #[error("host spec: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("no binary named {0} was looked up")]
-    Binary(&'static str),
+    #[error(transparent)]
+    Host(#[from] HostPlanError),
 }
 
 /// Everything that a local deployment consists of.
@@ -59,7 +49,7 @@ pub fn build(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout)
     }
     let mut host = host(spec, facts, layout)?;
     host.depends_on = resources.iter().map(|it| it.address.clone()).collect();
-    let dsctl = facts.binaries.get("dsctl").ok_or(LocalGraphError::Binary("dsctl"))?;
+    let dsctl = facts.binaries.get("dsctl").ok_or(HostPlanError::Binary("dsctl"))?;
     let mut agent = resource(
         Address::new(kind::AGENT, "local"),
         json!({"sha256": dsctl.sha256}),
@@ -83,19 +73,9 @@ fn artifact(name: &str, binary: &Binary) -> Desired {
 }
 
 fn secrets(spec: &ResolvedSpec, baseline_key_revision: u64) -> Vec<Desired> {
-    let generated = [
-        (API_KEY, "for clients of the gateway"),
-        (ADMIN_TOKEN, "for dsctl's own calls to the gateway"),
-        (DAEMON_KEY, "between gateway and daemon"),
-    ];
     let secret = |name: &str, inputs, summary: &str| resource(Address::new(kind::SECRET, name), inputs, summary);
-    let mut all: Vec<Desired> = generated.iter().map(|(name, summary)| secret(name, json!({}), summary)).collect();
-    if let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline {
-        let from = match key {
-            KeySource::None => return all,
-            KeySource::Environment(name) => format!("from the environment variable {name}"),
-            KeySource::File(path) => format!("from {}", path.display()),
-        };
+    let mut all: Vec<Desired> = GENERATED_SECRETS.iter().map(|(name, summary)| secret(name, json!({}), summary)).collect();
+    if let Some(from) = baseline_key_source(spec) {
         all.push(secret(BASELINE_KEY, json!({"from": from, "revision": baseline_key_revision}), &from));
     }
     all
@@ -106,157 +86,23 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> Result<Desired, LocalGraphError> {
-    let config = serde_json::to_string_pretty(&gateway_config(spec, facts, layout)?)?;
-    let mut units = vec![daemon_unit(spec, facts, &spec.model, DAEMON_UNIT, facts.ports.daemon, Phase::Daemon)?];
-    let mut first_token = vec![probe(&spec.model, DAEMON_UNIT, facts.ports.daemon)?];
-    if let Some(ResolvedBaseline::Local(model)) = &spec.baseline {
-        let port = facts.ports.baseline_daemon;
-        units.push(daemon_unit(spec, facts, model, BASELINE_UNIT, port, Phase::BaselineDaemon)?);
-        first_token.push(probe(model, BASELINE_UNIT, port)?);
-    }
-    units.push(gateway_unit(facts, &config)?);
-    let summary = units
-        .iter()
-        .map(|unit| {
-            let ports: Vec<String> = unit.ports.iter().map(u16::to_string).collect();
-            format!("{} on {}", unit.name, ports.join(" and "))
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
-    let wanted = HostSpec {
-        deployment: spec.name.clone(),
+    let Ports { gateway, admin, daemon, baseline_daemon } = facts.ports;
+    let plan = HostPlan {
+        spec,
         host: host_name(),
-        generation: 0,
-        run: RunState::Running,
-        weights: spec.weights(),
-        files: vec![FileSpec { name: GATEWAY_FILE.to_owned(), content: config }],
-        units,
-        first_token,
-        actions: Vec::new(),
+        binaries: &facts.binaries,
+        listen: Listen {
+            gateway: loopback(gateway),
+            admin: loopback(admin),
+            daemon: loopback(daemon),
+            baseline_daemon: loopback(baseline_daemon),
+        },
+        salt: &facts.salt,
+        baseline_key_revision: facts.baseline_key_revision,
+        layout,
     };
-    Ok(resource(Address::new(kind::HOST_SPEC, "local"), host_spec::inputs(&wanted)?, &summary))
-}
-
-fn artifact_spec(facts: &LocalFacts, name: &'static str) -> Result<ArtifactSpec, LocalGraphError> {
-    let binary = facts.binaries.get(name).ok_or(LocalGraphError::Binary(name))?;
-    Ok(ArtifactSpec { name: name.to_owned(), sha256: binary.sha256.clone() })
-}
-
-fn text(word: impl ToString) -> Arg {
-    Arg::Text(word.to_string())
-}
-
-fn daemon_unit(
-    spec: &ResolvedSpec,
-    facts: &LocalFacts,
-    model: &ResolvedModel,
-    name: &str,
-    port: u16,
-    phase: Phase,
-) -> Result<UnitSpec, LocalGraphError> {
-    let files = model.weights.iter().flat_map(|part| [text("--model"), Arg::Weights(part.name.clone())]);
-    let mut args: Vec<Arg> = files.collect();
-    args.extend([
-        text("--served-model-name"),
-        text(&model.served_name),
-        text("--listen"),
-        text(loopback(port)),
-        text("--api-key-file"),
-        Arg::Secret(DAEMON_KEY.parse()?),
-        text("--max-sequences"),
-        text(spec.daemon.max_sequences),
-    ]);
-    for (flag, value) in [("--context", spec.daemon.context), ("--threads", spec.daemon.threads)] {
-        if let Some(value) = value {
-            args.extend([text(flag), text(value)]);
-        }
-    }
-    Ok(UnitSpec {
-        name: name.parse()?,
-        artifact: artifact_spec(facts, "dsserve")?,
-        args,
-        env: BTreeMap::new(),
-        ports: vec![port],
-        ready_url: format!("http://{}/ready", loopback(port)),
-        stop_grace: DAEMON_STOP_GRACE,
-        phase,
-    })
-}
-
-fn probe(model: &ResolvedModel, unit: &str, port: u16) -> Result<FirstTokenProbe, LocalGraphError> {
-    Ok(FirstTokenProbe {
-        unit: unit.parse()?,
-        base_url: format!("http://{}/v1", loopback(port)),
-        model: model.served_name.clone(),
-        key: DAEMON_KEY.parse()?,
-    })
-}
-
-fn gateway_unit(facts: &LocalFacts, config: &str) -> Result<UnitSpec, LocalGraphError> {
-    // A changed configuration, or a changed key that it points to, is a changed unit: the agent starts it anew.
-    let digest = hex::encode(Hasher::digest(format!("{config}{}", facts.baseline_key_revision)));
-    Ok(UnitSpec {
-        name: GATEWAY_UNIT.parse()?,
-        artifact: artifact_spec(facts, "dsgate")?,
-        args: vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder],
-        env: BTreeMap::from([("DSGATE_CONFIG_SHA256".to_owned(), digest)]),
-        ports: vec![facts.ports.gateway, facts.ports.admin],
-        ready_url: format!("http://{}/ready", loopback(facts.ports.gateway)),
-        stop_grace: GATEWAY_STOP_GRACE,
-        phase: Phase::Gateway,
-    })
-}
-
-fn gateway_config(
-    spec: &ResolvedSpec,
-    facts: &LocalFacts,
-    layout: &DeploymentLayout,
-) -> Result<GatewayConfig, LocalGraphError> {
-    let secret = |name: &str| Ok::<_, InvalidId>(layout.bucket().secret(&name.parse::<SecretName>()?));
-    let mut variants = BTreeMap::new();
-    // With a baseline, clients keep asking for the old API's model names: whatever they ask for is ours.
-    let takes_any_name = spec.baseline.is_some();
-    let candidate = daemon_variant(&spec.model, facts.ports.daemon, secret(DAEMON_KEY)?, takes_any_name);
-    variants.insert(Variant::Candidate, candidate);
-    match &spec.baseline {
-        None => {}
-        Some(ResolvedBaseline::Local(model)) => {
-            let variant = daemon_variant(model, facts.ports.baseline_daemon, secret(DAEMON_KEY)?, takes_any_name);
-            variants.insert(Variant::Baseline, variant);
-        }
-        Some(ResolvedBaseline::Api { url, model, key }) => {
-            let variant = VariantConfig {
-                base_url: url.clone(),
-                key_file: if *key == KeySource::None { None } else { Some(secret(BASELINE_KEY)?) },
-                models: BTreeMap::new(),
-                default_model: model.clone(),
-                ready_url: None,
-                metrics_url: None,
-            };
-            variants.insert(Variant::Baseline, variant);
-        }
-    }
-    Ok(GatewayConfig {
-        listen: loopback(facts.ports.gateway),
-        admin_listen: loopback(facts.ports.admin),
-        api_keys_file: secret(API_KEY)?,
-        admin_token_file: secret(ADMIN_TOKEN)?,
-        variants,
-        salt: facts.salt.clone(),
-        limits: Limits::default(),
-    })
-}
-
-fn daemon_variant(model: &ResolvedModel, port: u16, key: std::path::PathBuf, takes_any_name: bool) -> VariantConfig {
-    let names = [model.served_name.clone(), model.name.to_string()];
-    VariantConfig {
-        base_url: format!("http://{}/v1", loopback(port)),
-        key_file: Some(key),
-        models: names.into_iter().map(|name| (name, model.served_name.clone())).collect(),
-        default_model: takes_any_name.then(|| model.served_name.clone()),
-        ready_url: Some(format!("http://{}/ready", loopback(port))),
-        metrics_url: Some(format!("http://{}/metrics", loopback(port))),
-    }
+    let wanted = plan.host_spec()?;
+    Ok(resource(Address::new(kind::HOST_SPEC, "local"), host_spec::inputs(&wanted)?, &host_plan::summary(&wanted)))
 }
 
 /// The unit names that `dsctl logs` and `dsctl status` know.
@@ -266,9 +112,12 @@ pub fn unit_names() -> Result<Vec<UnitName>, InvalidId> {
 
 #[cfg(test)]
 mod tests {
+
     use spec::deployment::Cloud;
+    use spec::id::Variant;
     use spec::layout::HomeLayout;
-    use spec::resolved::{PortChoice, ResolvedDaemon};
+    use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel};
+    use spec::route::GatewayConfig;
     use spec::weights::WeightsSpec;
 
     use super::*;

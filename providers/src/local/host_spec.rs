@@ -9,26 +9,7 @@ use spec::host::{HostSpec, RunState};
 use spec::layout::DeploymentLayout;
 
 use super::host_name;
-
-/// A host spec's inputs are the spec less what changes by itself: generation, actions, whether it runs.
-pub fn inputs(spec: &HostSpec) -> Result<Value, serde_json::Error> {
-    let mut value = serde_json::to_value(spec)?;
-    if let Some(fields) = value.as_object_mut() {
-        for field in ["generation", "actions", "run"] {
-            fields.remove(field);
-        }
-    }
-    Ok(value)
-}
-
-fn from_inputs(inputs: &Value, generation: u64) -> Result<HostSpec, serde_json::Error> {
-    let mut value = inputs.clone();
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("generation".to_owned(), generation.into());
-        fields.insert("run".to_owned(), serde_json::to_value(RunState::Running)?);
-    }
-    serde_json::from_value(value)
-}
+use crate::host_spec::{from_inputs, inputs};
 
 /// The host spec that lies in the bucket, if any.
 pub fn load(layout: &DeploymentLayout) -> Result<Option<HostSpec>, ProviderError> {
@@ -56,7 +37,7 @@ pub fn read(layout: &DeploymentLayout) -> Result<Option<Value>, ProviderError> {
 
 pub async fn write(layout: &DeploymentLayout, wanted: &Value) -> Result<(), ProviderError> {
     let generation = load(layout)?.map_or(0, |spec| spec.generation) + 1;
-    let spec = from_inputs(wanted, generation).map_err(|error| ProviderError::permanent("host-spec.local", error))?;
+    let spec = from_inputs(wanted, generation, Vec::new()).map_err(|error| ProviderError::permanent("host-spec.local", error))?;
     store(layout, &spec)
 }
 
@@ -107,7 +88,7 @@ pub mod tests {
             first_token: Vec::new(),
             actions: Vec::new(),
         };
-        super::inputs(&spec).unwrap()
+        crate::host_spec::inputs(&spec).unwrap()
     }
 
     #[tokio::test]

@@ -1,21 +1,21 @@
-//! `dsctl up`: plan, confirm, apply, ready.
+//! `dsctl up` on this machine: apply, wait for a real token, take back what did not come up.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use engine::apply::Step;
 use engine::plan::{Action, Plan};
+use providers::local::LocalProvider;
 use serde::Serialize;
 use spec::host::{HostStatus, PhaseState};
 use spec::id::Variant;
 use spec::layout::DeploymentLayout;
 
+use super::{ChangeReport, change_reports, keep_deployment, show};
 use crate::args::UpArgs;
 use crate::commands::down;
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
 use crate::gateway::{gateway_files, host_spec};
-use crate::prepare::{Prepared, prepare, prepare_saved};
+use crate::prepare::Prepared;
 use crate::progress::HostProgress;
 use crate::session::{Session, interrupted};
 use crate::talk::{confirm, print, print_json, say};
@@ -37,32 +37,16 @@ struct UpReport {
     seconds: f64,
 }
 
-#[derive(Debug, Serialize)]
-struct ChangeReport {
-    address: String,
-    action: Action,
-    reason: String,
-}
-
-pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
-    let begun = Instant::now();
-    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !args.yes && !can_ask {
-        let message = "up asks before it changes anything, and there is no terminal to ask on; nothing was done";
-        return Err(Failure::usage(message).next("the same command with --yes; `dsctl plan` shows what it would do"));
-    }
-    let prepared = match &args.plan_file {
-        Some(path) => prepare_saved(context, path, &args.spec)?,
-        None => prepare(context, &args.spec)?,
-    };
-    let plan = prepared.plan(context, "dsctl up").await?;
-    say(view::plan::plan(&plan));
-    if args.expect_no_changes && !plan.is_empty() {
-        let message = "there are changes, and none were expected; nothing was done";
-        return Err(Failure::new(Kind::UnexpectedChanges, message).next("dsctl plan"));
-    }
+pub async fn carry_out(
+    context: &Context,
+    prepared: &Prepared,
+    provider: &LocalProvider,
+    plan: &Plan,
+    args: &UpArgs,
+    begun: Instant,
+) -> Result<(), Failure> {
     let is_new = !prepared.layout.bucket().root().is_dir();
-    if gets_its_first_baseline(&prepared) {
+    if gets_its_first_baseline(prepared) {
         say(
             "\nNote: the baseline will have all the traffic, until `dsctl rollout start` moves it back here in stages.",
         );
@@ -71,21 +55,21 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
         if !args.yes {
             confirm("\nApply this plan?", "dsctl up")?;
         }
-        refuse_while_rolling_out(&prepared, &plan).await?;
-        apply(context, &prepared, &plan, is_new && !args.keep_failed).await?;
+        refuse_while_rolling_out(prepared, plan).await?;
+        apply(context, prepared, plan, is_new && !args.keep_failed).await?;
     } else if read_status(&prepared.layout).is_some_and(|status| failed_phase(&status).is_some()) {
         // What failed before this command says nothing of now: a new generation is tried afresh.
-        let session = open_session(context, &prepared).await?;
-        let retried = prepared.provider.retry().map_err(Failure::from);
+        let session = open_session(prepared).await?;
+        let retried = provider.retry().map_err(Failure::from);
         session.release_after(retried).await?;
     }
     match wait_until_ready(&prepared.layout, args.timeout.0).await {
         Ok(_) => {
-            retire(context, &prepared, &plan).await?;
-            report(&prepared, &plan, &args, begun)
+            retire(prepared, plan).await?;
+            report(prepared, plan, args, begun)
         }
         Err(failure) if is_new && !args.keep_failed && failure.kind == Kind::Resource => {
-            Err(take_back(context, &prepared, failure).await)
+            Err(take_back(context, prepared, failure).await)
         }
         Err(failure) => Err(failure),
     }
@@ -99,7 +83,7 @@ fn gets_its_first_baseline(prepared: &Prepared) -> bool {
 
 async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_failed: bool) -> Result<(), Failure> {
     say("");
-    let mut session = open_session(context, prepared).await?;
+    let mut session = open_session(prepared).await?;
     let applied = session.apply(plan, &prepared.graph, &mut |step| show(&step)).await;
     let applied = applied.and_then(|()| keep_deployment(prepared));
     match session.release_after(applied).await {
@@ -111,25 +95,17 @@ async fn apply(context: &Context, prepared: &Prepared, plan: &Plan, take_back_fa
 }
 
 /// What was replaced goes only now that the new one has answered with a real token.
-async fn retire(context: &Context, prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
+async fn retire(prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
     if plan.retiring.is_empty() && plan.count(Action::Replace) == 0 {
         return Ok(());
     }
-    let mut session = open_session(context, prepared).await?;
+    let mut session = open_session(prepared).await?;
     let retired = session.retire(&mut |step| show(&step)).await;
     session.release_after(retired).await
 }
 
-async fn open_session(context: &Context, prepared: &Prepared) -> Result<Session, Failure> {
-    Session::open(&context.home, &prepared.spec.name, prepared.provider.clone(), "dsctl up").await
-}
-
-/// `up` alone means this from now on. It names where a key is, never the key.
-fn keep_deployment(prepared: &Prepared) -> Result<(), Failure> {
-    let text = spec::yaml::print(&prepared.deployment).map_err(Failure::failed)?;
-    let path = prepared.layout.spec_file();
-    engine::store::write_durably(&path, text.as_bytes())
-        .map_err(|error| Failure::new(Kind::Resource, format!("{}: {error}", path.display())))
+async fn open_session(prepared: &Prepared) -> Result<Session, Failure> {
+    Session::open(prepared.site.clone(), "dsctl up").await
 }
 
 /// Variants that change under a rollout would make its evidence that of something else.
@@ -147,23 +123,12 @@ async fn refuse_while_rolling_out(prepared: &Prepared, plan: &Plan) -> Result<()
     }
 }
 
-fn show(step: &Step<'_>) {
-    match step {
-        Step::Begins(_) => {}
-        Step::Done(change) => say(format!("  {} {}", change.action.symbol(), change.address)),
-        Step::Failed(change, message) => say(format!("  ✗ {}: {message}", change.address)),
-        Step::NextCandidate(change, next) => {
-            say(format!("  · {}: {}: {}; trying {}", change.address, next.from, next.why, next.to));
-        }
-    }
-}
-
 /// A deployment that did not come up at its first try is removed again: nothing half-started is left.
 async fn take_back(context: &Context, prepared: &Prepared, failure: Failure) -> Failure {
     let rescue = rescue_logs(&prepared.layout);
     say("");
     say("It did not come up; taking back what was started (--keep-failed leaves it).");
-    let removed = down::destroy(context, &prepared.spec.name, "dsctl up").await;
+    let removed = down::destroy_local(context, &prepared.spec.name, "dsctl up").await;
     let mut failure = failure;
     if let Err(error) = removed {
         failure.message = format!("{}\ntaking it back failed too: {}", failure.message, error.message);
@@ -273,13 +238,8 @@ fn report(prepared: &Prepared, plan: &Plan, args: &UpArgs, begun: Instant) -> Re
     );
     let seconds = begun.elapsed().as_secs_f64();
     if args.json.json {
-        let changing = plan.changes.iter().filter(|change| change.action != Action::NoOp);
-        let changes = changing.map(|change| ChangeReport {
-            address: change.address.to_string(),
-            action: change.action,
-            reason: change.reason.clone(),
-        });
-        return print_json(&UpReport { changed: !plan.is_empty(), changes: changes.collect(), ready, seconds });
+        let changes = change_reports(plan);
+        return print_json(&UpReport { changed: !plan.is_empty(), changes, ready, seconds });
     }
     say(format!("\n{} is ready ({seconds:.1} s).\n", prepared.spec.name));
     print(view::ready::ready(&ready))

@@ -1,0 +1,38 @@
+//! The adapter of a cloud, as far as this dsctl was built with it.
+
+use std::sync::Arc;
+
+use providers::cloud::CloudAdapter;
+use spec::deployment::Cloud;
+
+use crate::exit::Failure;
+
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(not(feature = "aws"))]
+#[path = "without_aws.rs"]
+mod aws;
+
+/// Reads the user's own settings and credentials of the cloud; asks the cloud nothing yet.
+pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
+    match cloud {
+        Cloud::Aws => aws::load().await,
+        Cloud::Local | Cloud::Gcp | Cloud::Azure => {
+            let message = format!("cloud: this dsctl has no adapter for {cloud} yet");
+            Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"))
+        }
+    }
+}
+
+/// Clouds whose adapters this dsctl has.
+pub fn built_in() -> Vec<Cloud> {
+    if aws::IS_BUILT_IN { vec![Cloud::Aws] } else { Vec::new() }
+}
+
+/// The script of a machine's first boot, with the placeholders of `providers::cloud::BOOT_PLACEHOLDERS`.
+pub const fn boot_script(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Aws => templates::AWS_BOOT,
+        Cloud::Local | Cloud::Gcp | Cloud::Azure => "",
+    }
+}

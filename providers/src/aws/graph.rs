@@ -1,0 +1,448 @@
+//! The desired graph of an AWS deployment: a pure function of the resolved spec and what was asked of the cloud.
+//! `kind.rs` draws it.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use engine::graph::{Address, Candidate, Desired, Graph};
+use ipnet::Ipv4Net;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use spec::amount::Usd;
+use spec::layout::HomeLayout;
+use spec::machine::{Egress, Exposure, MachineCandidate, Pack, ResolvedMachine};
+use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
+use spec::weights::{ObjectScheme, WeightsSource};
+
+use super::boot::{self, BootFacts};
+use super::kind::{
+    self, ArtifactInputs, BucketInputs, EndpointInputs, HostSpecInputs, InstanceProfileInputs, InternetGatewayInputs,
+    MachineInputs, NatGatewayInputs, NetworkInputs, RoleInputs, RouteTableInputs, SecretInputs, SecurityGroupInputs,
+    SubnetInputs,
+};
+use crate::cloud::{Begun, CloudFacts, CloudGraphError, HOST_HOME, LaidOut, Placed, host_name};
+use crate::host_plan::{self, BASELINE_KEY, GENERATED_SECRETS, HostPlan, Listen, baseline_key_source};
+use crate::host_spec;
+
+/// Six years with their leap days, as 45 CFR 164.316(b)(2)(i) asks.
+const AUDIT_DAYS: u32 = 2192;
+const GATEWAY_PORT: u16 = 443;
+const ADMIN_PORT: u16 = 8081;
+const DAEMON_PORT: u16 = 8082;
+const BASELINE_DAEMON_PORT: u16 = 8083;
+/// Of the network's range, a subnet has a sixteenth: the first half is for private ones, the second for public ones.
+const SUBNET_BITS: u8 = 4;
+const FIRST_PUBLIC: usize = 8;
+/// What Systems Manager's agent needs, so that a person can look into a machine without a way in from outside.
+const INTERFACE_ENDPOINTS: [&str; 3] = ["ssm", "ssmmessages", "ec2messages"];
+
+/// Everything that an AWS deployment consists of.
+pub fn build(spec: &ResolvedSpec, facts: &CloudFacts) -> Result<Graph, CloudGraphError> {
+    let machine = spec.machine.as_ref().ok_or_else(|| wrong("machine: none was chosen"))?;
+    check(spec, machine)?;
+    let site = Site::new(spec, machine, facts)?;
+    let mut resources = site.network()?;
+    resources.extend(site.storage()?);
+    resources.extend(site.access()?);
+    let on: BTreeSet<Address> = resources.iter().map(|it| it.address.clone()).collect();
+    resources.push(Desired { depends_on: on, ..site.machine()? });
+    Ok(Graph::new(resources)?)
+}
+
+fn wrong(message: impl ToString) -> CloudGraphError {
+    CloudGraphError::Spec(message.to_string())
+}
+
+fn check(spec: &ResolvedSpec, machine: &ResolvedMachine) -> Result<(), CloudGraphError> {
+    if matches!(spec.baseline, Some(ResolvedBaseline::Local(_))) {
+        return Err(wrong("baseline: local:MODEL is for trying out on this machine; name the old API's URL"));
+    }
+    let in_s3 = |source: &WeightsSource| matches!(source, WeightsSource::Object { scheme: ObjectScheme::S3, .. });
+    let all_in_s3 = spec.weights().iter().all(|weights| weights.sources.iter().any(in_s3));
+    if machine.network.egress == Egress::Endpoints && !all_in_s3 {
+        return Err(wrong(
+            "network.egress: with endpoints only, the machine reaches nothing but AWS; give weights.sources an s3: one",
+        ));
+    }
+    Ok(())
+}
+
+/// What all parts of the graph are made from.
+struct Site<'a> {
+    spec: &'a ResolvedSpec,
+    machine: &'a ResolvedMachine,
+    facts: &'a CloudFacts,
+    first: &'a MachineCandidate,
+    zones: BTreeSet<String>,
+    port: u16,
+}
+
+impl<'a> Site<'a> {
+    fn new(
+        spec: &'a ResolvedSpec,
+        machine: &'a ResolvedMachine,
+        facts: &'a CloudFacts,
+    ) -> Result<Self, CloudGraphError> {
+        let first = machine.candidates.first().ok_or_else(|| wrong("machine: there is no candidate"))?;
+        let mut zones = facts.laid_out.zones.clone();
+        zones.extend(machine.candidates.iter().filter_map(|candidate| candidate.zone.clone()));
+        let port = match spec.gateway_port {
+            PortChoice::Fixed(port) => port,
+            PortChoice::AnyFree => GATEWAY_PORT,
+        };
+        Ok(Self { spec, machine, facts, first, zones, port })
+    }
+
+    fn is_public(&self) -> bool {
+        self.machine.network.public == Exposure::Public
+    }
+
+    fn has_nat(&self) -> bool {
+        !self.is_public() && self.machine.network.egress == Egress::Nat
+    }
+
+    /// Where the way out leads through: near the machine, since traffic between zones is paid for; where it is, it stays.
+    fn egress_zone(&self) -> Result<String, CloudGraphError> {
+        let zone = self.facts.laid_out.egress_zone.clone().or_else(|| self.first.zone.clone());
+        zone.ok_or_else(|| wrong("machine: no zone was chosen"))
+    }
+
+    fn has_pack(&self, pack: Pack) -> bool {
+        self.machine.packs.contains(&pack)
+    }
+
+    fn network(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let range = self.machine.network.range.trunc();
+        let network = resource(kind::NETWORK, "main", &NetworkInputs { region: self.machine.region.clone(), range: range.to_string() }, &range.to_string())?;
+        let mut all = vec![network];
+        if self.has_nat() || self.is_public() {
+            let inputs = InternetGatewayInputs { network: name(kind::NETWORK, "main") };
+            all.push(resource(kind::INTERNET_GATEWAY, "main", &inputs, "attached to the network")?);
+        }
+        all.extend(self.subnets()?);
+        if self.has_nat() {
+            all.extend(self.nat()?);
+        }
+        all.extend(self.route_tables()?);
+        all.extend(self.endpoints()?);
+        all.extend(self.security_groups()?);
+        Ok(all)
+    }
+
+    fn public_zones(&self) -> Result<BTreeSet<String>, CloudGraphError> {
+        match (self.is_public(), self.has_nat()) {
+            (true, _) => Ok(self.zones.clone()),
+            (false, true) => Ok([self.egress_zone()?].into()),
+            (false, false) => Ok(BTreeSet::new()),
+        }
+    }
+
+    fn private_zones(&self) -> BTreeSet<String> {
+        if self.is_public() { BTreeSet::new() } else { self.zones.clone() }
+    }
+
+    fn subnets(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let private = self.private_zones().into_iter().map(|zone| self.subnet(&zone, Exposure::Private));
+        let public = self.public_zones()?.into_iter().map(|zone| self.subnet(&zone, Exposure::Public));
+        private.chain(public).collect()
+    }
+
+    fn subnet(&self, zone: &str, exposure: Exposure) -> Result<Desired, CloudGraphError> {
+        let range = subnet_range(self.machine.network.range.trunc(), zone, exposure)?;
+        let inputs = SubnetInputs {
+            network: name(kind::NETWORK, "main"),
+            zone: zone.to_owned(),
+            range: range.to_string(),
+            public: exposure == Exposure::Public,
+        };
+        resource(kind::SUBNET, &subnet_name(zone, exposure), &inputs, &format!("{range} in {zone}"))
+    }
+
+    fn nat(&self) -> Result<[Desired; 2], CloudGraphError> {
+        let around = &self.machine.around;
+        let subnet = name(kind::SUBNET, &subnet_name(&self.egress_zone()?, Exposure::Public));
+        let inputs = NatGatewayInputs { subnet, elastic_ip: name(kind::ELASTIC_IP, "nat") };
+        let address = resource(kind::ELASTIC_IP, "nat", &json!({}), "public address of the way out")?;
+        let gateway = resource(kind::NAT_GATEWAY, "main", &inputs, "the way out; nothing comes in by it")?;
+        // Without a way to the world it can't be made.
+        let gateway = after(gateway, &[name(kind::INTERNET_GATEWAY, "main")]);
+        Ok([priced(address, around.public_address), priced(gateway, around.nat_gateway)])
+    }
+
+    fn route_tables(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let nat = self.has_nat().then(|| name(kind::NAT_GATEWAY, "main"));
+        let internet = Some(name(kind::INTERNET_GATEWAY, "main"));
+        let tables = [
+            ("private", Exposure::Private, self.private_zones(), nat),
+            ("public", Exposure::Public, self.public_zones()?, internet),
+        ];
+        let tables = tables.into_iter().filter(|(_, _, zones, _)| !zones.is_empty());
+        let table = |(table, exposure, zones, default_route): (&str, Exposure, BTreeSet<String>, Option<String>)| {
+            let subnets = zones.iter().map(|zone| name(kind::SUBNET, &subnet_name(zone, exposure))).collect();
+            let summary = format!("out by {}", default_route.as_deref().unwrap_or("nothing"));
+            let network = name(kind::NETWORK, "main");
+            resource(kind::ROUTE_TABLE, table, &RouteTableInputs { network, default_route, subnets }, &summary)
+        };
+        tables.map(table).collect()
+    }
+
+    fn endpoints(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let tables = [(!self.is_public(), "private"), (self.is_public() || self.has_nat(), "public")];
+        let tables = tables.iter().filter(|(is_there, _)| *is_there).map(|(_, table)| name(kind::ROUTE_TABLE, table));
+        let s3 = EndpointInputs { route_tables: tables.collect(), ..self.endpoint("s3") };
+        let mut all = vec![resource(kind::ENDPOINT, "s3", &s3, "to the bucket without the internet")?];
+        if self.machine.network.egress == Egress::Endpoints {
+            let zones = self.private_zones();
+            let count = u64::try_from(zones.len()).unwrap_or(u64::MAX);
+            let price = self.machine.around.interface_endpoint.map(|price| price.times(count));
+            for service in INTERFACE_ENDPOINTS {
+                let inputs = EndpointInputs {
+                    subnets: zones.iter().map(|zone| name(kind::SUBNET, &subnet_name(zone, Exposure::Private))).collect(),
+                    security_group: Some(name(kind::SECURITY_GROUP, "endpoints")),
+                    ..self.endpoint(service)
+                };
+                all.push(priced(resource(kind::ENDPOINT, service, &inputs, "for Session Manager")?, price));
+            }
+        }
+        Ok(all)
+    }
+
+    fn endpoint(&self, service: &str) -> EndpointInputs {
+        EndpointInputs {
+            network: name(kind::NETWORK, "main"),
+            service: format!("com.amazonaws.{}.{service}", self.machine.region),
+            route_tables: Vec::new(),
+            subnets: Vec::new(),
+            security_group: None,
+        }
+    }
+
+    fn security_groups(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let network = &self.machine.network;
+        let mut groups = vec![("machine", self.port, network.allow.clone())];
+        if network.egress == Egress::Endpoints {
+            groups.push(("endpoints", GATEWAY_PORT, vec![network.range]));
+        }
+        let group = |(group, port, ranges): (&str, u16, Vec<Ipv4Net>)| {
+            // As AWS writes them: without the bits of a host.
+            let mut allow: Vec<String> = ranges.iter().map(|range| range.trunc().to_string()).collect();
+            allow.sort();
+            allow.dedup();
+            let summary = format!("port {port} from {}", allow.join(", "));
+            let inputs = SecurityGroupInputs { network: name(kind::NETWORK, "main"), port, allow };
+            resource(kind::SECURITY_GROUP, group, &inputs, &summary)
+        };
+        groups.into_iter().map(group).collect()
+    }
+
+    fn storage(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let keeps_audit = self.has_pack(Pack::Hipaa);
+        let region = self.machine.region.clone();
+        let inputs = BucketInputs { region, audit_days: keeps_audit.then_some(AUDIT_DAYS), access_log: keeps_audit };
+        let mut all = vec![resource(kind::BUCKET, "main", &inputs, "private, encrypted, versioned")?];
+        for (file, binary) in &self.facts.binaries {
+            let sha256 = binary.sha256.to_string();
+            let summary = format!("sha256 {}…", sha256.get(..12).unwrap_or(&sha256));
+            all.push(resource(kind::ARTIFACT, file, &ArtifactInputs { bucket: bucket(), sha256 }, &summary)?);
+        }
+        all.extend(self.secrets()?);
+        all.push(self.host()?);
+        Ok(all)
+    }
+
+    fn secrets(&self) -> Result<Vec<Desired>, CloudGraphError> {
+        let generated = GENERATED_SECRETS.map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
+        let revision = self.facts.baseline_key_revision;
+        let baseline = baseline_key_source(self.spec).map(|from| (BASELINE_KEY, from.clone(), revision, from));
+        let secret = |(secret, from, revision, summary): (&str, String, u64, String)| {
+            resource(kind::SECRET, secret, &SecretInputs { bucket: bucket(), from, revision }, &summary)
+        };
+        generated.into_iter().chain(baseline).map(secret).collect()
+    }
+
+    fn host(&self) -> Result<Desired, CloudGraphError> {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let plan = HostPlan {
+            spec: self.spec,
+            host: host_name()?,
+            binaries: &self.facts.binaries,
+            listen: Listen {
+                gateway: SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port)),
+                admin: loopback(ADMIN_PORT),
+                daemon: loopback(DAEMON_PORT),
+                baseline_daemon: loopback(BASELINE_DAEMON_PORT),
+            },
+            salt: &self.facts.salt,
+            baseline_key_revision: self.facts.baseline_key_revision,
+            layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
+        };
+        let wanted = plan.host_spec()?;
+        let inputs = HostSpecInputs { bucket: bucket(), host: host_spec::inputs(&wanted)? };
+        resource(kind::HOST_SPEC, "main", &inputs, &host_plan::summary(&wanted))
+    }
+
+    fn access(&self) -> Result<[Desired; 2], CloudGraphError> {
+        let role = RoleInputs { bucket: bucket() };
+        let profile = InstanceProfileInputs { role: name(kind::ROLE, "machine") };
+        Ok([
+            resource(kind::ROLE, "machine", &role, "reads artifacts, secrets and host spec; writes its status")?,
+            resource(kind::INSTANCE_PROFILE, "machine", &profile, "gives the machine its role")?,
+        ])
+    }
+
+    fn machine(&self) -> Result<Desired, CloudGraphError> {
+        self.check_boot_script()?;
+        let disk = self.machine.disk;
+        let chosen = self.first;
+        let dsctl = self.facts.binaries.get("dsctl").ok_or(host_plan::HostPlanError::Binary("dsctl"))?;
+        let inputs = MachineInputs {
+            machine_type: chosen.offer.machine_type.clone(),
+            subnet: self.machine_subnet(chosen)?,
+            market: chosen.market,
+            image: self.facts.image.id.clone(),
+            security_group: name(kind::SECURITY_GROUP, "machine"),
+            instance_profile: name(kind::INSTANCE_PROFILE, "machine"),
+            bucket: bucket(),
+            disk_gib: disk.gib,
+            disk_iops: disk.iops,
+            disk_mib_a_second: disk.mib_a_second,
+            public: self.is_public(),
+            termination_protection: true,
+            boot_script: self.facts.boot_script.clone(),
+            dsctl_sha256: dsctl.sha256.to_string(),
+        };
+        let size = format!("disk {} GiB, {} IOPS, {} MiB/s", disk.gib, disk.iops, disk.mib_a_second);
+        let wanted = resource(kind::MACHINE, "main", &inputs, &format!("{}; {size}", chosen.label()))?;
+        let candidates = self.machine.candidates.iter().map(|candidate| self.candidate(candidate));
+        let monthly_usd = self.monthly(chosen);
+        Ok(Desired { candidates: candidates.collect::<Result<_, _>>()?, monthly_usd, ..wanted })
+    }
+
+    fn machine_subnet(&self, candidate: &MachineCandidate) -> Result<String, CloudGraphError> {
+        let zone = candidate.zone.as_deref().ok_or_else(|| wrong(format!("{}: no zone", candidate.label())))?;
+        Ok(name(kind::SUBNET, &subnet_name(zone, self.machine.network.public)))
+    }
+
+    fn candidate(&self, candidate: &MachineCandidate) -> Result<Candidate, CloudGraphError> {
+        let mut inputs = Map::new();
+        inputs.insert("machine_type".to_owned(), json!(candidate.offer.machine_type));
+        inputs.insert("subnet".to_owned(), json!(self.machine_subnet(candidate)?));
+        inputs.insert("market".to_owned(), serde_json::to_value(candidate.market)?);
+        Ok(Candidate { label: candidate.label(), monthly_usd: self.monthly(candidate), inputs })
+    }
+
+    /// With its disk and with the answers that leave the cloud, since they go with the machine.
+    fn monthly(&self, candidate: &MachineCandidate) -> Option<f64> {
+        let around = &self.machine.around;
+        let address = if self.is_public() { around.public_address } else { Some(Usd::from_millionths(0)) };
+        let parts = [candidate.hourly().map(Usd::a_month), around.disk, around.egress, address];
+        parts.into_iter().map(|part| part.map(Usd::dollars)).sum()
+    }
+
+    /// Too long a script shows in the plan, not when everything else is made already.
+    fn check_boot_script(&self) -> Result<(), CloudGraphError> {
+        let (bucket, sha256) = ("b".repeat(63), "0".repeat(64));
+        let facts = BootFacts { bucket: &bucket, region: &self.machine.region, dsctl_sha256: &sha256, endpoint: "" };
+        boot::render(&self.facts.boot_script, &facts).map(|_| ()).map_err(wrong)
+    }
+}
+
+fn name(kind: &str, name: &str) -> String {
+    Address::new(kind, name).to_string()
+}
+
+fn bucket() -> String {
+    name(kind::BUCKET, "main")
+}
+
+fn subnet_name(zone: &str, exposure: Exposure) -> String {
+    match exposure {
+        Exposure::Private => format!("private-{zone}"),
+        Exposure::Public => format!("public-{zone}"),
+    }
+}
+
+/// A zone's part of the range depends on its letter alone, so that a zone more moves no other.
+fn subnet_range(range: Ipv4Net, zone: &str, exposure: Exposure) -> Result<Ipv4Net, CloudGraphError> {
+    let letter = zone.bytes().last().filter(u8::is_ascii_lowercase).map(|letter| usize::from(letter - b'a'));
+    let at = letter.filter(|at| *at < FIRST_PUBLIC).ok_or_else(|| wrong(format!("zone {zone}: its name ends in no letter up to h")))?;
+    let at = if exposure == Exposure::Public { at + FIRST_PUBLIC } else { at };
+    let mut parts = range.subnets(range.prefix_len() + SUBNET_BITS).map_err(|error| wrong(format!("network.range: {error}")))?;
+    parts.nth(at).ok_or_else(|| wrong(format!("network.range: {range} is too small")))
+}
+
+/// It depends on whatever its inputs name.
+fn resource(kind: &str, named: &str, inputs: &impl Serialize, summary: &str) -> Result<Desired, CloudGraphError> {
+    let inputs = serde_json::to_value(inputs)?;
+    Ok(Desired {
+        address: Address::new(kind, named),
+        depends_on: named_in(&inputs),
+        inputs,
+        summary: summary.to_owned(),
+        disk_bytes: 0,
+        monthly_usd: Some(0.0),
+        candidates: Vec::new(),
+    })
+}
+
+/// Addresses that stand in an input's fields.
+fn named_in(inputs: &Value) -> BTreeSet<Address> {
+    let fields = inputs.as_object().into_iter().flat_map(Map::values);
+    let texts = fields.flat_map(|field| match field {
+        Value::String(text) => vec![text.as_str()],
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    });
+    texts.filter_map(Address::parse).filter(|address| KINDS_NAMED.contains(&address.kind())).collect()
+}
+
+/// Kinds that others stand on.
+const KINDS_NAMED: [&str; 9] = [
+    kind::NETWORK,
+    kind::SUBNET,
+    kind::INTERNET_GATEWAY,
+    kind::ELASTIC_IP,
+    kind::NAT_GATEWAY,
+    kind::ROUTE_TABLE,
+    kind::SECURITY_GROUP,
+    kind::BUCKET,
+    kind::ROLE,
+];
+
+fn after(mut wanted: Desired, on: &[String]) -> Desired {
+    wanted.depends_on.extend(on.iter().filter_map(|on| Address::parse(on)));
+    wanted
+}
+
+fn priced(wanted: Desired, monthly: Option<Usd>) -> Desired {
+    Desired { monthly_usd: monthly.map(Usd::dollars), ..wanted }
+}
+
+/// What of a deployment is there already, as its resources' inputs say.
+pub fn laid_out(begun: &Begun) -> LaidOut {
+    let of_kind = |wanted: &'static str| begun.iter().filter(move |(address, _)| address.kind() == wanted);
+    let roots = of_kind(kind::NETWORK).chain(of_kind(kind::BUCKET));
+    let region = roots.filter_map(|(_, inputs)| text(inputs, "region")).next();
+    let zones = of_kind(kind::SUBNET).filter_map(|(_, inputs)| text(inputs, "zone")).collect();
+    let nat = of_kind(kind::NAT_GATEWAY).next();
+    let egress_zone = nat.and_then(|(_, inputs)| subnet_zone(begun, inputs));
+    let machine = of_kind(kind::MACHINE).next().and_then(|(_, inputs)| placed(begun, inputs));
+    LaidOut { region, zones, egress_zone, machine }
+}
+
+fn text(inputs: &Value, field: &str) -> Option<String> {
+    Some(inputs.get(field)?.as_str()?.to_owned())
+}
+
+fn subnet_zone(begun: &Begun, inputs: &Value) -> Option<String> {
+    text(begun.get(&Address::parse(&text(inputs, "subnet")?)?)?, "zone")
+}
+
+fn placed(begun: &Begun, inputs: &Value) -> Option<Placed> {
+    Some(Placed {
+        machine_type: text(inputs, "machine_type")?,
+        zone: subnet_zone(begun, inputs),
+        market: serde_json::from_value(inputs.get("market")?.clone()).ok()?,
+        image: text(inputs, "image")?,
+    })
+}

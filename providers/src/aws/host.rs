@@ -1,0 +1,79 @@
+//! A deployment's machine as it is seen from outside: its address, what it reported to the bucket, its console.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use engine::provider::ProviderError;
+use engine::state::{RemoteId, State};
+use serde::de::DeserializeOwned;
+use spec::host::{HostSpec, HostStatus};
+use spec::id::SecretName;
+use spec::layout::BucketLayout;
+use spec::route::GatewayConfig;
+
+use super::error::{failed, found};
+use super::kind;
+use super::session::Services;
+use crate::cloud::{HostView, host_name};
+use crate::host_plan::{API_KEY, GATEWAY_FILE};
+
+pub async fn view(look: &Services, state: &State) -> Result<HostView, ProviderError> {
+    let (Some(bucket), Some(machine)) = (id(state, kind::BUCKET), id(state, kind::MACHINE)) else {
+        return Ok(HostView::default());
+    };
+    let host = host_name().map_err(|error| ProviderError::permanent("the host's name", error))?;
+    let (desired_key, status_key) = (BucketLayout::desired_key(&host), BucketLayout::status_key(&host));
+    let (address, desired, status) = futures::try_join!(
+        address(look, &machine.0),
+        object::<HostSpec>(look, &bucket.0, &desired_key),
+        object::<HostStatus>(look, &bucket.0, &status_key),
+    )?;
+    let console = if status.is_none() { console(look, &machine.0).await? } else { String::new() };
+    let port = desired.as_ref().and_then(gateway_port);
+    Ok(HostView {
+        machine: Some(machine.0.clone()),
+        endpoint: address.zip(port).map(|(address, port)| format!("http://{address}:{port}/v1")),
+        api_key: Some(api_key(&bucket.0)?),
+        generation: desired.map(|desired| desired.generation),
+        status,
+        console,
+    })
+}
+
+fn id<'a>(state: &'a State, kind: &str) -> Option<&'a RemoteId> {
+    state.resources.iter().find(|(address, _)| address.kind() == kind).map(|(_, it)| &it.remote_id)
+}
+
+fn api_key(bucket: &str) -> Result<String, ProviderError> {
+    let name: SecretName = API_KEY.parse().map_err(|error| ProviderError::permanent(API_KEY, error))?;
+    Ok(format!("s3://{bucket}/secrets/{name}"))
+}
+
+fn gateway_port(desired: &HostSpec) -> Option<u16> {
+    let file = desired.files.iter().find(|file| file.name == GATEWAY_FILE)?;
+    let config: GatewayConfig = serde_json::from_str(&file.content).ok()?;
+    Some(config.listen.port())
+}
+
+/// The public one if it has one.
+async fn address(look: &Services, machine: &str) -> Result<Option<String>, ProviderError> {
+    let answer = look.ec2.describe_instances().instance_ids(machine).send().await;
+    let Some(answer) = found(format!("looking at {machine}"), answer)? else { return Ok(None) };
+    let instance = answer.reservations().iter().flat_map(|all| all.instances()).next();
+    let public = instance.and_then(|it| it.public_ip_address()).filter(|address| !address.is_empty());
+    Ok(public.or_else(|| instance?.private_ip_address()).map(str::to_owned))
+}
+
+async fn object<T: DeserializeOwned>(look: &Services, bucket: &str, key: &str) -> Result<Option<T>, ProviderError> {
+    let what = format!("s3://{bucket}/{key}");
+    let answer = look.s3.get_object().bucket(bucket).key(key).send().await;
+    let Some(object) = found(&what, answer)? else { return Ok(None) };
+    let bytes = object.body.collect().await.map_err(|error| ProviderError::permanent(&what, error))?.into_bytes();
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| ProviderError::permanent(&what, error))
+}
+
+async fn console(look: &Services, machine: &str) -> Result<String, ProviderError> {
+    let answer = look.ec2.get_console_output().instance_id(machine).send().await;
+    let answer = answer.map_err(failed(format!("console of {machine}")))?;
+    let bytes = STANDARD.decode(answer.output().unwrap_or_default()).unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,134 @@
+//! The engine's `Provider` for one deployment in one region: each call goes to its address' kind.
+
+use async_trait::async_trait;
+use engine::graph::{Address, Desired};
+use engine::plan::differing_keys;
+use engine::provider::{ErrorKind, Known, Observed, Owned, Provider, ProviderError, Token, Verdict};
+use engine::state::{RemoteId, Resource};
+use serde_json::Value;
+
+use super::session::{Aws, Making};
+use super::{kind, machine, resource, sweep};
+
+#[derive(Debug)]
+pub struct AwsProvider {
+    aws: Aws,
+}
+
+impl AwsProvider {
+    pub const fn new(aws: Aws) -> Self {
+        Self { aws }
+    }
+}
+
+#[async_trait]
+impl Provider for AwsProvider {
+    async fn read(
+        &self,
+        address: &Address,
+        resource: &Resource,
+        known: &Known,
+    ) -> Result<Option<Observed>, ProviderError> {
+        let seen = resource::of(address)?.read(&self.aws, resource, known).await?;
+        Ok(seen.map(|inputs| Observed { inputs }))
+    }
+
+    async fn find(&self, address: &Address, token: &Token, known: &Known) -> Result<Option<RemoteId>, ProviderError> {
+        resource::of(address)?.find(&self.aws, address, token, known).await
+    }
+
+    async fn create(&self, desired: &Desired, token: &Token, known: &Known) -> Result<RemoteId, ProviderError> {
+        let calls = resource::of(&desired.address)?;
+        let id = calls.create(&self.aws, &Making { desired, token, known }).await?;
+        calls.update(&self.aws, &id, desired, known).await.map_err(after_it_was_made)
+    }
+
+    async fn update(&self, id: &RemoteId, desired: &Desired, known: &Known) -> Result<RemoteId, ProviderError> {
+        resource::of(&desired.address)?.update(&self.aws, id, desired, known).await
+    }
+
+    async fn delete(&self, address: &Address, resource: &Resource, known: &Known) -> Result<(), ProviderError> {
+        resource::of(address)?.delete(&self.aws, resource, known).await
+    }
+
+    fn judge(&self, address: &Address, before: &Value, after: &Value) -> Verdict {
+        judge(address, before, after)
+    }
+
+    async fn sweep(&self) -> Result<Vec<Owned>, ProviderError> {
+        let found = sweep::of_deployment(&self.aws.look, &self.aws.region, &self.aws.deployment).await?;
+        Ok(found.into_iter().map(|found| found.owned).collect())
+    }
+}
+
+/// What was made must be looked up before it is made again, whatever went wrong after it.
+fn after_it_was_made(error: ProviderError) -> ProviderError {
+    let kind = match error.kind {
+        ErrorKind::Throttled { .. } | ErrorKind::NotYet => ErrorKind::Ambiguous,
+        kind => kind,
+    };
+    ProviderError { kind, ..error }
+}
+
+/// Fields that can't change while the deployment lives, since everything stands on them.
+fn fixed(kind: &str) -> &'static [&'static str] {
+    match kind {
+        kind::NETWORK => &["region", "range"],
+        kind::BUCKET => &["region"],
+        kind::SUBNET => &["network", "zone", "range"],
+        kind::INTERNET_GATEWAY | kind::ROUTE_TABLE | kind::SECURITY_GROUP => &["network"],
+        kind::ENDPOINT => &["network", "service"],
+        kind::ARTIFACT | kind::SECRET | kind::HOST_SPEC | kind::ROLE => &["bucket"],
+        kind::INSTANCE_PROFILE => &["role"],
+        _ => &[],
+    }
+}
+
+/// Fields whose change needs a new one beside the old one.
+fn replacing(kind: &str) -> &'static [&'static str] {
+    match kind {
+        kind::NAT_GATEWAY => &["subnet", "elastic_ip"],
+        kind::ARTIFACT => &["sha256"],
+        _ => &[],
+    }
+}
+
+fn judge(address: &Address, before: &Value, after: &Value) -> Verdict {
+    if address.kind() == kind::MACHINE {
+        return machine::judge(before, after);
+    }
+    let keys = differing_keys(before, after);
+    let changes = |fields: &[&str]| keys.iter().find(|key| fields.contains(&key.as_str())).cloned();
+    match (changes(fixed(address.kind())), changes(replacing(address.kind()))) {
+        (Some(field), _) => Verdict::Impossible(format!(
+            "{field} can't change while the deployment lives; `dsctl down`, then `dsctl up` with the new one"
+        )),
+        (None, Some(_)) => Verdict::Replace,
+        (None, None) => Verdict::InPlace,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_way_to_change() {
+        let of = |address: &str, before: Value, after: Value| judge(&Address::parse(address).unwrap(), &before, &after);
+        let range = (json!({"range": "10.77.0.0/16"}), json!({"range": "10.78.0.0/16"}));
+        assert!(matches!(of("network.main", range.0, range.1), Verdict::Impossible(_)));
+        assert_eq!(of("artifact.dsserve", json!({"sha256": "a"}), json!({"sha256": "b"})), Verdict::Replace);
+        assert_eq!(of("security-group.machine", json!({"allow": []}), json!({"allow": ["10.0.0.0/8"]})), Verdict::InPlace);
+        assert_eq!(of("machine.main", json!({"image": "a"}), json!({"image": "b"})), Verdict::Replace);
+    }
+
+    #[test]
+    fn what_went_wrong_after_the_making_is_looked_into_before_it_is_made_again() {
+        let after = |kind| after_it_was_made(ProviderError::new(kind, "x", "y")).kind;
+        assert_eq!(after(ErrorKind::Throttled { retry_after: None }), ErrorKind::Ambiguous);
+        assert_eq!(after(ErrorKind::NotYet), ErrorKind::Ambiguous);
+        assert_eq!(after(ErrorKind::Capacity), ErrorKind::Capacity);
+    }
+}

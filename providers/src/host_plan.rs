@@ -1,0 +1,243 @@
+//! What a host runs, wherever it stands: daemon, gateway, the second daemon of a local baseline. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256 as Hasher};
+use spec::amount::Span;
+use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, RunState, UnitSpec};
+use spec::id::{HostName, InvalidId, SecretName, Variant};
+use spec::layout::DeploymentLayout;
+use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec};
+use spec::route::{GatewayConfig, Limits, VariantConfig};
+
+use crate::local::facts::Binary;
+
+pub const API_KEY: &str = "api-key";
+pub const ADMIN_TOKEN: &str = "admin-token";
+pub const DAEMON_KEY: &str = "daemon-key";
+pub const BASELINE_KEY: &str = "baseline-key";
+pub const DAEMON_UNIT: &str = "dsserve";
+pub const BASELINE_UNIT: &str = "dsserve-baseline";
+pub const GATEWAY_UNIT: &str = "dsgate";
+pub const GATEWAY_FILE: &str = "gateway.json";
+
+/// Secrets that are made with a deployment, and what each is for.
+pub const GENERATED_SECRETS: [(&str, &str); 3] = [
+    (API_KEY, "for clients of the gateway"),
+    (ADMIN_TOKEN, "for dsctl's own calls to the gateway"),
+    (DAEMON_KEY, "between gateway and daemon"),
+];
+
+const DAEMON_STOP_GRACE: Span = Span::seconds(30);
+const GATEWAY_STOP_GRACE: Span = Span::seconds(35);
+
+/// Where the units of a host listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    pub gateway: SocketAddr,
+    pub admin: SocketAddr,
+    pub daemon: SocketAddr,
+    pub baseline_daemon: SocketAddr,
+}
+
+/// Everything that a host spec is made from.
+#[derive(Debug, Clone)]
+pub struct HostPlan<'a> {
+    pub spec: &'a ResolvedSpec,
+    pub host: HostName,
+    pub binaries: &'a BTreeMap<String, Binary>,
+    pub listen: Listen,
+    /// Of the traffic split.
+    pub salt: &'a str,
+    pub baseline_key_revision: u64,
+    /// Where the deployment lies on the host.
+    pub layout: &'a DeploymentLayout,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostPlanError {
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error("host spec: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("no binary named {0} was looked up")]
+    Binary(&'static str),
+}
+
+/// For the reader of a plan: which unit listens where.
+pub fn summary(host: &HostSpec) -> String {
+    let unit = |unit: &UnitSpec| {
+        let ports: Vec<String> = unit.ports.iter().map(u16::to_string).collect();
+        format!("{} on {}", unit.name, ports.join(" and "))
+    };
+    host.units.iter().map(unit).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a baseline's API key comes from; none if it has no key or is none.
+pub fn baseline_key_source(spec: &ResolvedSpec) -> Option<String> {
+    let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return None };
+    match key {
+        KeySource::None => None,
+        KeySource::Environment(name) => Some(format!("from the environment variable {name}")),
+        KeySource::File(path) => Some(format!("from {}", path.display())),
+    }
+}
+
+impl HostPlan<'_> {
+    pub fn host_spec(&self) -> Result<HostSpec, HostPlanError> {
+        let config = serde_json::to_string_pretty(&self.gateway_config()?)?;
+        let model = &self.spec.model;
+        let mut units = vec![self.daemon_unit(model, DAEMON_UNIT, self.listen.daemon, Phase::Daemon)?];
+        let mut first_token = vec![probe(model, DAEMON_UNIT, self.listen.daemon)?];
+        if let Some(ResolvedBaseline::Local(model)) = &self.spec.baseline {
+            let listen = self.listen.baseline_daemon;
+            units.push(self.daemon_unit(model, BASELINE_UNIT, listen, Phase::BaselineDaemon)?);
+            first_token.push(probe(model, BASELINE_UNIT, listen)?);
+        }
+        units.push(self.gateway_unit(&config)?);
+        Ok(HostSpec {
+            deployment: self.spec.name.clone(),
+            host: self.host.clone(),
+            generation: 0,
+            run: RunState::Running,
+            weights: self.spec.weights(),
+            files: vec![FileSpec { name: GATEWAY_FILE.to_owned(), content: config }],
+            units,
+            first_token,
+            actions: Vec::new(),
+        })
+    }
+
+    fn artifact(&self, name: &'static str) -> Result<ArtifactSpec, HostPlanError> {
+        let binary = self.binaries.get(name).ok_or(HostPlanError::Binary(name))?;
+        Ok(ArtifactSpec { name: name.to_owned(), sha256: binary.sha256.clone() })
+    }
+
+    fn daemon_unit(
+        &self,
+        model: &ResolvedModel,
+        name: &str,
+        listen: SocketAddr,
+        phase: Phase,
+    ) -> Result<UnitSpec, HostPlanError> {
+        Ok(UnitSpec {
+            name: name.parse()?,
+            artifact: self.artifact("dsserve")?,
+            args: self.daemon_args(model, listen)?,
+            env: BTreeMap::new(),
+            ports: vec![listen.port()],
+            ready_url: format!("http://{listen}/ready"),
+            stop_grace: DAEMON_STOP_GRACE,
+            phase,
+        })
+    }
+
+    fn daemon_args(&self, model: &ResolvedModel, listen: SocketAddr) -> Result<Vec<Arg>, InvalidId> {
+        let files = model.weights.iter().flat_map(|part| [text("--model"), Arg::Weights(part.name.clone())]);
+        let mut args: Vec<Arg> = files.collect();
+        args.extend([
+            text("--served-model-name"),
+            text(&model.served_name),
+            text("--listen"),
+            text(listen),
+            text("--api-key-file"),
+            Arg::Secret(DAEMON_KEY.parse()?),
+            text("--max-sequences"),
+            text(self.spec.daemon.max_sequences),
+        ]);
+        for (flag, value) in [("--context", self.spec.daemon.context), ("--threads", self.spec.daemon.threads)] {
+            if let Some(value) = value {
+                args.extend([text(flag), text(value)]);
+            }
+        }
+        Ok(args)
+    }
+
+    fn gateway_unit(&self, config: &str) -> Result<UnitSpec, HostPlanError> {
+        // A changed configuration, or a changed key that it points to, is a changed unit: the agent starts it anew.
+        let digest = hex::encode(Hasher::digest(format!("{config}{}", self.baseline_key_revision)));
+        let Listen { gateway, admin, .. } = self.listen;
+        // The agent asks on the host itself, whoever else may reach the gateway.
+        let ready = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, gateway.port()));
+        Ok(UnitSpec {
+            name: GATEWAY_UNIT.parse()?,
+            artifact: self.artifact("dsgate")?,
+            args: vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder],
+            env: BTreeMap::from([("DSGATE_CONFIG_SHA256".to_owned(), digest)]),
+            ports: vec![gateway.port(), admin.port()],
+            ready_url: format!("http://{ready}/ready"),
+            stop_grace: GATEWAY_STOP_GRACE,
+            phase: Phase::Gateway,
+        })
+    }
+
+    fn gateway_config(&self) -> Result<GatewayConfig, HostPlanError> {
+        let mut variants = BTreeMap::new();
+        // With a baseline, clients keep asking for the old API's model names: whatever they ask for is ours.
+        let takes_any_name = self.spec.baseline.is_some();
+        let candidate = self.daemon_variant(&self.spec.model, self.listen.daemon, takes_any_name)?;
+        variants.insert(Variant::Candidate, candidate);
+        if let Some(baseline) = &self.spec.baseline {
+            variants.insert(Variant::Baseline, self.baseline_variant(baseline)?);
+        }
+        Ok(GatewayConfig {
+            listen: self.listen.gateway,
+            admin_listen: self.listen.admin,
+            api_keys_file: self.secret(API_KEY)?,
+            admin_token_file: self.secret(ADMIN_TOKEN)?,
+            variants,
+            salt: self.salt.to_owned(),
+            limits: Limits::default(),
+        })
+    }
+
+    fn baseline_variant(&self, baseline: &ResolvedBaseline) -> Result<VariantConfig, HostPlanError> {
+        match baseline {
+            ResolvedBaseline::Local(model) => Ok(self.daemon_variant(model, self.listen.baseline_daemon, true)?),
+            ResolvedBaseline::Api { url, model, key } => Ok(VariantConfig {
+                base_url: url.clone(),
+                key_file: if *key == KeySource::None { None } else { Some(self.secret(BASELINE_KEY)?) },
+                models: BTreeMap::new(),
+                default_model: model.clone(),
+                ready_url: None,
+                metrics_url: None,
+            }),
+        }
+    }
+
+    fn daemon_variant(
+        &self,
+        model: &ResolvedModel,
+        listen: SocketAddr,
+        takes_any_name: bool,
+    ) -> Result<VariantConfig, InvalidId> {
+        let names = [model.served_name.clone(), model.name.to_string()];
+        Ok(VariantConfig {
+            base_url: format!("http://{listen}/v1"),
+            key_file: Some(self.secret(DAEMON_KEY)?),
+            models: names.into_iter().map(|name| (name, model.served_name.clone())).collect(),
+            default_model: takes_any_name.then(|| model.served_name.clone()),
+            ready_url: Some(format!("http://{listen}/ready")),
+            metrics_url: Some(format!("http://{listen}/metrics")),
+        })
+    }
+
+    fn secret(&self, name: &str) -> Result<PathBuf, InvalidId> {
+        Ok(self.layout.bucket().secret(&name.parse::<SecretName>()?))
+    }
+}
+
+fn text(word: impl ToString) -> Arg {
+    Arg::Text(word.to_string())
+}
+
+fn probe(model: &ResolvedModel, unit: &str, listen: SocketAddr) -> Result<FirstTokenProbe, InvalidId> {
+    Ok(FirstTokenProbe {
+        unit: unit.parse()?,
+        base_url: format!("http://{listen}/v1"),
+        model: model.served_name.clone(),
+        key: DAEMON_KEY.parse()?,
+    })
+}
