@@ -262,7 +262,12 @@ impl<P: Provider> Engine<P> {
         while let Some(Replaced { address, resource }) = next_to_retire(&self.state().replaced).cloned() {
             let change = crate::plan::removal(&address, Some(resource.inputs.clone()), "replaced");
             watch(Step::Begins(&change));
-            let act = Act::Delete { address: address.clone(), resource: resource.clone() };
+            // What came back to an earlier content may have an earlier id: then the old one lives on as the new one.
+            let is_current = self.state().resources.values().any(|it| it.remote_id == resource.remote_id);
+            let act = match is_current {
+                true => Act::Nothing,
+                false => Act::Delete { address: address.clone(), resource: resource.clone() },
+            };
             let known = Known::of(self.state());
             if let Err(source) = perform(&self.provider, act, known, &self.settings, new_token()).await {
                 watch(Step::Failed(&change, source.to_string()));

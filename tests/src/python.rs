@@ -1,9 +1,8 @@
-//! A Python with the packages of `python/requirements.txt`, in a virtual environment made once.
+//! A Python with the packages of a file of requirements, in a virtual environment made once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -17,20 +16,15 @@ fn sources() -> PathBuf {
 
 /// Runs a script of `python/` against an endpoint.
 pub fn script(name: &str, endpoint: &Endpoint) -> Outcome {
-    let mut command = Command::new(environment().join("bin/python"));
+    let mut command = Command::new(environment("requirements.txt").join("bin/python"));
     crate::home::environment(&mut command, Path::new("/nonexistent"));
     command.arg(sources().join(name)).env("OPENAI_BASE_URL", &endpoint.url).env("OPENAI_API_KEY", &endpoint.key);
     run(&mut command)
 }
 
-fn environment() -> &'static Path {
-    static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
-    ENVIRONMENT.get_or_init(make)
-}
-
-/// A folder a set of requirements: half-made ones are made anew, whole ones are kept.
-fn make() -> PathBuf {
-    let requirements = sources().join("requirements.txt");
+/// The virtual environment of a file of requirements of `python/`: half-made ones are made anew, whole ones are kept.
+pub fn environment(requirements: &str) -> PathBuf {
+    let requirements = sources().join(requirements);
     let text = fs::read(&requirements).expect("the requirements");
     let folder = binaries::kept("test-python").join(&hex::encode(Sha256::digest(&text))[..12]);
     let lock = File::create(binaries::kept("test-locks").join("python")).expect("a lock file");

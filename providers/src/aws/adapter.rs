@@ -11,7 +11,9 @@ use spec::resolved::ResolvedSpec;
 
 use super::session::{Aws, Session};
 use super::{AwsProvider, graph, host, survey, sweep};
-use crate::cloud::{Begun, CloudAdapter, CloudFacts, CloudGraphError, Found, Handed, HostView, LaidOut, Question, Survey};
+use crate::cloud::{
+    Begun, CloudAdapter, CloudFacts, CloudGraphError, Found, Handed, HostView, LaidOut, Question, Survey,
+};
 
 /// Where regions are asked for if the user's settings name none.
 const HOME_REGION: &str = "us-east-1";

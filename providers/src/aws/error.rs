@@ -33,7 +33,10 @@ where
 }
 
 /// None for what does not exist, an error for everything else that went wrong.
-pub fn found<T, E>(what: impl ToString, result: Result<T, SdkError<E, HttpResponse>>) -> Result<Option<T>, ProviderError>
+pub fn found<T, E>(
+    what: impl ToString,
+    result: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<Option<T>, ProviderError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -94,30 +97,61 @@ where
 /// From what the service said; pure.
 fn kind_of(code: &str, message: &str, status: u16) -> ErrorKind {
     match code {
-        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "ThrottledException" | "SlowDown"
-        | "TooManyRequestsException" | "RequestThrottled" | "RequestThrottledException" | "EC2ThrottledException"
-        | "BandwidthLimitExceeded" | "PriorRequestNotComplete" | "ProvisionedThroughputExceededException" => {
-            ErrorKind::Throttled { retry_after: None }
-        }
-        "InsufficientInstanceCapacity" | "InsufficientHostCapacity" | "InsufficientReservedInstanceCapacity"
-        | "InsufficientCapacity" | "SpotMaxPriceTooLow" | "Unsupported" | "UnfulfillableCapacity" => {
-            ErrorKind::Capacity
-        }
-        "MaxSpotInstanceCountExceeded" | "TooManyBuckets" | "LimitExceeded" | "LimitExceededException"
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "SlowDown"
+        | "TooManyRequestsException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "EC2ThrottledException"
+        | "BandwidthLimitExceeded"
+        | "PriorRequestNotComplete"
+        | "ProvisionedThroughputExceededException" => ErrorKind::Throttled { retry_after: None },
+        "InsufficientInstanceCapacity"
+        | "InsufficientHostCapacity"
+        | "InsufficientReservedInstanceCapacity"
+        | "InsufficientCapacity"
+        | "SpotMaxPriceTooLow"
+        | "Unsupported"
+        | "UnfulfillableCapacity" => ErrorKind::Capacity,
+        "MaxSpotInstanceCountExceeded"
+        | "TooManyBuckets"
+        | "LimitExceeded"
+        | "LimitExceededException"
         | "ResourceLimitExceeded" => ErrorKind::Quota,
         _ if code.ends_with("LimitExceeded") => ErrorKind::Quota,
-        "AuthFailure" | "UnrecognizedClientException" | "InvalidClientTokenId" | "ExpiredToken"
-        | "ExpiredTokenException" | "RequestExpired" | "SignatureDoesNotMatch" | "MissingAuthenticationToken"
-        | "InvalidAccessKeyId" | "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation"
-        | "OptInRequired" | "NotSignedUp" | "IncompleteSignature" => ErrorKind::Credentials,
+        "AuthFailure"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "MissingAuthenticationToken"
+        | "InvalidAccessKeyId"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "OptInRequired"
+        | "NotSignedUp"
+        | "IncompleteSignature" => ErrorKind::Credentials,
         "IdempotentInstanceTerminated" | "IdempotentParameterMismatch" => ErrorKind::TokenSpent,
         // What was made a moment ago does not show everywhere at once, and what goes still holds on to other things.
-        "DependencyViolation" | "IncorrectState" | "IncorrectInstanceState" | "ResourceInUse" | "OperationAborted"
-        | "DeleteConflict" | "InvalidIPAddress.InUse" | "VolumeInUse" | "EntityTemporarilyUnmodifiable"
+        "DependencyViolation"
+        | "IncorrectState"
+        | "IncorrectInstanceState"
+        | "ResourceInUse"
+        | "OperationAborted"
+        | "DeleteConflict"
+        | "VolumeInUse"
+        | "EntityTemporarilyUnmodifiable"
         | "ConcurrentModification" => ErrorKind::NotYet,
+        _ if code.ends_with(".InUse") => ErrorKind::NotYet,
         _ if code.ends_with(".NotFound") || code == "NatGatewayNotFound" || code == "NoSuchEntity" => ErrorKind::NotYet,
         "InvalidParameterValue" if message.contains("IAM Instance Profile") => ErrorKind::NotYet,
-        "MalformedPolicy" if message.contains("rincipal") => ErrorKind::NotYet,
+        "MalformedPolicy" | "MalformedPolicyDocument" if message.contains("rincipal") => ErrorKind::NotYet,
         _ if status >= 500 => ErrorKind::Ambiguous,
         "RequestTimeout" | "RequestTimeoutException" => ErrorKind::Ambiguous,
         _ => ErrorKind::Refused,
@@ -144,7 +178,7 @@ fn causes<E>(error: &SdkError<E, HttpResponse>) -> impl Iterator<Item = &dyn std
 where
     E: std::error::Error + 'static,
 {
-    std::iter::successors(error.source(), |cause| cause.source()).map(|cause| cause as &dyn std::error::Error)
+    std::iter::successors(error.source(), |cause: &&dyn std::error::Error| (**cause).source())
 }
 
 fn message<E>(error: &SdkError<E, HttpResponse>) -> String

@@ -113,7 +113,12 @@ impl<'a> Site<'a> {
 
     fn network(&self) -> Result<Vec<Desired>, CloudGraphError> {
         let range = self.machine.network.range.trunc();
-        let network = resource(kind::NETWORK, "main", &NetworkInputs { region: self.machine.region.clone(), range: range.to_string() }, &range.to_string())?;
+        let network = resource(
+            kind::NETWORK,
+            "main",
+            &NetworkInputs { region: self.machine.region.clone(), range: range.to_string() },
+            &range.to_string(),
+        )?;
         let mut all = vec![network];
         if self.has_nat() || self.is_public() {
             let inputs = InternetGatewayInputs { network: name(kind::NETWORK, "main") };
@@ -197,7 +202,10 @@ impl<'a> Site<'a> {
             let price = self.machine.around.interface_endpoint.map(|price| price.times(count));
             for service in INTERFACE_ENDPOINTS {
                 let inputs = EndpointInputs {
-                    subnets: zones.iter().map(|zone| name(kind::SUBNET, &subnet_name(zone, Exposure::Private))).collect(),
+                    subnets: zones
+                        .iter()
+                        .map(|zone| name(kind::SUBNET, &subnet_name(zone, Exposure::Private)))
+                        .collect(),
                     security_group: Some(name(kind::SECURITY_GROUP, "endpoints")),
                     ..self.endpoint(service)
                 };
@@ -251,7 +259,8 @@ impl<'a> Site<'a> {
     }
 
     fn secrets(&self) -> Result<Vec<Desired>, CloudGraphError> {
-        let generated = GENERATED_SECRETS.map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
+        let generated =
+            GENERATED_SECRETS.map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
         let revision = self.facts.baseline_key_revision;
         let baseline = baseline_key_source(self.spec).map(|from| (BASELINE_KEY, from.clone(), revision, from));
         let secret = |(secret, from, revision, summary): (&str, String, u64, String)| {
@@ -365,9 +374,12 @@ fn subnet_name(zone: &str, exposure: Exposure) -> String {
 /// A zone's part of the range depends on its letter alone, so that a zone more moves no other.
 fn subnet_range(range: Ipv4Net, zone: &str, exposure: Exposure) -> Result<Ipv4Net, CloudGraphError> {
     let letter = zone.bytes().last().filter(u8::is_ascii_lowercase).map(|letter| usize::from(letter - b'a'));
-    let at = letter.filter(|at| *at < FIRST_PUBLIC).ok_or_else(|| wrong(format!("zone {zone}: its name ends in no letter up to h")))?;
+    let at = letter
+        .filter(|at| *at < FIRST_PUBLIC)
+        .ok_or_else(|| wrong(format!("zone {zone}: its name ends in no letter up to h")))?;
     let at = if exposure == Exposure::Public { at + FIRST_PUBLIC } else { at };
-    let mut parts = range.subnets(range.prefix_len() + SUBNET_BITS).map_err(|error| wrong(format!("network.range: {error}")))?;
+    let mut parts =
+        range.subnets(range.prefix_len() + SUBNET_BITS).map_err(|error| wrong(format!("network.range: {error}")))?;
     parts.nth(at).ok_or_else(|| wrong(format!("network.range: {range} is too small")))
 }
 

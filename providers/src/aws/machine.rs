@@ -23,9 +23,9 @@ use spec::machine::Market;
 use super::boot::{self, BootFacts};
 use super::error::{failed, found, gone};
 use super::kind::MachineInputs;
-use super::wait::Pauses;
 use super::resource::Calls;
 use super::session::{Aws, Making, id as id_of, inputs, named};
+use super::wait::Pauses;
 
 /// Fields that an instance takes while it runs. Volumes are only ever made larger, faster or slower.
 const IN_PLACE: [&str; 5] = ["security_group", "termination_protection", "disk_gib", "disk_iops", "disk_mib_a_second"];
@@ -38,7 +38,8 @@ const END_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Whether an instance can get from one set of inputs to another. Pure.
 pub fn judge(before: &Value, after: &Value) -> Verdict {
-    let keys: Vec<String> = differing_keys(before, after).into_iter().filter(|key| !FIRST_BOOT.contains(&key.as_str())).collect();
+    let keys: Vec<String> =
+        differing_keys(before, after).into_iter().filter(|key| !FIRST_BOOT.contains(&key.as_str())).collect();
     if keys.is_empty() {
         return Verdict::Same;
     }
@@ -99,7 +100,8 @@ impl Calls for Machine {
         };
         let answer = call.send().await.map_err(failed(address))?;
         let instance = answer.instances().first().and_then(|instance| instance.instance_id());
-        let id = instance.ok_or_else(|| ProviderError::new(ErrorKind::Ambiguous, address, "no instance in the answer"))?;
+        let id =
+            instance.ok_or_else(|| ProviderError::new(ErrorKind::Ambiguous, address, "no instance in the answer"))?;
         Ok(RemoteId(id.to_owned()))
     }
 
@@ -220,7 +222,8 @@ fn oddities(instance: &Instance, volume: Option<&Volume>) -> serde_json::Map<Str
 }
 
 async fn root_device(aws: &Aws, image: &str) -> Result<String, ProviderError> {
-    let answer = aws.look.ec2.describe_images().image_ids(image).send().await.map_err(failed(format!("image {image}")))?;
+    let answer =
+        aws.look.ec2.describe_images().image_ids(image).send().await.map_err(failed(format!("image {image}")))?;
     let device = answer.images().first().and_then(|image| image.root_device_name());
     let missing = || ProviderError::permanent(format!("image {image}"), "there is no such image in this region");
     device.map(str::to_owned).ok_or_else(missing)
@@ -297,7 +300,9 @@ async fn running(aws: &Aws, id: &str, desired: &Desired) -> Result<Instance, Pro
                     let call = aws.act.ec2.start_instances().instance_ids(id);
                     call.send().await.map_err(failed(format!("starting {}", desired.address)))?;
                 }
-                InstanceStateName::Terminated | InstanceStateName::ShuttingDown => return Err(ended(&instance, desired)),
+                InstanceStateName::Terminated | InstanceStateName::ShuttingDown => {
+                    return Err(ended(&instance, desired));
+                }
                 _ => {}
             }
         }
@@ -323,7 +328,8 @@ async fn mend_metadata(aws: &Aws, instance: &Instance, desired: &Desired) -> Res
     if !oddities(instance, None).contains_key("metadata_tokens") {
         return Ok(());
     }
-    let call = aws.act.ec2.modify_instance_metadata_options().set_instance_id(instance.instance_id().map(str::to_owned));
+    let call =
+        aws.act.ec2.modify_instance_metadata_options().set_instance_id(instance.instance_id().map(str::to_owned));
     let call = call.http_tokens(HttpTokensState::Required).http_put_response_hop_limit(1);
     call.send().await.map(|_| ()).map_err(failed(format!("metadata options of {}", desired.address)))
 }

@@ -11,6 +11,8 @@ mod adapter;
 pub mod boot;
 pub mod error;
 pub mod graph;
+#[cfg(test)]
+mod graph_tests;
 mod host;
 pub mod kind;
 pub mod machine;

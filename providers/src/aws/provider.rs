@@ -120,7 +120,10 @@ mod tests {
         let range = (json!({"range": "10.77.0.0/16"}), json!({"range": "10.78.0.0/16"}));
         assert!(matches!(of("network.main", range.0, range.1), Verdict::Impossible(_)));
         assert_eq!(of("artifact.dsserve", json!({"sha256": "a"}), json!({"sha256": "b"})), Verdict::Replace);
-        assert_eq!(of("security-group.machine", json!({"allow": []}), json!({"allow": ["10.0.0.0/8"]})), Verdict::InPlace);
+        assert_eq!(
+            of("security-group.machine", json!({"allow": []}), json!({"allow": ["10.0.0.0/8"]})),
+            Verdict::InPlace
+        );
         assert_eq!(of("machine.main", json!({"image": "a"}), json!({"image": "b"})), Verdict::Replace);
     }
 

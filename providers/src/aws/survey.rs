@@ -275,7 +275,10 @@ mod tests {
 
     #[test]
     fn what_runs_counts_against_its_own_limit_only() {
-        let used = Used([("g5.xlarge".to_owned(), 4.0), ("g6e.12xlarge".to_owned(), 48.0), ("p5.48xlarge".to_owned(), 192.0)].into());
+        let used = Used(
+            [("g5.xlarge".to_owned(), 4.0), ("g6e.12xlarge".to_owned(), 48.0), ("p5.48xlarge".to_owned(), 192.0)]
+                .into(),
+        );
         assert!((used.of("g6.xlarge") - 52.0).abs() < 1e-9);
         assert!((used.of("p4d.24xlarge") - 192.0).abs() < 1e-9);
         assert!(used.of("m7i.large").abs() < 1e-9);

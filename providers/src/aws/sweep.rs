@@ -177,10 +177,11 @@ async fn networks(look: &Services, deployment: Option<&DeploymentName>) -> Resul
         all!(look.ec2.describe_vpcs().set_filters(ours())),
         all!(look.ec2.describe_subnets().set_filters(ours())),
     );
-    let (networks, subnets) = (networks.map_err(failed("looking for networks"))?, subnets.map_err(failed("looking for subnets"))?);
-    let networks = networks.iter().map(|it| {
-        Tagged::new(kind::NETWORK, it.vpc_id(), it.tags()).detail(it.cidr_block().unwrap_or_default())
-    });
+    let (networks, subnets) =
+        (networks.map_err(failed("looking for networks"))?, subnets.map_err(failed("looking for subnets"))?);
+    let networks = networks
+        .iter()
+        .map(|it| Tagged::new(kind::NETWORK, it.vpc_id(), it.tags()).detail(it.cidr_block().unwrap_or_default()));
     let subnets = subnets.iter().map(|it| {
         Tagged::new(kind::SUBNET, it.subnet_id(), it.tags()).detail(it.availability_zone().unwrap_or_default())
     });
@@ -194,10 +195,10 @@ async fn gateways(look: &Services, deployment: Option<&DeploymentName>) -> Resul
         all!(look.ec2.describe_nat_gateways().set_filter(Some(alive))),
         all!(look.ec2.describe_internet_gateways().set_filters(ours)),
     );
-    let (nat, internet) = (nat.map_err(failed("looking for NAT gateways"))?, internet.map_err(failed("looking for internet gateways"))?);
-    let nat = nat.iter().map(|it| {
-        Tagged::new(kind::NAT_GATEWAY, it.nat_gateway_id(), it.tags()).created(it.create_time())
-    });
+    let (nat, internet) =
+        (nat.map_err(failed("looking for NAT gateways"))?, internet.map_err(failed("looking for internet gateways"))?);
+    let nat =
+        nat.iter().map(|it| Tagged::new(kind::NAT_GATEWAY, it.nat_gateway_id(), it.tags()).created(it.create_time()));
     let internet = internet.iter().map(|it| Tagged::new(kind::INTERNET_GATEWAY, it.internet_gateway_id(), it.tags()));
     Ok(nat.chain(internet).collect())
 }
@@ -207,7 +208,9 @@ async fn addresses(look: &Services, deployment: Option<&DeploymentName>) -> Resu
     let answer = answer.map_err(failed("looking for addresses"))?;
     let all = answer.addresses().iter();
     Ok(all
-        .map(|it| Tagged::new(kind::ELASTIC_IP, it.allocation_id(), it.tags()).detail(it.public_ip().unwrap_or_default()))
+        .map(|it| {
+            Tagged::new(kind::ELASTIC_IP, it.allocation_id(), it.tags()).detail(it.public_ip().unwrap_or_default())
+        })
         .collect())
 }
 

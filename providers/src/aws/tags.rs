@@ -64,7 +64,8 @@ pub async fn carrying(aws: &Aws, address: &Address, token: &Token) -> Result<Vec
     let answer = aws.look.ec2.describe_tags().set_filters(Some(filters.into())).send().await;
     let found = answer.map_err(failed(format!("looking for {address}")))?;
     let kind = resource_type(address);
-    let ids = found.tags().iter().filter(|tag| tag.resource_type() == kind.as_ref()).filter_map(|tag| tag.resource_id());
+    let ids =
+        found.tags().iter().filter(|tag| tag.resource_type() == kind.as_ref()).filter_map(|tag| tag.resource_id());
     Ok(ids.map(|id| RemoteId(id.to_owned())).collect())
 }
 

@@ -11,8 +11,8 @@ use spec::resolved::ResolvedSpec;
 
 use super::facts::{Binary, LocalFacts, Ports};
 use super::{host_name, kind};
-use crate::host_spec;
 use crate::host_plan::{self, GENERATED_SECRETS, HostPlan, HostPlanError, Listen, baseline_key_source};
+use crate::host_spec;
 
 pub use crate::host_plan::{
     ADMIN_TOKEN, API_KEY, BASELINE_KEY, BASELINE_UNIT, DAEMON_KEY, DAEMON_UNIT, GATEWAY_FILE, GATEWAY_UNIT,
@@ -74,7 +74,8 @@ fn artifact(name: &str, binary: &Binary) -> Desired {
 
 fn secrets(spec: &ResolvedSpec, baseline_key_revision: u64) -> Vec<Desired> {
     let secret = |name: &str, inputs, summary: &str| resource(Address::new(kind::SECRET, name), inputs, summary);
-    let mut all: Vec<Desired> = GENERATED_SECRETS.iter().map(|(name, summary)| secret(name, json!({}), summary)).collect();
+    let mut all: Vec<Desired> =
+        GENERATED_SECRETS.iter().map(|(name, summary)| secret(name, json!({}), summary)).collect();
     if let Some(from) = baseline_key_source(spec) {
         all.push(secret(BASELINE_KEY, json!({"from": from, "revision": baseline_key_revision}), &from));
     }
@@ -112,7 +113,6 @@ pub fn unit_names() -> Result<Vec<UnitName>, InvalidId> {
 
 #[cfg(test)]
 mod tests {
-
     use spec::deployment::Cloud;
     use spec::id::Variant;
     use spec::layout::HomeLayout;

@@ -37,7 +37,8 @@ pub fn read(layout: &DeploymentLayout) -> Result<Option<Value>, ProviderError> {
 
 pub async fn write(layout: &DeploymentLayout, wanted: &Value) -> Result<(), ProviderError> {
     let generation = load(layout)?.map_or(0, |spec| spec.generation) + 1;
-    let spec = from_inputs(wanted, generation, Vec::new()).map_err(|error| ProviderError::permanent("host-spec.local", error))?;
+    let spec = from_inputs(wanted, generation, Vec::new())
+        .map_err(|error| ProviderError::permanent("host-spec.local", error))?;
     store(layout, &spec)
 }
 

@@ -59,9 +59,10 @@ async fn instance_profiles(look: &Services) -> Result<Vec<Tagged>, ProviderError
     let mut found_all = Vec::new();
     for profile in &profiles.map_err(failed("looking for instance profiles"))? {
         let name = profile.instance_profile_name();
-        let call = look.iam.list_instance_profile_tags().instance_profile_name(name);
-        let tags = found(format!("tags of {name}"), all!(call).await)?;
-        found_all.extend(tags.map(|tags| (kind::INSTANCE_PROFILE, name.to_owned(), pairs(&tags))));
+        let answer = look.iam.get_instance_profile().instance_profile_name(name).send().await;
+        let answer = found(format!("tags of {name}"), answer)?;
+        let tags = answer.as_ref().and_then(|answer| answer.instance_profile()).map(|profile| pairs(profile.tags()));
+        found_all.extend(tags.map(|tags| (kind::INSTANCE_PROFILE, name.to_owned(), tags)));
     }
     Ok(found_all)
 }
@@ -72,7 +73,8 @@ fn pairs(tags: &[aws_sdk_iam::types::Tag]) -> Vec<(String, String)> {
 
 /// The tags of what an intent makes, as IAM takes them.
 pub(super) fn iam_tags(mark: &tags::Mark<'_>) -> Result<Vec<aws_sdk_iam::types::Tag>, ProviderError> {
-    let tag = |(key, value): (&str, String)| aws_sdk_iam::types::Tag::builder().key(key).value(tag_value(&value)).build();
+    let tag =
+        |(key, value): (&str, String)| aws_sdk_iam::types::Tag::builder().key(key).value(tag_value(&value)).build();
     let tags = mark.pairs().into_iter().map(tag).collect::<Result<_, _>>();
     tags.map_err(|error| ProviderError::permanent(mark.address, error))
 }
@@ -111,15 +113,19 @@ fn canonical(value: &Value) -> Value {
 }
 
 /// A policy as IAM hands it out: percent-encoded JSON (RFC 3986). None if it is no policy.
-pub(super) fn decoded(document: &str) -> Option<Value> {
-    let mut bytes = Vec::with_capacity(document.len());
-    let mut rest = document.as_bytes();
+fn decoded(document: &str) -> Option<Value> {
+    serde_json::from_slice(&percent_decoded(document)).ok()
+}
+
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
     while let Some((first, others)) = rest.split_first() {
         let encoded = (*first == b'%').then(|| others.get(..2)).flatten().and_then(|two| hex::decode(two).ok());
         bytes.push(encoded.as_ref().map_or(*first, |byte| byte[0]));
         rest = if encoded.is_some() { &others[2..] } else { others };
     }
-    serde_json::from_slice(&bytes).ok()
+    bytes
 }
 
 #[cfg(test)]

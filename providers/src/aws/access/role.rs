@@ -230,7 +230,8 @@ mod tests {
     #[test]
     fn the_machine_reads_and_reports_and_does_nothing_else() {
         let policy = policy("b", "aws-cn");
-        let actions: Vec<&str> = policy["Statement"].as_array().unwrap().iter().filter_map(|it| it["Action"].as_str()).collect();
+        let actions: Vec<&str> =
+            policy["Statement"].as_array().unwrap().iter().filter_map(|it| it["Action"].as_str()).collect();
         assert_eq!(actions, ["s3:GetObject", "s3:PutObject"]);
         assert_eq!(policy["Statement"][1]["Resource"], "arn:aws-cn:s3:::b/host/*");
         assert_eq!(bucket_of(&policy), Some("b"));

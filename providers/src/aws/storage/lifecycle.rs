@@ -35,7 +35,8 @@ pub struct Rule {
 /// The rules of a bucket whose audit records are kept for so many days.
 pub fn rules(audit_days: Option<u32>) -> BTreeSet<Rule> {
     let uploads = Rule { upload_days: Some(UPLOAD_DAYS), ..Rule::new(UPLOADS.to_owned(), "") };
-    let old = REWRITTEN.map(|prefix| Rule { old_version_days: Some(OLD_VERSION_DAYS), ..Rule::new(id(OLD, prefix), prefix) });
+    let old =
+        REWRITTEN.map(|prefix| Rule { old_version_days: Some(OLD_VERSION_DAYS), ..Rule::new(id(OLD, prefix), prefix) });
     let days = audit_days.map(|days| i32::try_from(days).unwrap_or(i32::MAX));
     // A version that was written over is kept as long again: nobody shortens what is kept by overwriting it.
     let keep = |days| KEPT.map(|prefix| Rule::kept(prefix, days));
@@ -60,7 +61,15 @@ fn id(begin: &str, prefix: &str) -> String {
 impl Rule {
     fn new(id: String, prefix: &str) -> Self {
         let prefix = prefix.to_owned();
-        Self { id, prefix, is_on: true, object_days: None, old_version_days: None, upload_days: None, is_strange: false }
+        Self {
+            id,
+            prefix,
+            is_on: true,
+            object_days: None,
+            old_version_days: None,
+            upload_days: None,
+            is_strange: false,
+        }
     }
 
     fn kept(prefix: &str, days: i32) -> Self {
@@ -85,10 +94,10 @@ impl Rule {
     /// As S3 takes it.
     pub fn to_s3(&self) -> Result<LifecycleRule, BuildError> {
         let expiration = self.object_days.map(|days| LifecycleExpiration::builder().days(days).build());
-        let old = self.old_version_days.map(|days| NoncurrentVersionExpiration::builder().noncurrent_days(days).build());
-        let uploads = self.upload_days.map(|days| {
-            AbortIncompleteMultipartUpload::builder().days_after_initiation(days).build()
-        });
+        let old =
+            self.old_version_days.map(|days| NoncurrentVersionExpiration::builder().noncurrent_days(days).build());
+        let uploads =
+            self.upload_days.map(|days| AbortIncompleteMultipartUpload::builder().days_after_initiation(days).build());
         LifecycleRule::builder()
             .id(&self.id)
             .filter(LifecycleRuleFilter::builder().prefix(&self.prefix).build())

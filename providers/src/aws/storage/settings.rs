@@ -22,11 +22,10 @@ use crate::aws::session::Aws;
 use crate::aws::tags;
 
 /// What S3 says of a setting that was never made.
-const UNSET: [&str; 6] = [
+const UNSET: [&str; 5] = [
     "NoSuchBucketPolicy",
     "NoSuchLifecycleConfiguration",
     "NoSuchPublicAccessBlockConfiguration",
-    "NoSuchTagSet",
     "OwnershipControlsNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
 ];
@@ -55,21 +54,11 @@ pub struct Place<'a> {
     bucket: &'a str,
     region: &'a str,
     account: &'a str,
-    transport: Transport,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transport {
-    Tls,
-    /// S3 on somebody's own address, without TLS: to refuse that would lock us out.
-    Plain,
 }
 
 impl<'a> Place<'a> {
     pub async fn of(aws: &'a Aws, bucket: &'a str) -> Result<Self, ProviderError> {
-        let is_plain = aws.s3_endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
-        let transport = if is_plain { Transport::Plain } else { Transport::Tls };
-        Ok(Self { bucket, region: &aws.region, account: &aws.identity().await?.account, transport })
+        Ok(Self { bucket, region: &aws.region, account: &aws.identity().await?.account })
     }
 
     /// How such a bucket is always set. Pure.
@@ -80,7 +69,7 @@ impl<'a> Place<'a> {
             owner_enforced: true,
             encrypted: true,
             versioned: true,
-            policy: self.policy(inputs),
+            policy: Some(self.policy(inputs)),
             lifecycle: lifecycle::rules(inputs.audit_days),
             access_log: inputs.access_log.then(|| self.own_log()),
         }
@@ -90,8 +79,7 @@ impl<'a> Place<'a> {
         (self.bucket.to_owned(), KEPT[1].to_owned())
     }
 
-    /// None where there is nothing to say; S3 takes no policy without a statement.
-    fn policy(&self, inputs: &BucketInputs) -> Option<Value> {
+    fn policy(&self, inputs: &BucketInputs) -> Value {
         let arn = format!("arn:{}:s3:::{}", partition(self.region), self.bucket);
         let tls_only = json!({
             "Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
@@ -102,17 +90,18 @@ impl<'a> Place<'a> {
             "Action": "s3:PutObject", "Resource": format!("{arn}/{}*", KEPT[1]),
             "Condition": {"StringEquals": {"aws:SourceAccount": self.account}},
         });
-        let tls_only = (self.transport == Transport::Tls).then_some(tls_only);
-        let statements: Vec<Value> = tls_only.into_iter().chain(inputs.access_log.then_some(log)).collect();
-        (!statements.is_empty()).then(|| json!({"Version": "2012-10-17", "Statement": statements}))
+        let statements: Vec<Value> = [tls_only].into_iter().chain(inputs.access_log.then_some(log)).collect();
+        json!({"Version": "2012-10-17", "Statement": statements})
     }
 
     /// In the shape of [`BucketInputs`]; what is not as wanted shows as a further key. Pure.
     pub fn observed(&self, seen: &Settings) -> Value {
         let access_log = seen.access_log.as_ref() == Some(&self.own_log());
-        let inputs = BucketInputs { audit_days: lifecycle::audit_days(&seen.lifecycle), access_log };
+        let region = self.region.to_owned();
+        let inputs = BucketInputs { region, audit_days: lifecycle::audit_days(&seen.lifecycle), access_log };
         let wanted = self.wanted(&inputs, seen.tags.clone());
         let mut fields = Map::from_iter(seen.oddities(&wanted).map(|(key, how)| (key.to_owned(), json!(how))));
+        fields.insert("region".to_owned(), json!(inputs.region));
         fields.insert("audit_days".to_owned(), json!(inputs.audit_days));
         fields.insert("access_log".to_owned(), json!(inputs.access_log));
         Value::Object(fields)
@@ -194,7 +183,8 @@ async fn blocks_public_access(s3: &Client, bucket: &str) -> Result<bool, Provide
     let answer = set(bucket, s3.get_public_access_block().bucket(bucket).send().await)?;
     let block = answer.as_ref().and_then(|answer| answer.public_access_block_configuration());
     Ok(block.is_some_and(|it| {
-        let all = [it.block_public_acls(), it.block_public_policy(), it.ignore_public_acls(), it.restrict_public_buckets()];
+        let all =
+            [it.block_public_acls(), it.block_public_policy(), it.ignore_public_acls(), it.restrict_public_buckets()];
         all == [Some(true); 4]
     }))
 }
@@ -273,7 +263,10 @@ fn unbuilt(bucket: &str) -> impl Fn(BuildError) -> ProviderError + '_ {
 }
 
 /// As S3 takes them.
-pub fn to_s3<K: Into<String>>(bucket: &str, tags: impl IntoIterator<Item = (K, String)>) -> Result<Vec<Tag>, ProviderError> {
+pub fn to_s3<K: Into<String>>(
+    bucket: &str,
+    tags: impl IntoIterator<Item = (K, String)>,
+) -> Result<Vec<Tag>, ProviderError> {
     let tag = |(key, value): (K, String)| Tag::builder().key(key).value(tag_value(&value)).build();
     tags.into_iter().map(tag).collect::<Result<Vec<_>, _>>().map_err(unbuilt(bucket))
 }
@@ -339,11 +332,7 @@ async fn set_lifecycle(aws: &Aws, bucket: &str, rules: &BTreeSet<Rule>) -> Resul
 }
 
 /// None ends it.
-pub async fn set_access_log(
-    aws: &Aws,
-    bucket: &str,
-    target: Option<&(String, String)>,
-) -> Result<(), ProviderError> {
+pub async fn set_access_log(aws: &Aws, bucket: &str, target: Option<&(String, String)>) -> Result<(), ProviderError> {
     let enabled = |(bucket, prefix): &(String, String)| {
         LoggingEnabled::builder().target_bucket(bucket).target_prefix(prefix).build()
     };
@@ -357,9 +346,15 @@ pub async fn set_access_log(
 mod tests {
     use super::*;
 
-    const PLACE: Place<'_> = Place { bucket: "b", region: "eu-west-1", account: "123456789012", transport: Transport::Tls };
-    const AUDITED: BucketInputs = BucketInputs { audit_days: Some(2192), access_log: true };
-    const PLAIN: BucketInputs = BucketInputs { audit_days: None, access_log: false };
+    const PLACE: Place<'_> = Place { bucket: "b", region: "eu-west-1", account: "123456789012" };
+
+    fn audited() -> BucketInputs {
+        BucketInputs { region: "eu-west-1".to_owned(), audit_days: Some(2192), access_log: true }
+    }
+
+    fn plain() -> BucketInputs {
+        BucketInputs { audit_days: None, access_log: false, ..audited() }
+    }
 
     fn marked() -> Tags {
         NEEDED.map(|tag| (tag.to_owned(), "x".to_owned())).into()
@@ -367,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_bucket_as_it_is_made_shows_its_inputs_only() {
-        for inputs in [AUDITED, PLAIN] {
+        for inputs in [audited(), plain()] {
             let seen = PLACE.observed(&PLACE.wanted(&inputs, marked()));
             assert_eq!(seen, serde_json::to_value(inputs).unwrap());
         }
@@ -385,7 +380,7 @@ mod tests {
             lifecycle: BTreeSet::new(),
             access_log: Some(("elsewhere".to_owned(), String::new())),
         };
-        let expected = json!({"audit_days": null, "access_log": false, "public_access_block": "off", "ownership": "off",
+        let expected = json!({"region": "eu-west-1", "audit_days": null, "access_log": false, "public_access_block": "off", "ownership": "off",
             "encryption": "off", "versioning": "off", "policy": "other", "lifecycle": "other",
             "access_log_target": "other", "tags": "incomplete"});
         assert_eq!(PLACE.observed(&off), expected);
@@ -393,19 +388,12 @@ mod tests {
 
     #[test]
     fn nothing_but_tls_comes_in_and_only_the_log_of_this_account() {
-        let policy = PLACE.policy(&AUDITED).unwrap();
+        let policy = PLACE.policy(&audited());
         assert_eq!(policy["Statement"][0]["Effect"], "Deny");
         assert_eq!(policy["Statement"][0]["Resource"], json!(["arn:aws:s3:::b", "arn:aws:s3:::b/*"]));
         assert_eq!(policy["Statement"][0]["Condition"], json!({"Bool": {"aws:SecureTransport": "false"}}));
         assert_eq!(policy["Statement"][1]["Resource"], "arn:aws:s3:::b/access-log/*");
         assert_eq!(policy["Statement"][1]["Condition"]["StringEquals"]["aws:SourceAccount"], "123456789012");
-        assert!(PLACE.policy(&PLAIN).unwrap()["Statement"].get(1).is_none());
-    }
-
-    #[test]
-    fn where_s3_speaks_no_tls_it_is_not_asked_for() {
-        let plain = Place { transport: Transport::Plain, ..PLACE };
-        assert_eq!(plain.policy(&PLAIN), None);
-        assert_eq!(plain.policy(&AUDITED).unwrap()["Statement"][0]["Sid"], "AccessLog");
+        assert!(PLACE.policy(&plain())["Statement"].get(1).is_none());
     }
 }

@@ -1,0 +1,399 @@
+//! moto, a fake of AWS in a process of its own: it keeps what it is given and answers as EC2, IAM, STS and S3 do; and
+//! what EC2 would say otherwise (pending, not seen yet), which the proxy puts into its answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::{Answer, Asked, Refusal, field, is_mutating};
+use crate::http::{ask, client, send, wait};
+use crate::wait::within;
+use crate::{binaries, process, python};
+
+/// What python's environment of these tests is made of.
+pub const REQUIREMENTS: &str = "aws-requirements.txt";
+/// It reads its pictures of AWS first; on a crowded machine that takes its time.
+const START_LIMIT: Duration = Duration::from_secs(120);
+const TRIES: u32 = 3;
+
+/// Where moto itself is other than AWS in what dsctl stands on, put right before it serves.
+///
+/// - A condition of a bucket's policy is not looked at: `Deny` unless TLS denied everything. Here such statements do not
+///   count, as if every request came by TLS.
+/// - A policy about everybody (`"Principal": "*"`) made `PutBucketLogging` fail with 500.
+/// - `CreateBucket` lost its tags; a search for NAT gateways by tag found all of them, one by an unknown id none, and to
+///   delete one that does not exist failed with 500.
+/// - `RunInstances` lost the termination protection, the volume's speed, the interface's tags and the groups that an
+///   interface names; a machine showed no `cpuOptions`.
+const MENDED: &str = r#"
+import functools, json, sys, types
+import xmltodict
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import EC2Backend
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.instances import Instance
+from moto.ec2.responses.instances import InstanceResponse
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.s3.models import FakeBucket
+from moto.s3.responses import S3Response
+from moto.server import main
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+def wrapped(owner, name):
+    def put(wrapper):
+        original = getattr(owner, name)
+        setattr(owner, name, functools.wraps(original)(lambda *args, **named: wrapper(original, *args, **named)))
+    return put
+
+@wrapped(FakeBucket, "get_permission")
+def get_permission(original, bucket, action, resource):
+    policy = json.loads(bucket.policy) if bucket.policy else {}
+    counting = [one for one in listed(policy.get("Statement", [])) if not one.get("Condition")]
+    if not counting:
+        return PermissionResult.NEUTRAL
+    return IAMPolicy(json.dumps(policy | {"Statement": counting})).is_action_permitted(action, resource)
+
+may_log = FakeBucket._log_permissions_enabled_policy
+
+def policy_lets_log(target_bucket, target_prefix):
+    bucket, policy = target_bucket, json.loads(target_bucket.policy or b"{}")
+    named = [one for one in listed(policy.get("Statement", [])) if isinstance(one.get("Principal"), dict)]
+    policy = json.dumps(policy | {"Statement": named}).encode()
+    return may_log(types.SimpleNamespace(name=bucket.name, partition=bucket.partition, policy=policy), target_prefix)
+
+FakeBucket._log_permissions_enabled_policy = staticmethod(policy_lets_log)
+
+@wrapped(S3Response, "_bucket_response_put")
+def put_bucket(original, response, request, bucket, query):
+    is_new = not set(query or {}) - {"x-id"} and bucket not in response.backend.buckets
+    answer = original(response, request, bucket, query)
+    wanted = (xmltodict.parse(response.body).get("CreateBucketConfiguration") or {}) if is_new and response.body else {}
+    tags = listed((wanted.get("Tags") or {}).get("Tag") or [])
+    if tags and bucket in response.backend.buckets:
+        response.backend.put_bucket_tagging(bucket, {tag["Key"]: tag.get("Value") or "" for tag in tags})
+    return answer
+
+@wrapped(EC2Backend, "describe_nat_gateways")
+def describe_nat_gateways(original, backend, filters, ids):
+    tags = {name: values for name, values in (filters or {}).items() if name.startswith("tag:")}
+    def fits(gateway):
+        has = {f"tag:{tag['key']}": tag["value"] for tag in gateway.get_tags()}
+        return all(has.get(name) in values for name, values in tags.items())
+    for unknown in set(ids or []) - set(backend.nat_gateways):
+        raise EC2ClientError("NatGatewayNotFound", f"The Nat Gateway {unknown} was not found")
+    return [gateway for gateway in original(backend, filters, ids) if fits(gateway)]
+
+@wrapped(EC2Backend, "delete_nat_gateway")
+def delete_nat_gateway(original, backend, nat_gateway_id):
+    backend.describe_nat_gateways(None, [nat_gateway_id])
+    return original(backend, nat_gateway_id)
+
+@wrapped(InstanceResponse, "run_instances")
+def run_instances(original, response):
+    answer = original(response)
+    interface_tags = response._parse_tag_specification().get("network-interface", {})
+    disks = {one["DeviceName"]: one.get("Ebs", {}) for one in response._get_param("BlockDeviceMappings", [])}
+    for instance in answer.result.instances:
+        instance.disable_api_termination = bool(response._get_param("DisableApiTermination"))
+        for interface in instance.nics.values():
+            instance.security_groups = instance.security_groups or interface.group_set
+            response.ec2_backend.create_tags([interface.id], interface_tags) if interface_tags else None
+        for device, attached in instance.block_device_mapping.items():
+            volume = response.ec2_backend.volumes[attached.volume_id]
+            volume.iops = disks.get(device, {}).get("Iops") or volume.iops
+            volume.throughput = disks.get(device, {}).get("Throughput") or volume.throughput
+    return answer
+
+def cpu_options(instance):
+    cores = INSTANCE_TYPES[instance.instance_type]["VCpuInfo"]
+    return {"CoreCount": cores["DefaultCores"], "ThreadsPerCore": cores.get("DefaultThreadsPerCore", 1)}
+
+Instance.cpu_options = property(cpu_options)
+main(sys.argv[1:])
+"#;
+
+/// Gone with the value. All regions of one account; what one test leaves, [`Moto::reset`] removes.
+#[derive(Debug)]
+pub struct Moto {
+    process: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Moto {
+    #[track_caller]
+    pub fn start() -> Self {
+        // Between finding a free port and taking it, somebody else may take it.
+        let started = (0..TRIES).find_map(|_| Self::on(free_port()));
+        started.expect("moto does not start")
+    }
+
+    fn on(port: u16) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = binaries::kept("test-moto").join(format!("{}-{number}.log", std::process::id()));
+        let process = command(port, &log).spawn().expect("moto_server");
+        let mut moto = Self { process, port, log };
+        moto.becomes_ready().then_some(moto)
+    }
+
+    /// False for one that ended instead.
+    fn becomes_ready(&mut self) -> bool {
+        within(START_LIMIT, &format!("moto answers; its log: {}", self.log.display()), || {
+            let has_ended = self.process.try_wait().expect("moto's state").is_some();
+            if has_ended { Some(false) } else { self.answers().then_some(true) }
+        })
+    }
+
+    /// Listening is not enough: the port may be another's.
+    fn answers(&self) -> bool {
+        let answer = wait(send(client().get(format!("{}/moto-api/data.json", self.url()))));
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Forgets everything in every region.
+    #[track_caller]
+    pub fn reset(&self) {
+        ask(client().post(format!("{}/moto-api/reset", self.url()))).has_status(200);
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        process::kill(self.process.id());
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// With what AWS checks and moto does not unless it is told to.
+fn command(port: u16, log: &PathBuf) -> Command {
+    let environment = python::environment(REQUIREMENTS);
+    let output = File::create(log).expect("a log file");
+    let errors = output.try_clone().expect("a log file");
+    let mut command = Command::new(environment.join("bin/python"));
+    crate::home::environment(&mut command, std::path::Path::new("/nonexistent"));
+    command
+        .args(["-c", MENDED, "-H", "127.0.0.1", "-p", &port.to_string()])
+        .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "1")
+        .env("MOTO_ENABLE_AMI_VALIDATION", "1")
+        .env("MOTO_ENABLE_KEYPAIR_VALIDATION", "1")
+        .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors);
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Looks at something new in which it is pending still.
+#[derive(Debug, Clone, Copy)]
+pub struct Looks {
+    pub machine: u32,
+    pub nat: u32,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { machine: 1, nat: 1 }
+    }
+}
+
+/// A kind of thing in EC2: the first letters of its ids, who makes it, who shows it, the element with its id, and the code
+/// of one that does not exist.
+type Kind = (&'static str, &'static str, &'static str, &'static str, &'static str);
+const KINDS: [Kind; 11] = [
+    ("vpc-", "CreateVpc", "DescribeVpcs", "vpcId", "InvalidVpcID.NotFound"),
+    ("subnet-", "CreateSubnet", "DescribeSubnets", "subnetId", "InvalidSubnetID.NotFound"),
+    (
+        "igw-",
+        "CreateInternetGateway",
+        "DescribeInternetGateways",
+        "internetGatewayId",
+        "InvalidInternetGatewayID.NotFound",
+    ),
+    ("eipalloc-", "AllocateAddress", "DescribeAddresses", "allocationId", "InvalidAllocationID.NotFound"),
+    ("nat-", "CreateNatGateway", "DescribeNatGateways", "natGatewayId", "NatGatewayNotFound"),
+    ("rtb-", "CreateRouteTable", "DescribeRouteTables", "routeTableId", "InvalidRouteTableID.NotFound"),
+    ("vpce-", "CreateVpcEndpoint", "DescribeVpcEndpoints", "vpcEndpointId", "InvalidVpcEndpointId.NotFound"),
+    ("sg-", "CreateSecurityGroup", "DescribeSecurityGroups", "groupId", "InvalidGroup.NotFound"),
+    ("i-", "RunInstances", "DescribeInstances", "instanceId", "InvalidInstanceID.NotFound"),
+    ("vol-", "RunInstances", "DescribeVolumes", "volumeId", "InvalidVolume.NotFound"),
+    ("eni-", "RunInstances", "DescribeNetworkInterfaces", "networkInterfaceId", "InvalidNetworkInterfaceID.NotFound"),
+];
+
+/// What EC2 would say otherwise than moto does.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub looks: Looks,
+    /// Looks that are left, by id.
+    pending: BTreeMap<String, u32>,
+    unseen: Vec<Unseen>,
+    ended: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Unseen {
+    /// Ids; of IAM the name.
+    names: Vec<String>,
+    looks: u32,
+}
+
+impl World {
+    /// What a call made does not show in so many looks.
+    pub fn hide(&mut self, asked: &Asked, answer: &Answer, looks: u32) {
+        let operation = asked.operation();
+        let text = String::from_utf8_lossy(&answer.body);
+        let made = KINDS.iter().filter(|(_, maker, ..)| *maker == operation);
+        let ids = made.flat_map(|(prefix, ..)| ids(&text, prefix));
+        let form = asked.form();
+        let named = ["RoleName", "InstanceProfileName"].iter().filter_map(|name| field(&form, name)).map(str::to_owned);
+        self.unseen.push(Unseen { names: ids.chain(named.filter(|_| asked.service == "iam")).collect(), looks });
+    }
+
+    /// Whether an answer is about a machine that was ended.
+    pub fn has_ended(&self, text: &str) -> bool {
+        self.ended.iter().any(|id| text.contains(id.as_str()))
+    }
+
+    /// For a look that names what does not show yet.
+    pub fn refusal(&mut self, asked: &Asked) -> Option<Refusal> {
+        let form = asked.form();
+        let names = |name: &String| form.iter().any(|(key, value)| !key.starts_with("Filter") && value == name);
+        for unseen in self.unseen.iter_mut().filter(|unseen| unseen.looks > 0 && !is_mutating(&asked.operation())) {
+            let Some(name) = unseen.names.iter().find(|name| names(name)) else { continue };
+            unseen.looks -= 1;
+            let kind = KINDS.iter().find(|(prefix, ..)| name.starts_with(prefix) && asked.service == "ec2");
+            return Some(match kind {
+                Some((.., code)) => Refusal::new(400, code, format!("The ID '{name}' does not exist")),
+                None => Refusal::new(404, "NoSuchEntity", format!("{name} cannot be found.")),
+            });
+        }
+        None
+    }
+
+    /// An answer of moto's becomes one of EC2's.
+    pub fn change(&mut self, asked: &Asked, answer: &mut Answer) {
+        let operation = asked.operation();
+        let mut text = String::from_utf8_lossy(&answer.body).into_owned();
+        match operation.as_str() {
+            "RunInstances" => self.begin("i-", self.looks.machine, &mut text),
+            "CreateNatGateway" => self.begin("nat-", self.looks.nat, &mut text),
+            "TerminateInstances" => self.ended.extend(ids(&String::from_utf8_lossy(&asked.body), "i-")),
+            "DescribeInstances" => self.still_pending("instanceId", &mut text),
+            "DescribeNatGateways" => self.still_pending("natGatewayId", &mut text),
+            _ => {}
+        }
+        self.without_unseen(&operation, &mut text);
+        answer.body = text.into();
+    }
+
+    fn begin(&mut self, prefix: &str, looks: u32, text: &mut String) {
+        for id in ids(text, prefix) {
+            if *self.pending.entry(id).or_insert(looks) > 0 {
+                *text = pending(text);
+            }
+        }
+    }
+
+    fn still_pending(&mut self, element: &str, text: &mut String) {
+        for (id, left) in self.pending.iter_mut().filter(|(_, left)| **left > 0) {
+            for place in items(text, element, id).into_iter().rev() {
+                *left = left.saturating_sub(1);
+                let changed = pending(&text[place.clone()]);
+                text.replace_range(place, &changed);
+            }
+        }
+    }
+
+    fn without_unseen(&mut self, operation: &str, text: &mut String) {
+        let shown = KINDS.iter().find(|(_, _, shower, ..)| *shower == operation).map(|(.., element, _)| *element);
+        let Some(element) = shown.or((operation == "DescribeTags").then_some("resourceId")) else { return };
+        for unseen in self.unseen.iter_mut().filter(|unseen| unseen.looks > 0) {
+            let before = text.len();
+            for name in &unseen.names {
+                // Later places first, so that the earlier ones stay where they are.
+                items(text, element, name).into_iter().rev().for_each(|place| text.replace_range(place, ""));
+            }
+            unseen.looks -= u32::from(text.len() < before);
+        }
+    }
+}
+
+/// The ids with such first letters, each once.
+fn ids(text: &str, prefix: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');
+    let is_id = |word: &&str| {
+        word.strip_prefix(prefix).is_some_and(|rest| rest.len() >= 8 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    words.filter(is_id).map(str::to_owned).collect()
+}
+
+/// What runs already is pending; other states stay.
+fn pending(text: &str) -> String {
+    let running = ["<code>16</code><name>running</name>", "<state>available</state>"];
+    let waits = ["<code>0</code><name>pending</name>", "<state>pending</state>"];
+    text.replace(running[0], waits[0]).replace(running[1], waits[1])
+}
+
+/// The innermost `<item>`s around an element with this text, none within another.
+fn items(text: &str, element: &str, id: &str) -> Vec<Range<usize>> {
+    const BEGIN: &str = "<item>";
+    const END: &str = "</item>";
+    let needle = format!("<{element}>{id}</{element}>");
+    let (mut open, mut found): (Vec<(usize, bool)>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
+    for (place, _) in text.match_indices('<') {
+        let rest = &text[place..];
+        if rest.starts_with(BEGIN) {
+            open.push((place, false));
+        } else if rest.starts_with(&needle) {
+            open.last_mut().into_iter().for_each(|(_, is_meant)| *is_meant = true);
+        } else if rest.starts_with(END)
+            && let Some((begin, true)) = open.pop()
+        {
+            found.retain(|inner| inner.start < begin);
+            found.push(begin..place + END.len());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_item_of_an_id_is_found_and_no_other() {
+        let text = "<r><item><s><item><vpcId>vpc-1</vpcId></item></s><vpcId>vpc-2</vpcId></item><item><vpcId>vpc-2</vpcId>\
+                    <n><item>x</item></n></item></r>";
+        let found: Vec<&str> = items(text, "vpcId", "vpc-1").into_iter().map(|place| &text[place]).collect();
+        assert_eq!(found, ["<item><vpcId>vpc-1</vpcId></item>"]);
+        assert_eq!(items(text, "vpcId", "vpc-2").len(), 2);
+        assert!(items(text, "vpcId", "vpc-3").is_empty());
+    }
+
+    #[test]
+    fn ids_are_whole_words() {
+        let text = "<a>i-0123456789abcdef0</a><b>eni-0123456789abcdef0</b><c>arn:x/i-0123456789abcdef0</c>";
+        assert_eq!(ids(text, "i-").len(), 1);
+        assert_eq!(ids(text, "nat-").len(), 0);
+    }
+}
