@@ -65,7 +65,8 @@ pub struct CloudReport {
     /// In the order in which they are tried.
     pub candidates: Vec<String>,
     pub price_source: String,
-    pub quotas: Vec<Quota>,
+    /// Of the first candidate.
+    pub quota: Option<Quota>,
     /// Of the first candidate.
     pub monthly: Option<MonthlyTotal>,
     pub egress_gb: u32,
@@ -242,10 +243,7 @@ fn report(asked: &Asked<'_>, machine: &ResolvedMachine, survey: &Survey, notes: 
     let offer = first.map(|candidate| &candidate.offer);
     let as_of = offer.and_then(|offer| offer.price_as_of.clone()).unwrap_or_else(|| "an unknown day".to_owned());
     let source = offer.map(|offer| offer.price_source.clone()).unwrap_or_default();
-    let of_candidates =
-        |quota: &(&String, &Quota)| machine.candidates.iter().any(|candidate| candidate.offer.machine_type == *quota.0);
-    let mut quotas: Vec<Quota> = survey.quotas.iter().filter(of_candidates).map(|(_, quota)| quota.clone()).collect();
-    quotas.dedup_by(|a, b| a.code == b.code && a.need <= b.need);
+    let of_first = offer.and_then(|offer| survey.quotas.get(&offer.machine_type));
     CloudReport {
         cloud: asked.spec.cloud.to_string(),
         account: survey.identity.account.clone(),
@@ -255,7 +253,7 @@ fn report(asked: &Asked<'_>, machine: &ResolvedMachine, survey: &Survey, notes: 
         image_source: survey.image.source.clone(),
         candidates: machine.candidates.iter().map(|candidate| candidate.label()).collect(),
         price_source: format!("{source}, as of {as_of}"),
-        quotas,
+        quota: of_first.cloned(),
         monthly: first.map(|first| monthly_total(machine, first)),
         egress_gb: machine.egress_gb,
         around_source: machine.around.source.clone(),

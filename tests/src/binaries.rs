@@ -53,10 +53,12 @@ fn build() -> PathBuf {
         Some(other) => other,
         None => panic!("{} has no name", folder.display()),
     };
+    let features: &[&str] = if cfg!(feature = "aws") { &["--features", "aws"] } else { &[] };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--workspace", "--bins", "--locked", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target())
+        .args(features)
         .current_dir(workspace())
         .output()
         .expect("cargo starts");

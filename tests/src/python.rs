@@ -10,7 +10,7 @@ use crate::binaries;
 use crate::home::Endpoint;
 use crate::process::{Outcome, run};
 
-fn sources() -> PathBuf {
+pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
 }
 

@@ -5,6 +5,8 @@
 
 #![cfg(test)]
 
+#[cfg(feature = "aws")]
+mod aws;
 mod bad_input;
 mod bad_requests;
 mod changes;

@@ -28,7 +28,7 @@ pub fn report(report: &CloudReport) -> String {
         report.price_source, report.egress_gb
     ));
     text.push_str(&month(report));
-    for quota in &report.quotas {
+    if let Some(quota) = &report.quota {
         let limit = quota.limit.map_or_else(|| "unknown".to_owned(), |limit| limit.to_string());
         text.push_str(&format!(
             "Quota \"{}\" ({}): {} of {limit} {} in use, {} more with this\n",

@@ -58,12 +58,16 @@ fn totals(plan: &Plan) -> String {
         0 => String::new(),
         count => format!("{count} to replace, "),
     };
+    // What a cloud deployment has lies on no disk here.
+    let disk = match plan.disk_bytes() {
+        0 => String::new(),
+        bytes => format!("{} on disk, ", bytes_text(bytes)),
+    };
     format!(
-        "{} to create, {} to update, {replaced}{} to delete; {} on disk, {}.",
+        "{} to create, {} to update, {replaced}{} to delete; {disk}{}.",
         plan.count(Action::Create),
         plan.count(Action::Update),
         plan.count(Action::Delete),
-        bytes_text(plan.disk_bytes()),
         price(plan.monthly_usd()),
     )
 }

@@ -220,7 +220,9 @@ struct Used(BTreeMap<String, f64>);
 impl Used {
     fn of(&self, machine_type: &str) -> f64 {
         let class = class(machine_type);
-        self.0.iter().filter(|(name, _)| self::class(name) == class).map(|(_, vcpus)| vcpus).sum()
+        let of_class = self.0.iter().filter(|(name, _)| self::class(name) == class);
+        // An empty sum of floats is minus zero.
+        of_class.fold(0.0, |sum, (_, vcpus)| sum + vcpus)
     }
 }
 

@@ -30,7 +30,7 @@ impl Account {
     pub fn start(environment: &Path) -> Self {
         let mut command = Command::new(environment.join("bin/python"));
         crate::home::environment(&mut command, Path::new("/nonexistent"));
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/aws_account.py");
+        let script = crate::python::sources().join("aws_account.py");
         let piped = command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = piped.spawn().expect("python");
         let questions = process.stdin.take().expect("a pipe to python");

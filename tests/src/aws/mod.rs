@@ -8,6 +8,7 @@
 //! Here stands what proxy and overlay share: a request as AWS understands it, and refusals in each protocol's words.
 
 pub mod account;
+pub mod cloud;
 pub mod moto;
 pub mod overlay;
 pub mod proxy;

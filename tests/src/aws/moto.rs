@@ -20,104 +20,6 @@ pub const REQUIREMENTS: &str = "aws-requirements.txt";
 const START_LIMIT: Duration = Duration::from_secs(120);
 const TRIES: u32 = 3;
 
-/// Where moto itself is other than AWS in what dsctl stands on, put right before it serves.
-///
-/// - A condition of a bucket's policy is not looked at: `Deny` unless TLS denied everything. Here such statements do not
-///   count, as if every request came by TLS.
-/// - A policy about everybody (`"Principal": "*"`) made `PutBucketLogging` fail with 500.
-/// - `CreateBucket` lost its tags; a search for NAT gateways by tag found all of them, one by an unknown id none, and to
-///   delete one that does not exist failed with 500.
-/// - `RunInstances` lost the termination protection, the volume's speed, the interface's tags and the groups that an
-///   interface names; a machine showed no `cpuOptions`.
-const MENDED: &str = r#"
-import functools, json, sys, types
-import xmltodict
-from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models import EC2Backend
-from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import Instance
-from moto.ec2.responses.instances import InstanceResponse
-from moto.iam.access_control import IAMPolicy, PermissionResult
-from moto.s3.models import FakeBucket
-from moto.s3.responses import S3Response
-from moto.server import main
-
-def listed(value):
-    return value if isinstance(value, list) else [value]
-
-def wrapped(owner, name):
-    def put(wrapper):
-        original = getattr(owner, name)
-        setattr(owner, name, functools.wraps(original)(lambda *args, **named: wrapper(original, *args, **named)))
-    return put
-
-@wrapped(FakeBucket, "get_permission")
-def get_permission(original, bucket, action, resource):
-    policy = json.loads(bucket.policy) if bucket.policy else {}
-    counting = [one for one in listed(policy.get("Statement", [])) if not one.get("Condition")]
-    if not counting:
-        return PermissionResult.NEUTRAL
-    return IAMPolicy(json.dumps(policy | {"Statement": counting})).is_action_permitted(action, resource)
-
-may_log = FakeBucket._log_permissions_enabled_policy
-
-def policy_lets_log(target_bucket, target_prefix):
-    bucket, policy = target_bucket, json.loads(target_bucket.policy or b"{}")
-    named = [one for one in listed(policy.get("Statement", [])) if isinstance(one.get("Principal"), dict)]
-    policy = json.dumps(policy | {"Statement": named}).encode()
-    return may_log(types.SimpleNamespace(name=bucket.name, partition=bucket.partition, policy=policy), target_prefix)
-
-FakeBucket._log_permissions_enabled_policy = staticmethod(policy_lets_log)
-
-@wrapped(S3Response, "_bucket_response_put")
-def put_bucket(original, response, request, bucket, query):
-    is_new = not set(query or {}) - {"x-id"} and bucket not in response.backend.buckets
-    answer = original(response, request, bucket, query)
-    wanted = (xmltodict.parse(response.body).get("CreateBucketConfiguration") or {}) if is_new and response.body else {}
-    tags = listed((wanted.get("Tags") or {}).get("Tag") or [])
-    if tags and bucket in response.backend.buckets:
-        response.backend.put_bucket_tagging(bucket, {tag["Key"]: tag.get("Value") or "" for tag in tags})
-    return answer
-
-@wrapped(EC2Backend, "describe_nat_gateways")
-def describe_nat_gateways(original, backend, filters, ids):
-    tags = {name: values for name, values in (filters or {}).items() if name.startswith("tag:")}
-    def fits(gateway):
-        has = {f"tag:{tag['key']}": tag["value"] for tag in gateway.get_tags()}
-        return all(has.get(name) in values for name, values in tags.items())
-    for unknown in set(ids or []) - set(backend.nat_gateways):
-        raise EC2ClientError("NatGatewayNotFound", f"The Nat Gateway {unknown} was not found")
-    return [gateway for gateway in original(backend, filters, ids) if fits(gateway)]
-
-@wrapped(EC2Backend, "delete_nat_gateway")
-def delete_nat_gateway(original, backend, nat_gateway_id):
-    backend.describe_nat_gateways(None, [nat_gateway_id])
-    return original(backend, nat_gateway_id)
-
-@wrapped(InstanceResponse, "run_instances")
-def run_instances(original, response):
-    answer = original(response)
-    interface_tags = response._parse_tag_specification().get("network-interface", {})
-    disks = {one["DeviceName"]: one.get("Ebs", {}) for one in response._get_param("BlockDeviceMappings", [])}
-    for instance in answer.result.instances:
-        instance.disable_api_termination = bool(response._get_param("DisableApiTermination"))
-        for interface in instance.nics.values():
-            instance.security_groups = instance.security_groups or interface.group_set
-            response.ec2_backend.create_tags([interface.id], interface_tags) if interface_tags else None
-        for device, attached in instance.block_device_mapping.items():
-            volume = response.ec2_backend.volumes[attached.volume_id]
-            volume.iops = disks.get(device, {}).get("Iops") or volume.iops
-            volume.throughput = disks.get(device, {}).get("Throughput") or volume.throughput
-    return answer
-
-def cpu_options(instance):
-    cores = INSTANCE_TYPES[instance.instance_type]["VCpuInfo"]
-    return {"CoreCount": cores["DefaultCores"], "ThreadsPerCore": cores.get("DefaultThreadsPerCore", 1)}
-
-Instance.cpu_options = property(cpu_options)
-main(sys.argv[1:])
-"#;
-
 /// Gone with the value. All regions of one account; what one test leaves, [`Moto::reset`] removes.
 #[derive(Debug)]
 pub struct Moto {
@@ -188,7 +90,8 @@ fn command(port: u16, log: &PathBuf) -> Command {
     let mut command = Command::new(environment.join("bin/python"));
     crate::home::environment(&mut command, std::path::Path::new("/nonexistent"));
     command
-        .args(["-c", MENDED, "-H", "127.0.0.1", "-p", &port.to_string()])
+        .arg(python::sources().join("aws_moto.py"))
+        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
         .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "1")
         .env("MOTO_ENABLE_AMI_VALIDATION", "1")
         .env("MOTO_ENABLE_KEYPAIR_VALIDATION", "1")
