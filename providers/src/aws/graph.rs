@@ -154,12 +154,8 @@ impl<'a> Site<'a> {
 
     fn subnet(&self, zone: &str, exposure: Exposure) -> Result<Desired, CloudGraphError> {
         let range = subnet_range(self.machine.network.range.trunc(), zone, exposure)?;
-        let inputs = SubnetInputs {
-            network: name(kind::NETWORK, "main"),
-            zone: zone.to_owned(),
-            range: range.to_string(),
-            public: exposure == Exposure::Public,
-        };
+        let inputs =
+            SubnetInputs { network: name(kind::NETWORK, "main"), zone: zone.to_owned(), range: range.to_string() };
         resource(kind::SUBNET, &subnet_name(zone, exposure), &inputs, &format!("{range} in {zone}"))
     }
 

@@ -58,8 +58,6 @@ pub struct SubnetInputs {
     pub network: String,
     pub zone: String,
     pub range: String,
-    /// Machines in it get a public address.
-    pub public: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

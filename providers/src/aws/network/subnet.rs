@@ -11,7 +11,7 @@ use super::{SHOW_LIMIT, made, shown, vanished};
 use crate::aws::error::{failed, found, gone};
 use crate::aws::kind::SubnetInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, inputs, named};
+use crate::aws::session::{Aws, Making, named};
 
 #[derive(Debug)]
 pub struct Subnet;
@@ -45,10 +45,9 @@ impl Calls for Subnet {
         desired: &Desired,
         _known: &Known,
     ) -> Result<RemoteId, ProviderError> {
-        let inputs: SubnetInputs = inputs(desired)?;
         let subnet = shown(&desired.address, || available(aws, &id.0)).await?;
-        if gives_public_addresses(&subnet) != inputs.public {
-            let value = AttributeBooleanValue::builder().value(inputs.public).build();
+        if gives_public_addresses(&subnet) {
+            let value = AttributeBooleanValue::builder().value(false).build();
             let call = aws.act.ec2.modify_subnet_attribute().subnet_id(&id.0).map_public_ip_on_launch(value);
             call.send().await.map_err(failed(format!("public addresses in {}", desired.address)))?;
         }
@@ -75,12 +74,16 @@ fn gives_public_addresses(subnet: &Described) -> bool {
     subnet.map_public_ip_on_launch().unwrap_or_default()
 }
 
-/// In the shape of [`SubnetInputs`].
+/// In the shape of [`SubnetInputs`]. What is put into a subnet says by itself whether it has a public address; one that gives
+/// them away is not as we make it.
 fn observed(subnet: &Described, known: &Known) -> Value {
-    json!({
+    let mut seen = json!({
         "network": subnet.vpc_id().map(|id| named(known, id)),
         "zone": subnet.availability_zone(),
         "range": subnet.cidr_block(),
-        "public": gives_public_addresses(subnet),
-    })
+    });
+    if gives_public_addresses(subnet) {
+        seen["public_addresses"] = json!(true);
+    }
+    seen
 }
