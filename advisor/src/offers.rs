@@ -130,6 +130,13 @@ impl Offers {
         self
     }
 
+    /// Without what the region does not offer in any zone.
+    #[must_use]
+    pub fn with_zones_only(mut self, cloud: Cloud, region: &str) -> Self {
+        self.offers.retain(|offer| offer.cloud != cloud || offer.region != region || !offer.zones.is_empty());
+        self
+    }
+
     pub const fn rates(&self) -> &Rates {
         &self.rates
     }

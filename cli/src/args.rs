@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use spec::amount::{Span, Usd, Weight};
 use spec::deployment::{BaselineWish, Cloud};
 use spec::id::{DeploymentName, HostName, Sha256};
-use spec::machine::{Egress, Pack, RegionPattern};
+use spec::machine::{Egress, Pack, RegionPattern, Tls};
 use spec::rollout::Gate;
 use spec::state_location::StateLocation;
 use spec::weights::WeightsSource;
@@ -178,6 +178,9 @@ pub struct CloudArgs {
     /// How the machine reaches the world: nat, or endpoints of the cloud's own services only [default: nat]
     #[arg(long, value_name = "WAY", value_parser = parse_egress)]
     pub egress: Option<Egress>,
+    /// Who encrypts between clients and the gateway, which speaks plain HTTP yet: elsewhere = something of yours in front of it
+    #[arg(long, value_name = "WHERE", value_parser = parse_tls)]
+    pub tls: Option<Tls>,
     /// Refuse what costs more an hour, in US dollars
     #[arg(long, value_name = "USD")]
     pub max_hourly: Option<Usd>,
@@ -196,6 +199,10 @@ pub struct CloudArgs {
     /// Folder of dsctl, dsserve and dsgate as the cloud's machine needs them [default: where this dsctl is]
     #[arg(long, value_name = "DIR")]
     pub binaries: Option<PathBuf>,
+}
+
+fn parse_tls(given: &str) -> Result<Tls, String> {
+    if given == "elsewhere" { Ok(Tls::Elsewhere) } else { Err("known is elsewhere".to_owned()) }
 }
 
 fn parse_egress(given: &str) -> Result<Egress, String> {
@@ -274,6 +281,9 @@ pub struct GpusArgs {
     /// Compare spot prices
     #[arg(long)]
     pub spot: bool,
+    /// Ask the cloud for zones and prices as they are now, in one region; else the dated catalogue's
+    #[arg(long, requires = "cloud", requires = "region")]
+    pub live: bool,
     /// Tokens a sequence that must have room
     #[arg(long, default_value_t = 4096, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..))]
     pub context: u32,

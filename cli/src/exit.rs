@@ -102,7 +102,8 @@ impl From<EngineError> for Failure {
                 let next = source.next().map(str::to_owned);
                 Self { kind: kind_of(&source), message: format!("{address}: {source}"), next }
             }
-            EngineError::NoCapacity { .. } => Self::new(Kind::Resource, error),
+            EngineError::NoCapacity { .. } => Self::new(Kind::Resource, error)
+                .next("dsctl up (tries again; --max-hourly, --zone or --region widen the choice), or dsctl down"),
             EngineError::Impossible(_) => Self::usage(error),
             EngineError::Interrupted => Self::new(Kind::Interrupted, error).next("dsctl up, or dsctl down"),
             EngineError::Stale => Self::failed(error).next("dsctl plan"),

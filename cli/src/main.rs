@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             talk::print_text(&String::from_utf8_lossy(&script)).map(done)
         }
         Command::Models(args) => commands::models::run(&args).map(done),
-        Command::Gpus(args) => commands::gpus::run(&args).map(done),
+        Command::Gpus(args) if !args.live => commands::gpus::run(&args).map(done),
         Command::Init(args) => commands::init::run(&args).map(done),
         command => {
             let context = Context::new(cli.home)?;
@@ -83,7 +83,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Rollout(command) => commands::rollout::run(context, command).await,
         Command::Runbook(command) => commands::runbook::run(context, command).await,
         Command::Agent(args) => commands::agent::run(context, args).await.map(done),
-        Command::Completion { .. } | Command::Models(_) | Command::Gpus(_) | Command::Init(_) => Ok(ExitCode::SUCCESS),
+        Command::Gpus(args) => commands::gpus::run_live(&args).await.map(done),
+        Command::Completion { .. } | Command::Models(_) | Command::Init(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -69,7 +69,7 @@ async fn prepare_deployment(
     let catalogue = advisor::catalogue().map_err(Failure::failed)?;
     let spec = resolve(deployment.clone(), &catalogue)?;
     let layout = context.home.deployment(&spec.name);
-    refuse_another_cloud(&spec, &layout)?;
+    let deployment = in_its_place(deployment, &spec, &layout)?;
     let baseline_key = baseline_key(&spec, &layout)?;
     match spec.cloud {
         Cloud::Local => prepare_local(context, deployment, spec, baseline_key),
@@ -97,15 +97,28 @@ fn prepare_local(
     Ok(Prepared { deployment, spec, layout, graph, site, target: Target::Local(provider), saved: None })
 }
 
-/// One name is one deployment: what it has elsewhere would be left behind.
-fn refuse_another_cloud(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<(), Failure> {
-    let Some(kept) = site::kept_deployment(layout)? else { return Ok(()) };
-    let (kept, wanted) = (kept.cloud.unwrap_or(Cloud::Local), spec.cloud);
-    if kept == wanted {
-        return Ok(());
+/// One name is one deployment in one place with one record: what it has elsewhere would be left behind.
+fn in_its_place(
+    mut deployment: Deployment,
+    spec: &ResolvedSpec,
+    layout: &DeploymentLayout,
+) -> Result<Deployment, Failure> {
+    let Some(kept) = site::kept_deployment(layout)? else { return Ok(deployment) };
+    let moved = |what: &str, from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
+        let message = format!("{what}: {} has it in {from}; a deployment does not move to {to}", spec.name);
+        Err(Failure::usage(message).next("dsctl down, or the same command with another --name"))
+    };
+    let cloud = kept.cloud.unwrap_or(Cloud::Local);
+    if cloud != spec.cloud {
+        return moved("cloud", &cloud, &spec.cloud);
     }
-    let message = format!("cloud: {} is on {kept}; a deployment does not move to {wanted}", spec.name);
-    Err(Failure::usage(message).next("dsctl down, or the same command with another --name"))
+    match (&kept.state, &deployment.state) {
+        (Some(kept), None) => deployment.state = Some(kept.clone()),
+        (None, Some(wanted)) if layout.state().is_dir() => return moved("state", &layout.state().display(), wanted),
+        (Some(kept), Some(wanted)) if kept != wanted => return moved("state", kept, wanted),
+        _ => {}
+    }
+    Ok(deployment)
 }
 
 impl Prepared {
@@ -195,6 +208,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
             allow: args.cloud_wishes.allow.clone(),
             public: args.cloud_wishes.public.then_some(true),
             egress: args.cloud_wishes.egress,
+            tls: args.cloud_wishes.tls,
         },
         budget: BudgetWish {
             max_hourly: args.cloud_wishes.max_hourly,
@@ -239,7 +253,11 @@ fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure>
     }
 }
 
-fn has_kept_key(layout: &DeploymentLayout) -> Result<bool, Failure> {
+/// On a cloud it shows later, when the record is read.
+fn has_kept_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<bool, Failure> {
+    if spec.cloud != Cloud::Local {
+        return Ok(true);
+    }
     Ok(layout.bucket().secret(&graph::BASELINE_KEY.parse().map_err(Failure::failed)?).is_file())
 }
 
@@ -249,7 +267,9 @@ fn baseline_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option
     let (place, text) = match key {
         KeySource::None => return Ok(None),
         // A repair at night, from another shell: the key that is kept goes on to serve.
-        KeySource::Environment(name) if std::env::var_os(name).is_none() && has_kept_key(layout)? => return Ok(None),
+        KeySource::Environment(name) if std::env::var_os(name).is_none() && has_kept_key(spec, layout)? => {
+            return Ok(None);
+        }
         KeySource::Environment(name) => {
             let place = format!("environment variable {name}");
             (

@@ -14,14 +14,16 @@ use advisor::{CacheType, Catalogue, Entry, Offers, Workload};
 use engine::graph::Address;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use providers::cloud::{CloudAdapter, CloudFacts, Handed, Question, Quota, Survey, key_revision, new_salt};
+use providers::cloud::{
+    CloudAdapter, CloudFacts, Handed, Image, ImageWish, Question, Quota, Survey, key_revision, new_salt,
+};
 use providers::local::SecretText;
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use serde::Serialize;
 use spec::deployment::Deployment;
 use spec::layout::DeploymentLayout;
 use spec::machine::{Market, Offer, ResolvedMachine};
-use spec::resolved::ResolvedSpec;
+use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
 use spec::route::GatewayConfig;
 
 use crate::clouds;
@@ -71,6 +73,8 @@ pub struct CloudReport {
     pub monthly: Option<MonthlyTotal>,
     pub egress_gb: u32,
     pub around_source: String,
+    /// Nobody was said to encrypt between clients and the gateway.
+    pub plain_http: bool,
     /// What could not be asked, and what will not be tried.
     pub notes: Vec<String>,
 }
@@ -78,30 +82,56 @@ pub struct CloudReport {
 pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Prepared, Failure> {
     let cloud = CloudSite::look(&asked.deployment, &asked.spec.name, &asked.layout).await?;
     let cloud = cloud.settled(asked.command).await?;
+    refuse_missing_key(&asked, &cloud)?;
     let entry = catalogue.find(asked.spec.model.name.as_str()).map_err(Failure::usage)?;
     let offers = advisor::offers().map_err(Failure::failed)?;
     let wish = Wish { asked: &asked, entry, cloud: &cloud };
-    let first = wish.place(&offers, cloud.laid_out.region.clone())?;
-    let survey = cloud.adapter.survey(&wish.question(&first)).await?;
+    // What is not tried for need not be asked about.
+    let mut first = wish.place(&offers, cloud.laid_out.region.clone())?;
+    wish.drop_dear(&mut first);
+    let mut survey = cloud.adapter.survey(&wish.question(&first)).await?;
+    let image = survey.image.take().ok_or_else(|| Failure::failed("the cloud named no image"))?;
     let offers = offers.with_live(asked.spec.cloud, &first.region, live(&first, &survey));
     // Prices that moved meanwhile do not move the region.
     let mut machine = wish.place(&offers, Some(first.region.clone()))?;
     let mut notes = survey.notes.clone();
-    if asked.deployment.budget.max_hourly.is_none() {
-        notes.extend(drop_dear(&mut machine));
-    }
+    notes.extend(wish.drop_dear(&mut machine));
     if cloud.laid_out.machine.is_none() {
         drop_over_quota(&mut machine, &survey, &mut notes)?;
     }
-    let report = report(&asked, &machine, &survey, notes);
-    let facts = facts(&asked, &cloud, survey)?;
+    let account = survey.identity.account.clone();
+    refuse_another_account(&cloud, &account)?;
+    let report = report(&asked, &machine, &survey, &image, notes);
+    let facts = facts(&asked, &cloud, survey, image)?;
     let region = machine.region.clone();
     let spec = ResolvedSpec { machine: Some(machine), ..asked.spec };
     let graph = cloud.adapter.graph(&spec, &facts).map_err(Failure::usage)?;
-    let site = cloud.site(&region, Handed { binaries: asked.binaries, baseline_key: asked.baseline_key });
+    let account = Some(account);
+    let site = cloud.site(&region, Handed { account, binaries: asked.binaries, baseline_key: asked.baseline_key });
     let deployment = pinned(asked.deployment, &region)?;
     let target = Target::Cloud(Box::new(CloudTarget { adapter: cloud.adapter, region, report }));
     Ok(Prepared { deployment, spec, layout: asked.layout, graph, site, target, saved: None })
+}
+
+fn refuse_another_account(cloud: &CloudSite, found: &str) -> Result<(), Failure> {
+    match &cloud.laid_out.account {
+        Some(home) if home != found => {
+            let message = format!("the deployment lies in the account {home}; the credentials are of {found}");
+            Err(Failure::new(Kind::Credentials, message).next("export AWS_PROFILE=… (a profile of that account)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A key that is kept in the bucket goes on to serve; without one it must be at hand.
+fn refuse_missing_key(asked: &Asked<'_>, cloud: &CloudSite) -> Result<(), Failure> {
+    let Some(ResolvedBaseline::Api { key: KeySource::Environment(name), .. }) = &asked.spec.baseline else {
+        return Ok(());
+    };
+    if asked.baseline_key.is_some() || cloud.peek.begun.contains_key(&Address::new("secret", "baseline-key")) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("baseline.key_env: environment variable {name} is not set")))
 }
 
 /// A later command must not look elsewhere, whatever is cheapest by then.
@@ -156,7 +186,26 @@ impl Wish<'_> {
         let wished = self.asked.deployment.machine.image.clone();
         let market = self.asked.deployment.machine.market.unwrap_or(Market::OnDemand);
         let booted = self.cloud.laid_out.machine.as_ref().map(|placed| placed.image.clone());
-        Question { region: machine.region.clone(), offers, market, image: wished.or(booted) }
+        let image = match (wished, booted) {
+            (Some(named), _) => ImageWish::Named(named),
+            (None, Some(booted)) => ImageWish::Booted(booted),
+            (None, None) => ImageWish::Newest,
+        };
+        Question { region: machine.region.clone(), offers, market, image }
+    }
+
+    /// Nobody should wake up to a machine of ten times the price because the cheap one could not be had: what is left out,
+    /// in words.
+    fn drop_dear(&self, machine: &mut ResolvedMachine) -> Option<String> {
+        if self.asked.deployment.budget.max_hourly.is_some() {
+            return None;
+        }
+        let most = machine.candidates.first().and_then(|candidate| candidate.hourly())?.times(DEAR);
+        let before = machine.candidates.len();
+        machine.candidates.retain(|candidate| candidate.hourly().is_some_and(|hourly| hourly <= most));
+        let dropped = before - machine.candidates.len();
+        let reason = format!("dearer than ${most}/h, {DEAR} times the first, or of unknown price");
+        (dropped > 0).then(|| format!("not tried: {dropped} more that are {reason}; --max-hourly sets another limit"))
     }
 }
 
@@ -168,49 +217,19 @@ fn refused(error: PlaceError) -> Failure {
     }
 }
 
-/// The catalogue's rows with what the cloud said in their place: one a zone where each has a price of its own. What the
-/// region does not offer has no zones left.
+/// The catalogue's rows of what is tried for, with what the cloud said in their place.
 fn live(machine: &ResolvedMachine, survey: &Survey) -> Vec<Offer> {
     let mut seen = BTreeMap::new();
     for candidate in &machine.candidates {
         seen.entry(&candidate.offer.machine_type).or_insert(&candidate.offer);
     }
-    seen.into_values().flat_map(|offer| live_rows(offer, survey)).collect()
+    let today = today();
+    seen.into_values().flat_map(|offer| survey.rows(offer, &today)).collect()
 }
 
-fn live_rows(offer: &Offer, survey: &Survey) -> Vec<Offer> {
-    let Some(live) = survey.offers.get(&offer.machine_type) else {
-        return vec![Offer { zones: Vec::new(), ..offer.clone() }];
-    };
-    let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string();
-    let source = "asked of the cloud just now";
-    let mut row = Offer { zones: live.zones.clone(), ..offer.clone() };
-    if live.on_demand_hourly.is_some() {
-        row.on_demand_hourly = live.on_demand_hourly;
-        (row.price_as_of, row.price_source) = (Some(today.clone()), source.to_owned());
-    }
-    if live.spot_hourly.is_empty() {
-        return vec![row];
-    }
-    let in_zone = |zone: &String| Offer {
-        zones: vec![zone.clone()],
-        spot_hourly: live.spot_hourly.get(zone).copied(),
-        price_as_of: Some(today.clone()),
-        price_source: source.to_owned(),
-        ..row.clone()
-    };
-    live.zones.iter().map(in_zone).collect()
-}
-
-/// Nobody should wake up to a machine of ten times the price because the cheap one could not be had.
-fn drop_dear(machine: &mut ResolvedMachine) -> Option<String> {
-    let first = machine.candidates.first().and_then(|candidate| candidate.hourly())?;
-    let most = first.times(DEAR);
-    let before = machine.candidates.len();
-    machine.candidates.retain(|candidate| candidate.hourly().is_some_and(|hourly| hourly <= most));
-    let dropped = before - machine.candidates.len();
-    let reason = format!("dearer than ${most}/h, {DEAR} times the first, or of unknown price");
-    (dropped > 0).then(|| format!("not tried: {dropped} more that are {reason}; --max-hourly sets another limit"))
+/// As prices are dated.
+pub fn today() -> String {
+    Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string()
 }
 
 /// What the account may not have is not tried; if nothing is left, the request for more is the next command.
@@ -238,7 +257,13 @@ fn quota_text(machine_type: &str, quota: &Quota) -> String {
     format!("{machine_type} takes {need} {unit} of \"{name}\" ({code}), whose limit is {limit}, {used} of it in use")
 }
 
-fn report(asked: &Asked<'_>, machine: &ResolvedMachine, survey: &Survey, notes: Vec<String>) -> CloudReport {
+fn report(
+    asked: &Asked<'_>,
+    machine: &ResolvedMachine,
+    survey: &Survey,
+    image: &Image,
+    notes: Vec<String>,
+) -> CloudReport {
     let first = machine.candidates.first();
     let offer = first.map(|candidate| &candidate.offer);
     let as_of = offer.and_then(|offer| offer.price_as_of.clone()).unwrap_or_else(|| "an unknown day".to_owned());
@@ -249,24 +274,25 @@ fn report(asked: &Asked<'_>, machine: &ResolvedMachine, survey: &Survey, notes: 
         account: survey.identity.account.clone(),
         caller: survey.identity.caller.clone(),
         region: machine.region.clone(),
-        image: survey.image.id.clone(),
-        image_source: survey.image.source.clone(),
+        image: image.id.clone(),
+        image_source: image.source.clone(),
         candidates: machine.candidates.iter().map(|candidate| candidate.label()).collect(),
         price_source: format!("{source}, as of {as_of}"),
         quota: of_first.cloned(),
         monthly: first.map(|first| monthly_total(machine, first)),
         egress_gb: machine.egress_gb,
+        plain_http: machine.network.tls.is_none(),
         around_source: machine.around.source.clone(),
         notes,
     }
 }
 
-fn facts(asked: &Asked<'_>, cloud: &CloudSite, survey: Survey) -> Result<CloudFacts, Failure> {
+fn facts(asked: &Asked<'_>, cloud: &CloudSite, survey: Survey, image: Image) -> Result<CloudFacts, Failure> {
     let kept = kept_salt(cloud);
     let salt = kept.unwrap_or_else(new_salt);
     Ok(CloudFacts {
         identity: survey.identity,
-        image: survey.image,
+        image,
         binaries: binaries(asked)?,
         boot_script: clouds::boot_script(asked.spec.cloud).to_owned(),
         baseline_key_revision: revision(asked.baseline_key.as_ref(), &salt, cloud),

@@ -26,11 +26,18 @@ impl Session {
     /// Takes the lease and settles what an interrupted run left.
     pub async fn open(site: Site, command: &str) -> Result<Self, Failure> {
         let lease = HeldLease::acquire(site.store.clone(), holder(command), Timestamp::now(), is_dead).await?;
-        match open_fenced(site, &lease).await {
+        let mut lease = lease;
+        let taken_from = lease.taken_from().map(ToString::to_string);
+        // Settling may take as long as the cloud may not show what was made.
+        let opened = tokio::select! {
+            opened = open_fenced(site, taken_from) => opened.map_err(Failure::from),
+            lost = beat(&mut lease) => Err(lost.into()),
+        };
+        match opened {
             Ok(engine) => Ok(Self { engine, lease }),
-            Err(error) => {
+            Err(failure) => {
                 lease.release().await?;
-                Err(error.into())
+                Err(failure)
             }
         }
     }
@@ -53,9 +60,30 @@ impl Session {
 
     /// Removes what was replaced, now that the new ones serve.
     pub async fn retire(&mut self, watch: &mut (dyn FnMut(Step<'_>) + Send)) -> Result<(), Failure> {
+        let stop = self.engine.stop_token();
         tokio::select! {
             retired = self.engine.retire(watch) => Ok(retired?),
             lost = beat(&mut self.lease) => Err(lost.into()),
+            () = stopped(&stop) => Err(interrupted()),
+        }
+    }
+
+    /// Looks for what carries the deployment's tags and is in no record, and removes it. Gives how many there were.
+    pub async fn remove_unknown(&mut self) -> Result<usize, Failure> {
+        let stop = self.engine.stop_token();
+        tokio::select! {
+            removed = self.engine.remove_unknown() => Ok(removed?),
+            lost = beat(&mut self.lease) => Err(lost.into()),
+            () = stopped(&stop) => Err(interrupted()),
+        }
+    }
+
+    /// Lets time pass without losing the lease.
+    pub async fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            lost = beat(&mut self.lease) => Err(lost.into()),
+            _ = tokio::signal::ctrl_c() => Err(interrupted()),
         }
     }
 
@@ -74,10 +102,10 @@ pub fn interrupted() -> Failure {
 }
 
 /// Whoever held the lease before and never gave it back may wake up: it must find that it is too late.
-async fn open_fenced(site: Site, lease: &HeldLease) -> Result<Engine<Arc<dyn Provider>>, EngineError> {
+async fn open_fenced(site: Site, taken_from: Option<String>) -> Result<Engine<Arc<dyn Provider>>, EngineError> {
     let mut engine = Engine::open_with(site.store, &site.name, site.provider, site.settings).await?;
-    if let Some(before) = lease.taken_from() {
-        engine.fence(&before.to_string()).await?;
+    if let Some(before) = taken_from {
+        engine.fence(&before).await?;
     }
     Ok(engine)
 }

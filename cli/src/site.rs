@@ -80,7 +80,16 @@ impl Kept {
             return Ok(Some(Site::local(&self.layout, &self.name, provider)));
         }
         let cloud = CloudSite::look(&self.deployment, &self.name, &self.layout).await?;
-        Ok(cloud.region().map(|region| cloud.site(&region, Handed::default())))
+        let Some(region) = cloud.region() else {
+            return match cloud.peek.begun.len() + cloud.peek.state.replaced.len() {
+                0 => Ok(None),
+                _ => Err(Failure::usage(format!(
+                    "region: it is not on record where {} lies; name it in the file",
+                    self.name
+                ))),
+            };
+        };
+        Ok(Some(cloud.site(&region, cloud.handed())))
     }
 
     pub fn store(&self) -> Result<Arc<dyn Store>, Failure> {
@@ -144,7 +153,7 @@ impl CloudSite {
             return Ok(self);
         }
         let Some(region) = self.region() else { return Ok(self) };
-        let session = Session::open(self.site(&region, Handed::default()), command).await?;
+        let session = Session::open(self.site(&region, self.handed()), command).await?;
         session.release_after(Ok(())).await?;
         let peek = peek(self.store.clone(), &self.name).await?;
         Ok(Self { laid_out: self.adapter.laid_out(&peek.begun), peek, ..self })
@@ -153,6 +162,11 @@ impl CloudSite {
     /// Where it lies; else where it is to lie.
     pub fn region(&self) -> Option<String> {
         self.laid_out.region.clone().or_else(|| self.pinned.clone())
+    }
+
+    /// What a command is given that makes nothing new.
+    fn handed(&self) -> Handed {
+        Handed { account: self.laid_out.account.clone(), ..Handed::default() }
     }
 
     pub fn site(&self, region: &str, handed: Handed) -> Site {

@@ -8,7 +8,7 @@
 //! A crash between any two of them is resolved by [`Engine::open`]: a pending intent to create is looked up by its
 //! token and adopted, everything else is seen by the next refresh, since every act may run twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::id::DeploymentName;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{Act, look_for, perform};
@@ -102,6 +103,9 @@ fn listed(attempts: &[String]) -> String {
     attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
 
+/// No act goes on for as long, waits and repeats and all: what an older intent made shows by now, if it made anything.
+const LONGEST_ACT: Duration = Duration::from_secs(60 * 60);
+
 /// What a step of an apply did, for whoever watches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step<'a> {
@@ -174,8 +178,10 @@ impl<P: Provider> Engine<P> {
         let Unsettled { pending, spare } = unsettled(records);
         let book = Book { journal, state, spare };
         let mut engine = Self { provider, book, settings, stop: CancellationToken::new() };
+        // When the last of their calls was sent is not known: the whole time is waited from now, once for all of them.
+        let until = Instant::now() + settings.visibility;
         for pending in pending {
-            engine.settle(pending).await?;
+            engine.settle(pending, until).await?;
         }
         Ok(engine)
     }
@@ -250,6 +256,10 @@ impl<P: Provider> Engine<P> {
         if graph.iter().next().is_none() {
             self.retire(watch).await?;
         }
+        if self.state().serial == 0 {
+            // The lineage that everything is tagged with must outlive a crash at the very first call.
+            self.book.state.fence().await?;
+        }
         let schedule = Schedule::new(&plan.changes, graph, self.state());
         let Self { provider, book, settings, stop } = self;
         let mut run =
@@ -293,6 +303,27 @@ impl<P: Provider> Engine<P> {
         Ok(found)
     }
 
+    /// Removes what carries our tags and lineage and is in no record, in the order that the provider gives it. Gives how many
+    /// there were.
+    pub async fn remove_unknown(&mut self) -> Result<usize, EngineError> {
+        let address = Address::new("deployment", self.state().deployment.as_str());
+        let unknown = self.unknown().await.map_err(|source| EngineError::Provider { address, source })?;
+        let ours = unknown.into_iter().filter(|owned| owned.lineage.as_ref() == Some(&self.state().lineage));
+        let ours: Vec<(Address, RemoteId)> = ours.filter_map(|owned| Some((owned.address?, owned.remote_id))).collect();
+        for (address, remote_id) in &ours {
+            let resource = Resource::unread(remote_id.clone());
+            let act = Act::Delete { address: address.clone(), resource };
+            let removed = perform(&self.provider, act, Known::of(self.state()), &self.settings, new_token()).await;
+            removed.map_err(|source| EngineError::Provider { address: address.clone(), source })?;
+        }
+        Ok(ours.len())
+    }
+
+    /// How long something that nobody saw may yet show: zero if every intent's outcome is known.
+    pub const fn may_yet_show(&self) -> Duration {
+        if self.book.spare.is_empty() { Duration::ZERO } else { self.settings.visibility }
+    }
+
     /// Leaves a resource out of the state without touching it; false if it is not there.
     pub async fn forget(&mut self, address: &Address) -> Result<bool, EngineError> {
         if !self.state().resources.contains_key(address) {
@@ -304,10 +335,28 @@ impl<P: Provider> Engine<P> {
     }
 
     /// A look at everything in the state, side by side.
+    ///
+    /// What stands on something that is gone is looked at once more without it, so that it does not seem to be in order.
     pub async fn refresh(&self) -> Result<ObservedAll, EngineError> {
+        let resources = &self.state().resources;
         let known = Known::of(self.state());
-        let looks = self.state().resources.iter().map(|(address, resource)| {
-            let known = &known;
+        let mut seen = self.look_at(resources.iter(), &known).await?;
+        let gone: BTreeSet<&Address> = resources.keys().filter(|address| !seen.contains_key(*address)).collect();
+        if !gone.is_empty() {
+            let stand_on_it = resources.iter().filter(|(address, resource)| {
+                !gone.contains(address) && resource.depends_on.iter().any(|on| gone.contains(on))
+            });
+            seen.extend(self.look_at(stand_on_it, &known.without(&gone)).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn look_at<'a>(
+        &self,
+        resources: impl Iterator<Item = (&'a Address, &'a Resource)>,
+        known: &Known,
+    ) -> Result<ObservedAll, EngineError> {
+        let looks = resources.map(|(address, resource)| {
             let settings = &self.settings;
             async move {
                 let seen = crate::act::read(&self.provider, address, resource, known, settings).await;
@@ -321,7 +370,7 @@ impl<P: Provider> Engine<P> {
     }
 
     /// Brings the state up to what the journal says was begun.
-    async fn settle(&mut self, pending: Pending) -> Result<(), EngineError> {
+    async fn settle(&mut self, pending: Pending, until: Instant) -> Result<(), EngineError> {
         let (address, token) = (pending.address.clone(), pending.token.clone());
         let is_making = matches!(pending.action, Action::Create | Action::Replace);
         let found = match (&pending.remote_id, is_making) {
@@ -330,9 +379,9 @@ impl<P: Provider> Engine<P> {
             (None, false) => return Ok(()),
             (None, true) => {
                 let known = Known::of(self.state());
-                // A clock that was set back says that the intent is still to come: then the whole time is waited.
+                // A clock that was set back says that the intent is still to come: then it is waited for like a new one.
                 let since = Duration::try_from(Timestamp::now().duration_since(pending.at)).unwrap_or_default();
-                let left = self.settings.visibility.saturating_sub(since);
+                let left = if since > LONGEST_ACT { Duration::ZERO } else { until - Instant::now() };
                 let found = look_for(&self.provider, &address, &token, &known, left).await;
                 found.map_err(|source| EngineError::Provider { address: address.clone(), source })?
             }
@@ -520,7 +569,8 @@ impl<P: Provider> Run<'_, P> {
         let label = |at: usize| all.get(at).map_or_else(|| "the only candidate".to_owned(), |one| one.label.clone());
         let tries = self.attempts.entry(at).or_default();
         match error.kind {
-            ErrorKind::Capacity if !all.is_empty() => {
+            // A machine that can't be started again is not another machine.
+            ErrorKind::Capacity if !all.is_empty() && change.action != Action::Update => {
                 tries.push(format!("{}: {}", label(candidate), error.message));
                 if candidate + 1 < all.len() {
                     let next = NextCandidate { from: label(candidate), why: error.message, to: label(candidate + 1) };

@@ -16,6 +16,7 @@ use crate::store::{Expect, Store, StoreError, Version};
 struct Thing {
     address: Address,
     token: Token,
+    lineage: String,
     inputs: Value,
     /// Looks by token that do not see it yet.
     unseen: usize,
@@ -133,7 +134,7 @@ impl FakeProvider {
 }
 
 impl Cloud {
-    fn make(&mut self, desired: &Desired, token: &Token) -> Result<RemoteId, ProviderError> {
+    fn make(&mut self, desired: &Desired, token: &Token, lineage: &str) -> Result<RemoteId, ProviderError> {
         let same = self.things.iter().find(|(_, thing)| thing.token == *token);
         if let Some((id, _)) = same.filter(|_| self.is_idempotent) {
             return Ok(RemoteId(id.clone()));
@@ -144,7 +145,7 @@ impl Cloud {
         self.made += 1;
         let id = format!("thing-{}", self.made);
         let (address, token, inputs) = (desired.address.clone(), token.clone(), desired.inputs.clone());
-        self.things.insert(id.clone(), Thing { address, token, inputs, unseen: self.unseen });
+        self.things.insert(id.clone(), Thing { address, token, lineage: lineage.to_owned(), inputs, unseen: self.unseen });
         Ok(RemoteId(id))
     }
 }
@@ -173,8 +174,8 @@ impl Provider for FakeProvider {
         Ok(Some(RemoteId(id.clone())))
     }
 
-    async fn create(&self, desired: &Desired, token: &Token, _known: &Known) -> Result<RemoteId, ProviderError> {
-        self.act(|cloud| cloud.make(desired, token)).await
+    async fn create(&self, desired: &Desired, token: &Token, known: &Known) -> Result<RemoteId, ProviderError> {
+        self.act(|cloud| cloud.make(desired, token, &known.lineage)).await
     }
 
     async fn update(&self, id: &RemoteId, desired: &Desired, _known: &Known) -> Result<RemoteId, ProviderError> {
@@ -214,7 +215,7 @@ impl Provider for FakeProvider {
             address: Some(thing.address.clone()),
             token: Some(thing.token.clone()),
             remote_id: RemoteId(id.clone()),
-            lineage: None,
+            lineage: Some(thing.lineage.clone()),
         });
         Ok(things.collect())
     }

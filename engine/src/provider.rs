@@ -1,6 +1,6 @@
 //! What the engine needs of a place where resources live. Adapters are in `providers/`; a fake stands beside the trait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +39,13 @@ impl Known {
     /// Of a state without resources.
     pub fn empty(lineage: &str) -> Self {
         Self { lineage: lineage.to_owned(), ids: BTreeMap::new() }
+    }
+
+    /// The same as if these did not exist.
+    #[must_use]
+    pub fn without(&self, gone: &BTreeSet<&Address>) -> Self {
+        let ids = self.ids.iter().filter(|(address, _)| !gone.contains(address));
+        Self { lineage: self.lineage.clone(), ids: ids.map(|(address, id)| (address.clone(), id.clone())).collect() }
     }
 
     pub fn id(&self, address: &Address) -> Option<&RemoteId> {
@@ -161,7 +168,8 @@ pub trait Provider: Send + Sync {
         Verdict::InPlace
     }
 
-    /// Everything that carries this deployment's tags, of any lineage, whether a state knows of it or not.
+    /// Everything that carries this deployment's tags, of any lineage, whether a state knows of it or not; in an order in
+    /// which it can be removed.
     async fn sweep(&self) -> Result<Vec<Owned>, ProviderError> {
         Ok(Vec::new())
     }

@@ -29,6 +29,13 @@ pub struct Resource {
     pub monthly_usd: Option<f64>,
 }
 
+impl Resource {
+    /// One of which only the id is known.
+    pub const fn unread(remote_id: RemoteId) -> Self {
+        Self { remote_id, inputs: Value::Null, depends_on: BTreeSet::new(), monthly_usd: None }
+    }
+}
+
 /// All resources of a deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {

@@ -12,6 +12,7 @@ use crate::apply::{Engine, EngineError, Settings, Step};
 use crate::fake::{DyingStore, FakeProvider, Fault};
 use crate::graph::{Address, Candidate, Desired, Graph};
 use crate::plan::{Action, Plan};
+use crate::provider::{Known, Provider, Token};
 use crate::store::{MemoryStore, Store};
 
 /// Longer than anything stays unseen here.
@@ -386,7 +387,8 @@ async fn a_paused_holder_that_wakes_after_its_expiry_calls_nothing() {
 #[tokio::test]
 async fn a_look_settles_nothing() {
     let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
-    let dying = Arc::new(DyingStore::new(store.clone(), 1));
+    // The lineage and one intent.
+    let dying = Arc::new(DyingStore::new(store.clone(), 2));
     up(dying, &provider, &graph()).await.unwrap_err();
     let keys = store.list("").await.unwrap();
     let engine = Engine::look(store.clone(), &name(), provider.clone(), Settings::default()).await.unwrap();
@@ -425,7 +427,7 @@ async fn another_candidate_in_between_does_not_use_up_a_token() {
     provider.fill_zone("a");
     // It dies after the machine is made in the second zone and before that is recorded.
     let graph = zoned(&["a", "b"], 1);
-    let writes_before = 3 + 1 + 1 + 1;
+    let writes_before = 1 + 3 + 1 + 1 + 1;
     let dying = Arc::new(DyingStore::new(store.clone(), writes_before));
     up(dying, &provider, &graph).await.unwrap_err();
     assert_eq!(provider.alive().len(), 2, "the machine is there, and nobody recorded it");
@@ -452,4 +454,28 @@ async fn what_was_replaced_goes_before_what_it_stood_on() {
     };
     engine.retire(&mut watch).await.unwrap();
     assert_eq!(gone, [address("c"), address("b"), address("a")]);
+}
+
+#[tokio::test]
+async fn what_stands_on_something_gone_is_looked_at_without_it() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let graph = Graph::new([desired("a", &[], json!({})), desired("b", &["a"], json!({}))]).unwrap();
+    up(store.clone(), &provider, &graph).await.unwrap();
+    let engine = open(store, &provider).await.unwrap();
+    let address = Address::new("thing", "a");
+    let known = Known::of(engine.state());
+    assert!(known.id(&address).is_some());
+    assert!(known.without(&[&address].into()).id(&address).is_none());
+}
+
+#[tokio::test]
+async fn what_nobody_knows_of_is_removed_if_it_is_ours() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let mut engine = open(store, &provider).await.unwrap();
+    let stray = desired("stray", &[], json!({}));
+    let ours = Known::of(engine.state());
+    provider.create(&stray, &Token("t".to_owned()), &ours).await.unwrap();
+    provider.create(&desired("foreign", &[], json!({})), &Token("u".to_owned()), &Known::empty("other")).await.unwrap();
+    assert_eq!(engine.remove_unknown().await.unwrap(), 1);
+    assert_eq!(provider.alive().len(), 1, "another state's is left alone");
 }

@@ -41,21 +41,61 @@ pub struct Question {
     /// What the catalogue has there of the machine types in question.
     pub offers: Vec<Offer>,
     pub market: Market,
-    /// The image that an earlier `up` pinned, or that the spec names; none = the newest.
-    pub image: Option<String>,
+    pub image: ImageWish,
+}
+
+/// Which image is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageWish {
+    None,
+    /// The newest that the cloud names.
+    Newest,
+    /// That the machine was booted from.
+    Booted(String),
+    /// That the spec names.
+    Named(String),
 }
 
 /// What the cloud said just now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Survey {
     pub identity: Identity,
-    pub image: Image,
+    /// None if it was not asked for.
+    pub image: Option<Image>,
     /// By machine type; a type that the region does not offer is absent.
     pub offers: BTreeMap<String, LiveOffer>,
     /// By machine type.
     pub quotas: BTreeMap<String, Quota>,
     /// What could not be asked, and why; the catalogue's figures stand there.
     pub notes: Vec<String>,
+}
+
+impl Survey {
+    /// A row of the catalogue with what the cloud said in its place: one a zone where each has a price of its own. What the
+    /// region does not offer has no zones left. `today` as `YYYY-MM-DD`.
+    pub fn rows(&self, offer: &Offer, today: &str) -> Vec<Offer> {
+        let Some(live) = self.offers.get(&offer.machine_type) else {
+            return vec![Offer { zones: Vec::new(), ..offer.clone() }];
+        };
+        let priced = |row: &Offer| Offer {
+            price_as_of: Some(today.to_owned()),
+            price_source: "asked of the cloud just now".to_owned(),
+            ..row.clone()
+        };
+        let mut row = Offer { zones: live.zones.clone(), ..offer.clone() };
+        if live.on_demand_hourly.is_some() {
+            row = Offer { on_demand_hourly: live.on_demand_hourly, ..priced(&row) };
+        }
+        if live.spot_hourly.is_empty() {
+            return vec![row];
+        }
+        let in_zone = |zone: &String| Offer {
+            zones: vec![zone.clone()],
+            spot_hourly: live.spot_hourly.get(zone).copied(),
+            ..priced(&row)
+        };
+        live.zones.iter().map(in_zone).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +156,7 @@ pub struct CloudFacts {
 /// What of a deployment is there already, and stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaidOut {
+    pub account: Option<String>,
     pub region: Option<String>,
     /// Zones that the network reaches into.
     pub zones: BTreeSet<String>,
@@ -220,9 +261,19 @@ pub struct Found {
 /// What secrets and files a provider of one deployment is given; nothing of it is in inputs, state or journal.
 #[derive(Debug, Clone, Default)]
 pub struct Handed {
+    /// The account that the deployment lies in, if it is known: no other may be touched.
+    pub account: Option<String>,
     /// Folder of `dsctl`, `dsserve`, `dsgate` for the host.
     pub binaries: std::path::PathBuf,
     pub baseline_key: Option<SecretText>,
+}
+
+/// What a look through all regions found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Search {
+    pub found: Vec<Found>,
+    /// Where it could not be looked, and why.
+    pub notes: Vec<String>,
 }
 
 #[async_trait]
@@ -246,5 +297,5 @@ pub trait CloudAdapter: Send + Sync {
     async fn host(&self, region: &str, state: &State) -> Result<HostView, ProviderError>;
 
     /// Everything that carries dsctl's tags in every region that the account uses.
-    async fn find_all(&self) -> Result<Vec<Found>, ProviderError>;
+    async fn find_all(&self) -> Result<Search, ProviderError>;
 }

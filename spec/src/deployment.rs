@@ -238,6 +238,7 @@ impl Deployment {
                 allow: over(top.network.allow, self.network.allow),
                 public: top.network.public.or(self.network.public),
                 egress: top.network.egress.or(self.network.egress),
+                tls: top.network.tls.or(self.network.tls),
             },
             budget: BudgetWish {
                 max_hourly: top.budget.max_hourly.or(self.budget.max_hourly),

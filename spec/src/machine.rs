@@ -68,6 +68,17 @@ pub struct NetworkWish {
     /// How the machine reaches the world.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+    /// Who encrypts between clients and the gateway, which does not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// Who encrypts between clients and a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// Something of the user's own in front of it: a load balancer, a mesh, a VPN.
+    Elsewhere,
 }
 
 /// How a machine without a public address fetches what it needs.
@@ -323,6 +334,8 @@ pub struct ResolvedNetwork {
     pub allow: Vec<Ipv4Net>,
     pub public: Exposure,
     pub egress: Egress,
+    /// None: nobody; clients speak plain HTTP.
+    pub tls: Option<Tls>,
 }
 
 /// Whether the machine has an address that the world can reach.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use engine::apply::Step;
 use engine::graph::Graph;
+use engine::state::State;
 use providers::local::{LocalProvider, pinned_weights};
 use serde::Serialize;
 use spec::amount::bytes_text;
@@ -80,8 +81,16 @@ async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(
     if done.is_err() {
         say(view::cloud::what_exists(session.engine.state()));
     }
-    let removed = session.release_after(done).await?;
+    let removed = match (done, &kept.deployment.state) {
+        (Ok(removed), None) => {
+            // The lease goes with the folder, in one move: nobody can begin anew in what is being removed.
+            remove_folder(context, name)?;
+            removed
+        }
+        (done, _) => session.release_after(done).await?,
+    };
     remove_folder(context, name)?;
+    say_what_is_kept(&state);
     let monthly = view::cloud::monthly(&state);
     if args.json.json {
         let (deployment, saved_hourly_usd) = (name.clone(), monthly.map(view::cloud::an_hour));
@@ -91,11 +100,27 @@ async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(
     print(format!("{name} is gone: {removed} resources removed; it no longer costs {saved}."))
 }
 
-/// Everything of the record, and then a look whether anything else is left that carries the deployment's tags.
+/// A bucket with audit records outlives its deployment.
+fn say_what_is_kept(state: &State) {
+    for resource in state.resources.values() {
+        if let Some(days) = resource.inputs.get("audit_days").and_then(serde_json::Value::as_u64) {
+            let id = &resource.remote_id.0;
+            say(format!(
+                "Note: {id} is kept for {days} days if it holds audit records; `dsctl orphans` lists it then."
+            ));
+        }
+    }
+}
+
+/// What a crash left that no record has, then everything of the record, then another look: what was not seen at first may
+/// show by then.
 async fn remove_all(session: &mut Session, name: &DeploymentName) -> Result<usize, Failure> {
+    let strays = session.remove_unknown().await?;
     let plan = session.engine.plan_destroy();
-    let removed = plan.changes.len() + plan.retiring.len();
+    let removed = plan.changes.len() + plan.retiring.len() + strays;
     session.apply(&plan, &Graph::default(), &mut |step| show(&step)).await?;
+    session.wait(session.engine.may_yet_show()).await?;
+    let removed = removed + session.remove_unknown().await?;
     let left = session.engine.unknown().await?;
     if left.is_empty() {
         return Ok(removed);

@@ -1,15 +1,18 @@
-//! `dsctl gpus`: which machines hold a model, and what they cost. From the dated catalogue; asks nobody.
+//! `dsctl gpus`: which machines hold a model, and what they cost.
 
 use advisor::fit::Fit;
 use advisor::throughput::{EFFICIENCY, decode_tokens_per_second, usd_per_million_tokens};
 use advisor::{CacheType, Catalogue, Entry, Offers, Workload, catalogue, fit, offers};
+use providers::cloud::{ImageWish, Question};
 use serde::Serialize;
 use spec::amount::Usd;
 use spec::machine::{Market, Offer, QuotaName};
 
 use crate::args::GpusArgs;
+use crate::clouds;
 use crate::exit::Failure;
-use crate::talk::{print, print_json};
+use crate::prepare_cloud::today;
+use crate::talk::{print, print_json, say};
 use crate::view;
 
 /// Shown without `--all`.
@@ -52,10 +55,34 @@ pub struct Holds {
     pub estimated_usd_per_million_tokens: Option<f64>,
 }
 
+/// From the dated catalogue; asks nobody.
 pub fn run(args: &GpusArgs) -> Result<(), Failure> {
-    let catalogue = catalogue().map_err(Failure::failed)?;
+    show(args, &offers().map_err(Failure::failed)?)
+}
+
+/// With zones and prices as the cloud says them just now.
+pub async fn run_live(args: &GpusArgs) -> Result<(), Failure> {
     let offers = offers().map_err(Failure::failed)?;
-    let report = report(args, &catalogue, &offers)?;
+    let region = args.region.as_ref().and_then(|region| region.single());
+    let (Some(cloud), Some(region)) = (args.cloud, region) else {
+        return Err(Failure::usage("--live: asks one region of one cloud; give --cloud and a --region without *"));
+    };
+    let rows: Vec<Offer> =
+        offers.iter().filter(|offer| offer.cloud == cloud && offer.region == region).cloned().collect();
+    let market = if args.spot { Market::Spot } else { Market::OnDemand };
+    let question = Question { region: region.to_owned(), offers: rows.clone(), market, image: ImageWish::None };
+    let survey = clouds::adapter(cloud).await?.survey(&question).await?;
+    survey.notes.iter().for_each(|note| say(format!("Note: {note}")));
+    let today = today();
+    // What the region does not offer has no zones left, and is not shown.
+    let live = rows.iter().flat_map(|row| survey.rows(row, &today)).collect();
+    let offers = offers.with_live(cloud, region, live).with_zones_only(cloud, region);
+    show(args, &offers)
+}
+
+fn show(args: &GpusArgs, offers: &Offers) -> Result<(), Failure> {
+    let catalogue = catalogue().map_err(Failure::failed)?;
+    let report = report(args, &catalogue, offers)?;
     if args.json.json { print_json(&report) } else { print(view::gpus::gpus(&report)) }
 }
 

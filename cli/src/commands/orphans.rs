@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use engine::peek::peek;
-use providers::cloud::Found;
+use providers::cloud::{Found, Search};
 use serde::Serialize;
 
 use crate::args::OrphansArgs;
@@ -12,7 +12,7 @@ use crate::clouds;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::site::Kept;
-use crate::talk::{print, print_json};
+use crate::talk::{print, print_json, say};
 use crate::view;
 
 /// Something that was found.
@@ -34,9 +34,11 @@ pub async fn run(context: &Context, args: OrphansArgs) -> Result<ExitCode, Failu
         return Err(Failure::usage(message).next("cargo build --release --workspace --features aws"));
     }
     let known = known_here(context).await?;
-    let mut rows = Vec::new();
+    let (mut rows, mut is_whole) = (Vec::new(), true);
     for cloud in clouds {
-        let found = clouds::adapter(cloud).await?.find_all().await?;
+        let Search { found, notes } = clouds::adapter(cloud).await?.find_all().await?;
+        notes.iter().for_each(|note| say(format!("Note: {note}")));
+        is_whole &= notes.is_empty();
         let row = |found: Found| OrphanRow { known_here: known.contains(&found.owned.remote_id.0), found };
         rows.extend(found.into_iter().map(row));
     }
@@ -46,7 +48,12 @@ pub async fn run(context: &Context, args: OrphansArgs) -> Result<ExitCode, Failu
     } else {
         print(view::cloud::orphans(&rows))?;
     }
-    Ok(ExitCode::from(if args.detailed_exitcode && unknown { 2 } else { 0 }))
+    // Half a look is no all-clear.
+    Ok(match () {
+        () if args.detailed_exitcode && unknown => ExitCode::from(2),
+        () if !is_whole => ExitCode::FAILURE,
+        () => ExitCode::SUCCESS,
+    })
 }
 
 /// Remote ids in the records on this machine.

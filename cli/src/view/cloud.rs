@@ -35,6 +35,9 @@ pub fn report(report: &CloudReport) -> String {
             quota.name, quota.code, quota.used, quota.unit, quota.need
         ));
     }
+    if report.plain_http {
+        text.push_str("Note: the gateway speaks plain HTTP inside the network; TLS comes with a later version\n");
+    }
     for note in &report.notes {
         text.push_str(&format!("Note: {note}\n"));
     }

@@ -12,7 +12,7 @@ use spec::resolved::ResolvedSpec;
 use super::session::{Aws, Session};
 use super::{AwsProvider, graph, host, survey, sweep};
 use crate::cloud::{
-    Begun, CloudAdapter, CloudFacts, CloudGraphError, Found, Handed, HostView, LaidOut, Question, Survey,
+    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostView, LaidOut, Question, Search, Survey,
 };
 
 /// Where regions are asked for if the user's settings name none.
@@ -56,7 +56,7 @@ impl CloudAdapter for AwsCloud {
         host::view(&self.session.look(region), state).await
     }
 
-    async fn find_all(&self) -> Result<Vec<Found>, ProviderError> {
+    async fn find_all(&self) -> Result<Search, ProviderError> {
         let home = self.session.default_region();
         sweep::everywhere(&self.session, home.as_deref().unwrap_or(HOME_REGION)).await
     }

@@ -137,7 +137,9 @@ fn kind_of(code: &str, message: &str, status: u16) -> ErrorKind {
         | "OptInRequired"
         | "NotSignedUp"
         | "IncompleteSignature" => ErrorKind::Credentials,
-        "IdempotentInstanceTerminated" | "IdempotentParameterMismatch" => ErrorKind::TokenSpent,
+        "IdempotentInstanceTerminated" => ErrorKind::TokenSpent,
+        // Something was made with this token: it has to be found.
+        "IdempotentParameterMismatch" => ErrorKind::Ambiguous,
         // What was made a moment ago does not show everywhere at once, and what goes still holds on to other things.
         "DependencyViolation"
         | "IncorrectState"
@@ -147,7 +149,9 @@ fn kind_of(code: &str, message: &str, status: u16) -> ErrorKind {
         | "DeleteConflict"
         | "VolumeInUse"
         | "EntityTemporarilyUnmodifiable"
-        | "ConcurrentModification" => ErrorKind::NotYet,
+        | "ConcurrentModification"
+        | "NoSuchBucket"
+        | "OperationNotPermitted" => ErrorKind::NotYet,
         _ if code.ends_with(".InUse") => ErrorKind::NotYet,
         _ if code.ends_with(".NotFound") || code == "NatGatewayNotFound" || code == "NoSuchEntity" => ErrorKind::NotYet,
         "InvalidParameterValue" if message.contains("IAM Instance Profile") => ErrorKind::NotYet,

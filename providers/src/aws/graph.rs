@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use spec::amount::Usd;
 use spec::layout::HomeLayout;
-use spec::machine::{Egress, Exposure, MachineCandidate, Pack, ResolvedMachine};
+use spec::machine::{Egress, Exposure, MachineCandidate, Market, Pack, ResolvedMachine};
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
 use spec::weights::{ObjectScheme, WeightsSource};
 
@@ -113,12 +113,7 @@ impl<'a> Site<'a> {
 
     fn network(&self) -> Result<Vec<Desired>, CloudGraphError> {
         let range = self.machine.network.range.trunc();
-        let network = resource(
-            kind::NETWORK,
-            "main",
-            &NetworkInputs { region: self.machine.region.clone(), range: range.to_string() },
-            &range.to_string(),
-        )?;
+        let network = resource(kind::NETWORK, "main", &self.network_inputs(range), &range.to_string())?;
         let mut all = vec![network];
         if self.has_nat() || self.is_public() {
             let inputs = InternetGatewayInputs { network: name(kind::NETWORK, "main") };
@@ -132,6 +127,11 @@ impl<'a> Site<'a> {
         all.extend(self.endpoints()?);
         all.extend(self.security_groups()?);
         Ok(all)
+    }
+
+    fn network_inputs(&self, range: Ipv4Net) -> NetworkInputs {
+        let (account, region) = (self.facts.identity.account.clone(), self.machine.region.clone());
+        NetworkInputs { account, region, range: range.to_string() }
     }
 
     fn public_zones(&self) -> Result<BTreeSet<String>, CloudGraphError> {
@@ -164,6 +164,8 @@ impl<'a> Site<'a> {
         let subnet = name(kind::SUBNET, &subnet_name(&self.egress_zone()?, Exposure::Public));
         let inputs = NatGatewayInputs { subnet, elastic_ip: name(kind::ELASTIC_IP, "nat") };
         let address = resource(kind::ELASTIC_IP, "nat", &json!({}), "public address of the way out")?;
+        // The network is the last to go: it says where the deployment lies.
+        let address = after(address, &[name(kind::NETWORK, "main")]);
         let gateway = resource(kind::NAT_GATEWAY, "main", &inputs, "the way out; nothing comes in by it")?;
         // Without a way to the world it can't be made.
         let gateway = after(gateway, &[name(kind::INTERNET_GATEWAY, "main")]);
@@ -241,8 +243,9 @@ impl<'a> Site<'a> {
 
     fn storage(&self) -> Result<Vec<Desired>, CloudGraphError> {
         let keeps_audit = self.has_pack(Pack::Hipaa);
-        let region = self.machine.region.clone();
-        let inputs = BucketInputs { region, audit_days: keeps_audit.then_some(AUDIT_DAYS), access_log: keeps_audit };
+        let (account, region) = (self.facts.identity.account.clone(), self.machine.region.clone());
+        let inputs =
+            BucketInputs { account, region, audit_days: keeps_audit.then_some(AUDIT_DAYS), access_log: keeps_audit };
         let mut all = vec![resource(kind::BUCKET, "main", &inputs, "private, encrypted, versioned")?];
         for (file, binary) in &self.facts.binaries {
             let sha256 = binary.sha256.to_string();
@@ -287,12 +290,27 @@ impl<'a> Site<'a> {
     }
 
     fn access(&self) -> Result<[Desired; 2], CloudGraphError> {
-        let role = RoleInputs { bucket: bucket() };
+        let session_manager = self.machine.network.egress == Egress::Endpoints;
+        let role = RoleInputs { bucket: bucket(), weights: self.weights_in_s3(), session_manager };
         let profile = InstanceProfileInputs { role: name(kind::ROLE, "machine") };
         Ok([
             resource(kind::ROLE, "machine", &role, "reads artifacts, secrets and host spec; writes its status")?,
             resource(kind::INSTANCE_PROFILE, "machine", &profile, "gives the machine its role")?,
         ])
+    }
+
+    fn weights_in_s3(&self) -> Vec<String> {
+        let weights = self.spec.weights();
+        let sources = weights.iter().flat_map(|weights| &weights.sources);
+        let mut objects: Vec<String> = sources
+            .filter_map(|source| match source {
+                WeightsSource::Object { scheme: ObjectScheme::S3, bucket, key } => Some(format!("{bucket}/{key}")),
+                _ => None,
+            })
+            .collect();
+        objects.sort();
+        objects.dedup();
+        objects
     }
 
     fn machine(&self) -> Result<Desired, CloudGraphError> {
@@ -312,7 +330,7 @@ impl<'a> Site<'a> {
             disk_iops: disk.iops,
             disk_mib_a_second: disk.mib_a_second,
             public: self.is_public(),
-            termination_protection: true,
+            termination_protection: is_protected(chosen),
             boot_script: self.facts.boot_script.clone(),
             dsctl_sha256: dsctl.sha256.to_string(),
         };
@@ -333,6 +351,7 @@ impl<'a> Site<'a> {
         inputs.insert("machine_type".to_owned(), json!(candidate.offer.machine_type));
         inputs.insert("subnet".to_owned(), json!(self.machine_subnet(candidate)?));
         inputs.insert("market".to_owned(), serde_json::to_value(candidate.market)?);
+        inputs.insert("termination_protection".to_owned(), json!(is_protected(candidate)));
         Ok(Candidate { label: candidate.label(), monthly_usd: self.monthly(candidate), inputs })
     }
 
@@ -350,6 +369,11 @@ impl<'a> Site<'a> {
         let facts = BootFacts { bucket: &bucket, region: &self.machine.region, dsctl_sha256: &sha256, endpoint: "" };
         boot::render(&self.facts.boot_script, &facts).map(|_| ()).map_err(wrong)
     }
+}
+
+/// AWS refuses it for spot instances, which it ends by itself.
+fn is_protected(candidate: &MachineCandidate) -> bool {
+    candidate.market == Market::OnDemand
 }
 
 fn name(kind: &str, name: &str) -> String {
@@ -430,12 +454,14 @@ fn priced(wanted: Desired, monthly: Option<Usd>) -> Desired {
 pub fn laid_out(begun: &Begun) -> LaidOut {
     let of_kind = |wanted: &'static str| begun.iter().filter(move |(address, _)| address.kind() == wanted);
     let roots = of_kind(kind::NETWORK).chain(of_kind(kind::BUCKET));
-    let region = roots.filter_map(|(_, inputs)| text(inputs, "region")).next();
+    let roots: Vec<&Value> = roots.map(|(_, inputs)| inputs).collect();
+    let of_roots = |field: &str| roots.iter().find_map(|inputs| text(inputs, field));
+    let (account, region) = (of_roots("account"), of_roots("region"));
     let zones = of_kind(kind::SUBNET).filter_map(|(_, inputs)| text(inputs, "zone")).collect();
     let nat = of_kind(kind::NAT_GATEWAY).next();
     let egress_zone = nat.and_then(|(_, inputs)| subnet_zone(begun, inputs));
     let machine = of_kind(kind::MACHINE).next().and_then(|(_, inputs)| placed(begun, inputs));
-    LaidOut { region, zones, egress_zone, machine }
+    LaidOut { account, region, zones, egress_zone, machine }
 }
 
 fn text(inputs: &Value, field: &str) -> Option<String> {

@@ -56,6 +56,7 @@ fn machine() -> ResolvedMachine {
             allow: vec!["10.0.0.0/8".parse().unwrap()],
             public: Exposure::Private,
             egress: Egress::Nat,
+            tls: None,
         },
         packs: Vec::new(),
         egress_gb: 100,
@@ -216,7 +217,7 @@ fn the_hipaa_pack_keeps_and_logs() {
     let bucket = graph(|machine| machine.packs = vec![Pack::Hipaa]);
     assert_eq!(
         get(&bucket, "bucket.main").inputs,
-        json!({"region": "eu-west-1", "audit_days": 2192, "access_log": true})
+        json!({"account": "1", "region": "eu-west-1", "audit_days": 2192, "access_log": true})
     );
 }
 

@@ -1,5 +1,6 @@
 //! A deployment's machine as it is seen from outside: its address, what it reported to the bucket, its console.
 
+use aws_sdk_ec2::types::{Instance, InstanceStateName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::provider::ProviderError;
@@ -10,7 +11,7 @@ use spec::id::SecretName;
 use spec::layout::BucketLayout;
 use spec::route::GatewayConfig;
 
-use super::error::{failed, found};
+use super::error::{found, is_absent};
 use super::kind;
 use super::session::Services;
 use crate::cloud::{HostView, host_name};
@@ -22,11 +23,13 @@ pub async fn view(look: &Services, state: &State) -> Result<HostView, ProviderEr
     };
     let host = host_name().map_err(|error| ProviderError::permanent("the host's name", error))?;
     let (desired_key, status_key) = (BucketLayout::desired_key(&host), BucketLayout::status_key(&host));
-    let (address, desired, status) = futures::try_join!(
-        address(look, &machine.0),
+    let (instance, desired, status) = futures::try_join!(
+        instance(look, &machine.0),
         object::<HostSpec>(look, &bucket.0, &desired_key),
         object::<HostStatus>(look, &bucket.0, &status_key),
     )?;
+    let status = status.filter(|status| instance.as_ref().is_some_and(|instance| is_of(status, instance)));
+    let address = instance.as_ref().and_then(address);
     let console = if status.is_none() { console(look, &machine.0).await? } else { String::new() };
     let port = desired.as_ref().and_then(gateway_port);
     Ok(HostView {
@@ -54,13 +57,24 @@ fn gateway_port(desired: &HostSpec) -> Option<u16> {
     Some(config.listen.port())
 }
 
-/// The public one if it has one.
-async fn address(look: &Services, machine: &str) -> Result<Option<String>, ProviderError> {
+async fn instance(look: &Services, machine: &str) -> Result<Option<Instance>, ProviderError> {
     let answer = look.ec2.describe_instances().instance_ids(machine).send().await;
-    let Some(answer) = found(format!("looking at {machine}"), answer)? else { return Ok(None) };
-    let instance = answer.reservations().iter().flat_map(|all| all.instances()).next();
-    let public = instance.and_then(|it| it.public_ip_address()).filter(|address| !address.is_empty());
-    Ok(public.or_else(|| instance?.private_ip_address()).map(str::to_owned))
+    let answer = found(format!("looking at {machine}"), answer)?;
+    Ok(answer.and_then(|answer| answer.reservations().iter().flat_map(|all| all.instances()).next().cloned()))
+}
+
+/// Whether a status speaks of this machine as it runs now. A machine that was there before wrote to the same place, by an
+/// agent that was started before this machine was.
+fn is_of(status: &HostStatus, instance: &Instance) -> bool {
+    let runs = instance.state().and_then(|state| state.name()) == Some(&InstanceStateName::Running);
+    let launched = instance.launch_time().map(|at| at.secs());
+    runs && launched.is_some_and(|launched| status.agent.started_at.as_second() >= launched)
+}
+
+/// The public one if it has one.
+fn address(instance: &Instance) -> Option<String> {
+    let public = instance.public_ip_address().filter(|address| !address.is_empty());
+    public.or_else(|| instance.private_ip_address()).map(str::to_owned)
 }
 
 async fn object<T: DeserializeOwned>(look: &Services, bucket: &str, key: &str) -> Result<Option<T>, ProviderError> {
@@ -72,8 +86,18 @@ async fn object<T: DeserializeOwned>(look: &Services, bucket: &str, key: &str) -
 }
 
 async fn console(look: &Services, machine: &str) -> Result<String, ProviderError> {
-    let answer = look.ec2.get_console_output().instance_id(machine).send().await;
-    let answer = answer.map_err(failed(format!("console of {machine}")))?;
-    let bytes = STANDARD.decode(answer.output().unwrap_or_default()).unwrap_or_default();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // The latest is there on machines of the Nitro kind only; else what was buffered.
+    for latest in [true, false] {
+        let answer = look.ec2.get_console_output().instance_id(machine).latest(latest).send().await;
+        match answer {
+            Ok(answer) => {
+                let bytes = STANDARD.decode(answer.output().unwrap_or_default()).unwrap_or_default();
+                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            Err(error) if is_absent(&error) => return Ok(String::new()),
+            // A machine that just began, or of another kind: there is nothing to be shown.
+            Err(_) => {}
+        }
+    }
+    Ok(String::new())
 }

@@ -47,6 +47,8 @@ pub const MACHINE: &str = "machine";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkInputs {
+    /// The number of the account that the deployment lies in.
+    pub account: String,
     pub region: String,
     /// E.g. `10.77.0.0/16`.
     pub range: String,
@@ -110,6 +112,8 @@ pub struct SecurityGroupInputs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BucketInputs {
+    /// As the network's.
+    pub account: String,
     pub region: String,
     /// Days that objects under `audit/` and the access log are kept; none = no rule.
     pub audit_days: Option<u32>,
@@ -141,10 +145,16 @@ pub struct HostSpecInputs {
     pub host: serde_json::Value,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleInputs {
     pub bucket: String,
+    /// Objects of S3 that the weights come from, `BUCKET/KEY`; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<String>,
+    /// Whether Session Manager may lead a person in: where endpoints for it are the only way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub session_manager: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,8 @@ use aws_sdk_ec2::types::{
     AttributeBooleanValue, BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification,
     Instance, InstanceInterruptionBehavior, InstanceLifecycleType, InstanceMarketOptionsRequest,
     InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification,
-    InstanceStateName, InstanceType, MarketType, ResourceType, SpotInstanceType, SpotMarketOptions, Volume, VolumeType,
+    InstanceStateName, InstanceType, MarketType, ResourceType, SpotInstanceType, SpotMarketOptions, Volume,
+    VolumeModificationState, VolumeType,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,12 +37,20 @@ const FIRST_BOOT: [&str; 2] = ["boot_script", "dsctl_sha256"];
 const START_LIMIT: Duration = Duration::from_secs(10 * 60);
 const END_LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// What changing it would take the running machine's way out or in from it while it serves.
+const FIXED: [&str; 1] = ["public"];
+
 /// Whether an instance can get from one set of inputs to another. Pure.
 pub fn judge(before: &Value, after: &Value) -> Verdict {
     let keys: Vec<String> =
         differing_keys(before, after).into_iter().filter(|key| !FIRST_BOOT.contains(&key.as_str())).collect();
     if keys.is_empty() {
         return Verdict::Same;
+    }
+    if let Some(key) = keys.iter().find(|key| FIXED.contains(&key.as_str())) {
+        return Verdict::Impossible(format!(
+            "{key} can't change while the deployment lives; `dsctl down`, then `dsctl up` with the new one"
+        ));
     }
     if keys.iter().any(|key| !IN_PLACE.contains(&key.as_str()) && !MENDED.contains(&key.as_str())) {
         return Verdict::Replace;
@@ -123,6 +132,9 @@ impl Calls for Machine {
 
     async fn delete(&self, aws: &Aws, resource: &Resource, _known: &Known) -> Result<(), ProviderError> {
         let id = &resource.remote_id.0;
+        if !id.starts_with("i-") {
+            return delete_part(aws, id).await;
+        }
         let Some(instance) = described(aws, id).await? else { return Ok(()) };
         if state(&instance) != InstanceStateName::Terminated {
             if is_protected(aws, id).await? {
@@ -135,6 +147,16 @@ impl Calls for Machine {
             gone(format!("ending the spot request of {id}"), call.send().await)?;
         }
         wait_until_ended(aws, id).await
+    }
+}
+
+/// A volume or an interface that a machine left.
+async fn delete_part(aws: &Aws, id: &str) -> Result<(), ProviderError> {
+    let what = format!("removing {id}");
+    match id.split_once('-') {
+        Some(("vol", _)) => gone(what, aws.act.ec2.delete_volume().volume_id(id).send().await),
+        Some(("eni", _)) => gone(what, aws.act.ec2.delete_network_interface().network_interface_id(id).send().await),
+        _ => Err(ProviderError::permanent(what, "this dsctl does not know what it is")),
     }
 }
 
@@ -193,7 +215,7 @@ fn observed(instance: &Instance, volume: Option<&Volume>, protected: bool, recor
         "disk_gib": told(volume.and_then(Volume::size), "disk_gib"),
         "disk_iops": told(volume.and_then(Volume::iops), "disk_iops"),
         "disk_mib_a_second": told(volume.and_then(Volume::throughput), "disk_mib_a_second"),
-        "public": instance.public_ip_address().is_some_and(|address| !address.is_empty()),
+        "public": is_public(instance).map_or_else(|| recorded["public"].clone(), Value::from),
         "termination_protection": protected,
         "boot_script": recorded["boot_script"],
         "dsctl_sha256": recorded["dsctl_sha256"],
@@ -202,6 +224,12 @@ fn observed(instance: &Instance, volume: Option<&Volume>, protected: bool, recor
         fields.extend(oddities(instance, volume));
     }
     seen
+}
+
+/// A machine that does not run shows no address.
+fn is_public(instance: &Instance) -> Option<bool> {
+    let runs = state(instance) == InstanceStateName::Running;
+    runs.then(|| instance.public_ip_address().is_some_and(|address| !address.is_empty()))
 }
 
 /// What is not as we always make it.
@@ -382,9 +410,26 @@ async fn set_disk(
     if has.iter().zip(wanted).all(|(has, wanted)| has.is_none_or(|has| has == wanted)) {
         return Ok(());
     }
+    if is_on_its_way(aws, &volume, wanted).await? {
+        return Ok(());
+    }
     let call = aws.act.ec2.modify_volume().set_volume_id(volume.volume_id().map(str::to_owned));
     let call = call.size(wanted[0]).iops(wanted[1]).throughput(wanted[2]);
     call.send().await.map(|_| ()).map_err(failed(format!("disk of {}", desired.address)))
+}
+
+/// Whether an earlier change with the same target goes on: EBS takes hours, and no second change for six.
+async fn is_on_its_way(aws: &Aws, volume: &Volume, wanted: [i32; 3]) -> Result<bool, ProviderError> {
+    let id = volume.volume_id().unwrap_or_default();
+    let answer = aws.look.ec2.describe_volumes_modifications().volume_ids(id).send().await;
+    let answer = found(format!("changes of {id}"), answer)?;
+    let changes = answer.as_ref().map(|answer| answer.volumes_modifications()).unwrap_or_default();
+    let over = [VolumeModificationState::Completed, VolumeModificationState::Failed];
+    Ok(changes.iter().any(|change| {
+        let target = [change.target_size(), change.target_iops(), change.target_throughput()];
+        let goes_on = change.modification_state().is_some_and(|state| !over.contains(state));
+        goes_on && target == wanted.map(Some)
+    }))
 }
 
 async fn wait_until_ended(aws: &Aws, id: &str) -> Result<(), ProviderError> {
@@ -412,7 +457,8 @@ mod tests {
 
     #[test]
     fn each_field_has_its_way() {
-        for key in ["machine_type", "subnet", "market", "image", "instance_profile", "public"] {
+        assert!(matches!(judged("public", json!(true)), Verdict::Impossible(_)));
+        for key in ["machine_type", "subnet", "market", "image", "instance_profile"] {
             assert_eq!(judged(key, json!("other")), Verdict::Replace, "{key}");
         }
         assert_eq!(judged("security_group", json!("h")), Verdict::InPlace);

@@ -15,6 +15,25 @@ pub struct AwsProvider {
     aws: Aws,
 }
 
+/// Kinds in the order in which what nobody knows of can be removed.
+const REMOVAL: [&str; 15] = [
+    kind::MACHINE,
+    "volume",
+    "network-interface",
+    kind::NAT_GATEWAY,
+    kind::ENDPOINT,
+    kind::ELASTIC_IP,
+    kind::INSTANCE_PROFILE,
+    kind::ROLE,
+    kind::ROUTE_TABLE,
+    kind::INTERNET_GATEWAY,
+    kind::SECURITY_GROUP,
+    kind::SUBNET,
+    kind::NETWORK,
+    kind::HOST_SPEC,
+    kind::BUCKET,
+];
+
 impl AwsProvider {
     pub const fn new(aws: Aws) -> Self {
         Self { aws }
@@ -29,25 +48,30 @@ impl Provider for AwsProvider {
         resource: &Resource,
         known: &Known,
     ) -> Result<Option<Observed>, ProviderError> {
+        self.aws.is_at_home().await?;
         let seen = resource::of(address)?.read(&self.aws, resource, known).await?;
         Ok(seen.map(|inputs| Observed { inputs }))
     }
 
     async fn find(&self, address: &Address, token: &Token, known: &Known) -> Result<Option<RemoteId>, ProviderError> {
+        self.aws.is_at_home().await?;
         resource::of(address)?.find(&self.aws, address, token, known).await
     }
 
     async fn create(&self, desired: &Desired, token: &Token, known: &Known) -> Result<RemoteId, ProviderError> {
+        self.aws.is_at_home().await?;
         let calls = resource::of(&desired.address)?;
         let id = calls.create(&self.aws, &Making { desired, token, known }).await?;
         calls.update(&self.aws, &id, desired, known).await.map_err(after_it_was_made)
     }
 
     async fn update(&self, id: &RemoteId, desired: &Desired, known: &Known) -> Result<RemoteId, ProviderError> {
+        self.aws.is_at_home().await?;
         resource::of(&desired.address)?.update(&self.aws, id, desired, known).await
     }
 
     async fn delete(&self, address: &Address, resource: &Resource, known: &Known) -> Result<(), ProviderError> {
+        self.aws.is_at_home().await?;
         resource::of(address)?.delete(&self.aws, resource, known).await
     }
 
@@ -56,7 +80,9 @@ impl Provider for AwsProvider {
     }
 
     async fn sweep(&self) -> Result<Vec<Owned>, ProviderError> {
-        let found = sweep::of_deployment(&self.aws.look, &self.aws.region, &self.aws.deployment).await?;
+        self.aws.is_at_home().await?;
+        let mut found = sweep::of_deployment(&self.aws.look, &self.aws.region, &self.aws.deployment).await?;
+        found.sort_by_key(|found| REMOVAL.iter().position(|kind| *kind == found.kind));
         Ok(found.into_iter().map(|found| found.owned).collect())
     }
 }
@@ -73,13 +99,12 @@ fn after_it_was_made(error: ProviderError) -> ProviderError {
 /// Fields that can't change while the deployment lives, since everything stands on them.
 fn fixed(kind: &str) -> &'static [&'static str] {
     match kind {
-        kind::NETWORK => &["region", "range"],
-        kind::BUCKET => &["region"],
+        kind::NETWORK => &["account", "region", "range"],
+        kind::BUCKET => &["account", "region"],
         kind::SUBNET => &["network", "zone", "range"],
         kind::INTERNET_GATEWAY | kind::ROUTE_TABLE | kind::SECURITY_GROUP => &["network"],
         kind::ENDPOINT => &["network", "service"],
-        kind::ARTIFACT | kind::SECRET | kind::HOST_SPEC | kind::ROLE => &["bucket"],
-        kind::INSTANCE_PROFILE => &["role"],
+        kind::ARTIFACT | kind::SECRET | kind::HOST_SPEC => &["bucket"],
         _ => &[],
     }
 }

@@ -25,7 +25,7 @@ pub trait Calls: Sync {
         known: &Known,
     ) -> Result<Option<RemoteId>, ProviderError> {
         for id in tags::carrying(aws, address, token).await? {
-            let resource = tags::unread(&id);
+            let resource = Resource::unread(id.clone());
             if self.read(aws, &resource, known).await?.is_some() {
                 return Ok(Some(id));
             }

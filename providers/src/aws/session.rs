@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use engine::provider::ProviderError;
+use engine::provider::{ErrorKind, ProviderError};
 use spec::id::DeploymentName;
 use tokio::sync::OnceCell;
 
@@ -115,6 +115,19 @@ impl Aws {
         }
     }
 
+    /// Whether the credentials are of the account that the deployment lies in. With another's, everything of it would seem
+    /// to be gone, and would be struck from the record while it lives on.
+    pub async fn is_at_home(&self) -> Result<(), ProviderError> {
+        let Some(home) = &self.handed.account else { return Ok(()) };
+        let found = &self.identity().await?.account;
+        if found == home {
+            return Ok(());
+        }
+        let message = format!("{} lies in the account {home}; the credentials are of {found}", self.deployment);
+        let error = ProviderError::new(ErrorKind::Credentials, "account", message);
+        Err(error.with_next("export AWS_PROFILE=… (a profile of that account), and the same command again"))
+    }
+
     /// Asked once.
     pub async fn identity(&self) -> Result<&Identity, ProviderError> {
         self.identity.get_or_try_init(|| identity(&self.look)).await
@@ -127,8 +140,17 @@ impl Aws {
             address: &making.desired.address,
             token: making.token,
             lineage: &making.known.lineage,
-            owner: &self.identity().await?.caller,
+            owner: owner(&self.identity().await?.caller),
         })
+    }
+}
+
+/// Who made something. A role's session has a name of its own each time, and what is made again with the same token must have
+/// the same tags.
+pub fn owner(caller: &str) -> &str {
+    match caller.split_once(":assumed-role/") {
+        Some((_, role)) if role.contains('/') => caller.rsplit_once('/').map_or(caller, |(role, _)| role),
+        _ => caller,
     }
 }
 
@@ -171,4 +193,15 @@ pub fn id<'a>(
 /// The address that inputs name a resource by; its id where the state does not know it, so that it shows as a difference.
 pub fn named(known: &engine::provider::Known, id: &str) -> String {
     known.address_of(id).map_or_else(|| id.to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_has_no_session() {
+        assert_eq!(owner("arn:aws:sts::1:assumed-role/Admin/1764180000"), "arn:aws:sts::1:assumed-role/Admin");
+        assert_eq!(owner("arn:aws:iam::1:user/path/ada"), "arn:aws:iam::1:user/path/ada");
+    }
 }

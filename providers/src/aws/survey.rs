@@ -12,7 +12,7 @@ use spec::machine::{Market, Offer, QuotaName};
 
 use super::error::failed;
 use super::session::{Services, identity};
-use crate::cloud::{Image, LiveOffer, Question, Quota, Survey};
+use crate::cloud::{Image, ImageWish, LiveOffer, Question, Quota, Survey};
 
 /// AWS' own parameter of the newest image with NVIDIA's open driver: Turing and newer, all that the catalogue has.
 const IMAGE_PARAMETER: &str =
@@ -66,11 +66,21 @@ fn offers(question: &Question, zones: Zones, spot: &SpotPrices, prices: &Prices)
     live.collect()
 }
 
-async fn image(look: &Services, question: &Question) -> Result<Image, ProviderError> {
-    let Some(named) = &question.image else { return newest_image(look, question).await };
-    let what = format!("image {named} in {}", question.region);
-    look.ec2.describe_images().image_ids(named).send().await.map_err(failed(what))?;
-    Ok(Image { id: named.clone(), source: "named, or pinned by an earlier up".to_owned() })
+async fn image(look: &Services, question: &Question) -> Result<Option<Image>, ProviderError> {
+    match &question.image {
+        ImageWish::None => Ok(None),
+        ImageWish::Newest => newest_image(look, question).await.map(Some),
+        // AWS withdraws old images; a machine that runs goes on without.
+        ImageWish::Booted(id) => {
+            Ok(Some(Image { id: id.clone(), source: "pinned when the machine was made".to_owned() }))
+        }
+        ImageWish::Named(named) => {
+            let what = format!("image {named} in {}", question.region);
+            look.ec2.describe_images().image_ids(named).send().await.map_err(failed(what))?;
+            let source = "as named".to_owned();
+            Ok(Some(Image { id: named.clone(), source }))
+        }
+    }
 }
 
 async fn newest_image(look: &Services, question: &Question) -> Result<Image, ProviderError> {
@@ -94,7 +104,10 @@ async fn zones(look: &Services, question: &Question) -> Result<Zones, ProviderEr
     let mut zones = Zones::new();
     for offering in found.map_err(failed("zones"))? {
         let (Some(kind), Some(zone)) = (offering.instance_type(), offering.location()) else { continue };
-        zones.entry(kind.as_str().to_owned()).or_default().push(zone.to_owned());
+        // Local and wavelength zones have a further name and a network of their own.
+        if zone.strip_prefix(&question.region).is_some_and(|letter| letter.len() == 1) {
+            zones.entry(kind.as_str().to_owned()).or_default().push(zone.to_owned());
+        }
     }
     zones.values_mut().for_each(|zones| zones.sort());
     Ok(zones)

@@ -11,7 +11,7 @@ use spec::id::DeploymentName;
 use super::error::failed;
 use super::session::{Services, Session};
 use super::{access, kind, storage, tags};
-use crate::cloud::Found;
+use crate::cloud::{Found, Search};
 
 /// Regions that are asked at once.
 const REGIONS_AT_ONCE: usize = 6;
@@ -44,22 +44,30 @@ pub async fn of_deployment(
     Ok(all.into_iter().map(|tagged| tagged.found(region)).collect())
 }
 
-/// Of all deployments, in every region.
-pub async fn everywhere(session: &Session, home: &str) -> Result<Vec<Found>, ProviderError> {
+/// Of all deployments, in every region. One that can't be looked into, which an organisation may forbid, is a note.
+pub async fn everywhere(session: &Session, home: &str) -> Result<Search, ProviderError> {
     let regions = regions(&session.look(home)).await?;
     let looks = regions.into_iter().map(|region| async move {
         let look = session.look(&region);
-        let (machines, buckets) = futures::try_join!(in_region(&look, None), buckets(&look, None))?;
-        let all = machines.into_iter().chain(buckets).map(|tagged| tagged.found(&region));
-        Ok::<_, ProviderError>(all.collect::<Vec<Found>>())
+        let found = futures::try_join!(in_region(&look, None), buckets(&look, None));
+        (region, found.map(|(machines, buckets)| machines.into_iter().chain(buckets).collect::<Vec<_>>()))
     });
-    let mut found = Vec::new();
+    let mut search = Search::default();
     let mut looks = futures::stream::iter(looks).buffered(REGIONS_AT_ONCE);
-    while let Some(here) = looks.next().await {
-        found.extend(here?);
+    while let Some((region, here)) = looks.next().await {
+        search.add(&region, here);
     }
-    found.extend(identities(&session.look(home), None).await?.into_iter().map(|tagged| tagged.found("global")));
-    Ok(found)
+    search.add("global", identities(&session.look(home), None).await);
+    Ok(search)
+}
+
+impl Search {
+    fn add(&mut self, region: &str, looked: Result<Vec<Tagged>, ProviderError>) {
+        match looked {
+            Ok(all) => self.found.extend(all.into_iter().map(|tagged| tagged.found(region))),
+            Err(error) => self.notes.push(format!("{region} was not looked through: {error}")),
+        }
+    }
 }
 
 async fn regions(look: &Services) -> Result<Vec<String>, ProviderError> {

@@ -1,13 +1,10 @@
 //! The ownership tags that every resource carries from its first moment: by them an interrupted create is found again,
 //! and what nobody knows of any more is found at all.
 
-use std::collections::BTreeSet;
-
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use engine::graph::Address;
 use engine::provider::{ProviderError, Token};
-use engine::state::{RemoteId, Resource};
-use serde_json::Value;
+use engine::state::RemoteId;
 use spec::id::DeploymentName;
 
 use super::error::failed;
@@ -63,31 +60,26 @@ pub async fn carrying(aws: &Aws, address: &Address, token: &Token) -> Result<Vec
     let filters = filters.map(|(name, value)| Filter::builder().name(name).values(value).build());
     let answer = aws.look.ec2.describe_tags().set_filters(Some(filters.into())).send().await;
     let found = answer.map_err(failed(format!("looking for {address}")))?;
-    let kind = resource_type(address);
-    let ids =
-        found.tags().iter().filter(|tag| tag.resource_type() == kind.as_ref()).filter_map(|tag| tag.resource_id());
+    // Volumes and interfaces of a machine carry its tags too; an id says what it is of by its first letters.
+    let is_ours = |id: &&str| id_prefix(address).is_some_and(|prefix| id.starts_with(prefix));
+    let ids = found.tags().iter().filter_map(|tag| tag.resource_id()).filter(is_ours);
     Ok(ids.map(|id| RemoteId(id.to_owned())).collect())
 }
 
-/// What EC2 calls an address' kind; volumes and interfaces of a machine carry its tags too.
-pub fn resource_type(address: &Address) -> Option<ResourceType> {
+/// How ids of what EC2 makes for an address begin.
+fn id_prefix(address: &Address) -> Option<&'static str> {
     Some(match address.kind() {
-        kind::NETWORK => ResourceType::Vpc,
-        kind::SUBNET => ResourceType::Subnet,
-        kind::INTERNET_GATEWAY => ResourceType::InternetGateway,
-        kind::ELASTIC_IP => ResourceType::ElasticIp,
-        kind::NAT_GATEWAY => ResourceType::Natgateway,
-        kind::ROUTE_TABLE => ResourceType::RouteTable,
-        kind::ENDPOINT => ResourceType::VpcEndpoint,
-        kind::SECURITY_GROUP => ResourceType::SecurityGroup,
-        kind::MACHINE => ResourceType::Instance,
+        kind::NETWORK => "vpc-",
+        kind::SUBNET => "subnet-",
+        kind::INTERNET_GATEWAY => "igw-",
+        kind::ELASTIC_IP => "eipalloc-",
+        kind::NAT_GATEWAY => "nat-",
+        kind::ROUTE_TABLE => "rtb-",
+        kind::ENDPOINT => "vpce-",
+        kind::SECURITY_GROUP => "sg-",
+        kind::MACHINE => "i-",
         _ => return None,
     })
-}
-
-/// A resource of which only the id is known.
-pub fn unread(id: &RemoteId) -> Resource {
-    Resource { remote_id: id.clone(), inputs: Value::Null, depends_on: BTreeSet::new(), monthly_usd: None }
 }
 
 /// A tag's value.

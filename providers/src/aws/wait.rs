@@ -25,9 +25,7 @@ impl Pauses {
     pub async fn next(&mut self, what: impl ToString) -> Result<(), ProviderError> {
         if Instant::now() >= self.until {
             let message = format!("after {} s", self.limit.as_secs());
-            return Err(
-                ProviderError::new(ErrorKind::Refused, what, message).with_next("dsctl up (it goes on from here)")
-            );
+            return Err(ProviderError::new(ErrorKind::Refused, what, message));
         }
         sleep(self.next).await;
         self.next = self.next.mul_f64(1.6).min(LONGEST);

@@ -20,6 +20,8 @@ pub const REGION: &str = "us-east-1";
 pub const MODEL: &str = "70b-int8";
 /// How long what was just made may not show: short, since moto shows it at once.
 const VISIBILITY: &str = "300ms";
+/// The variable that says so.
+pub const VISIBILITY_VARIABLE: &str = "DSCTL_VISIBILITY";
 
 /// moto, overlay and proxy, and somebody who looks into the account past them.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Cloud {
         let home = variables(&self.proxy.url(), region)
             .into_iter()
             .fold(Home::light(), |home, (name, value)| home.variable(name, &value))
-            .variable("DSCTL_VISIBILITY", VISIBILITY);
+            .variable(VISIBILITY_VARIABLE, VISIBILITY);
         let binaries = home.scratch().join("binaries");
         std::fs::create_dir(&binaries).expect("a folder for the host's programs");
         for name in ["dsctl", "dsserve", "dsgate"] {

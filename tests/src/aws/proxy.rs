@@ -74,6 +74,10 @@ pub enum Moment {
 pub enum Fault {
     /// The process of [`Proxy::set_target`] is killed. What else it asks meanwhile is neither recorded nor done.
     Kill(Moment),
+    /// As after sending, and what was made does not show in so many looks at it.
+    KillUnseen {
+        looks: u32,
+    },
     /// Done; the connection is closed without an answer.
     TimeoutAfterSuccess,
     /// Done; the answer is an internal error with this status.
@@ -290,6 +294,11 @@ async fn play(shared: &Arc<Shared>, asked: &Asked, fault: Option<&Fault>) -> Opt
     match fault {
         Some(Fault::Kill(Moment::AfterAnswered)) => shared.kill_soon(),
         Some(Fault::Kill(_)) => {
+            shared.kill().await;
+            return None;
+        }
+        Some(Fault::KillUnseen { looks }) => {
+            lock(&shared.world).hide(asked, &answer, *looks);
             shared.kill().await;
             return None;
         }

@@ -55,8 +55,6 @@ pub async fn carry_out(
     if !plan.is_empty() && !args.yes {
         confirm("\nApply this plan?", "dsctl up")?;
     }
-    // Before anything is made: whatever becomes of this process, `dsctl up` and `dsctl down` know where to look.
-    keep_deployment(prepared)?;
     let state = apply(prepared, plan).await?;
     let host = host(target, &state, args).await.inspect_err(|_| say(view::cloud::what_exists(&state)))?;
     let state = if host.is_ready() { retire(prepared, state).await? } else { state };
@@ -75,12 +73,13 @@ struct Made<'a> {
 
 async fn apply(prepared: &Prepared, plan: &Plan) -> Result<State, Failure> {
     let mut session = Session::open(prepared.site.clone(), "dsctl up").await?;
-    let applied = match plan.is_empty() {
-        true => Ok(()),
-        false => {
+    // Before anything is made: whatever becomes of this process, `dsctl up` and `dsctl down` know where to look.
+    let applied = match keep_deployment(prepared) {
+        Ok(()) if !plan.is_empty() => {
             say("");
             session.apply(plan, &prepared.graph, &mut |step| show(&step)).await
         }
+        kept => kept,
     };
     let state = session.engine.state().clone();
     if applied.is_err() {

@@ -14,6 +14,15 @@ use crate::aws::resource::Calls;
 use crate::aws::session::{Aws, Making, id as id_of, inputs};
 use crate::aws::storage::bucket;
 
+/// What its agent asks for on a machine, none of which can be bound to one; no more than that.
+const SESSION_MANAGER: [&str; 5] = [
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+];
+
 /// The name of the one inline policy.
 const POLICY: &str = "dsctl";
 
@@ -64,7 +73,7 @@ impl Calls for Role {
         known: &Known,
     ) -> Result<RemoteId, ProviderError> {
         let inputs: RoleInputs = inputs(desired)?;
-        let wanted = policy(id_of(desired, known, &inputs.bucket)?, partition(&aws.region));
+        let wanted = policy(id_of(desired, known, &inputs.bucket)?, &inputs, partition(&aws.region));
         let not_yet = || ProviderError::new(ErrorKind::NotYet, &desired.address, "it does not show yet");
         let seen = look(aws, &id.0).await?.ok_or_else(not_yet)?;
         take_away(aws, &id.0, &seen).await?;
@@ -107,16 +116,22 @@ fn trust() -> Value {
     })
 }
 
-fn policy(bucket: &str, partition: &str) -> Value {
+fn policy(bucket: &str, inputs: &RoleInputs, partition: &str) -> Value {
     let under = |prefix: &str| format!("arn:{partition}:s3:::{bucket}/{prefix}/*");
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Sid": "Read", "Effect": "Allow", "Action": "s3:GetObject",
-                "Resource": [under("artifacts"), under("host"), under("secrets")]},
-            {"Sid": "Report", "Effect": "Allow", "Action": "s3:PutObject", "Resource": under("host")},
-        ],
-    })
+    let mut statements = vec![
+        json!({"Sid": "Read", "Effect": "Allow", "Action": "s3:GetObject",
+            "Resource": [under("artifacts"), under("host"), under("secrets")]}),
+        json!({"Sid": "Report", "Effect": "Allow", "Action": "s3:PutObject", "Resource": under("host")}),
+    ];
+    if !inputs.weights.is_empty() {
+        let objects: Vec<String> = inputs.weights.iter().map(|at| format!("arn:{partition}:s3:::{at}")).collect();
+        statements.push(json!({"Sid": "Weights", "Effect": "Allow", "Action": "s3:GetObject", "Resource": objects}));
+    }
+    if inputs.session_manager {
+        statements
+            .push(json!({"Sid": "SessionManager", "Effect": "Allow", "Action": SESSION_MANAGER, "Resource": "*"}));
+    }
+    json!({"Version": "2012-10-17", "Statement": statements})
 }
 
 /// The bucket that a policy of ours speaks of.
@@ -131,8 +146,17 @@ fn observed(seen: &Seen, recorded: &Value, known: &Known, partition: &str) -> Va
     let bucket = seen.policy.as_ref().and_then(bucket_of).and_then(|id| known.address_of(id));
     let bucket = bucket.map_or_else(|| recorded["bucket"].clone(), |address| json!(address.to_string()));
     let id = bucket.as_str().and_then(Address::parse).and_then(|address| known.id(&address));
-    let mut fields = Map::from_iter([("bucket".to_owned(), bucket.clone())]);
-    let is_ours = |policy: &Value| id.is_some_and(|id| same_policy(policy, &self::policy(&id.0, partition)));
+    // What else it was given is as recorded, or the policy is another.
+    let recorded = RoleInputs {
+        bucket: bucket.as_str().unwrap_or_default().to_owned(),
+        ..serde_json::from_value(recorded.clone()).unwrap_or_default()
+    };
+    let mut fields = match serde_json::to_value(&recorded) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let wanted = |id: &RemoteId| policy(&id.0, &recorded, partition);
+    let is_ours = |seen: &Value| id.is_some_and(|id| same_policy(seen, &wanted(id)));
     if !seen.policy.as_ref().is_some_and(is_ours) {
         fields.insert("policy".to_owned(), json!("other"));
     }
@@ -212,7 +236,7 @@ mod tests {
 
     /// A state that knows of the bucket.
     fn known() -> Known {
-        let bucket = crate::aws::tags::unread(&RemoteId(BUCKET.to_owned()));
+        let bucket = Resource::unread(RemoteId(BUCKET.to_owned()));
         Known::of(&engine::state::State {
             format: 1,
             deployment: "default".parse().unwrap(),
@@ -223,13 +247,17 @@ mod tests {
         })
     }
 
+    fn inputs_of_tests() -> RoleInputs {
+        RoleInputs { bucket: "bucket.main".to_owned(), weights: Vec::new(), session_manager: false }
+    }
+
     fn made() -> Seen {
-        Seen { trust: Some(trust()), policy: Some(policy(BUCKET, "aws")), ..Seen::default() }
+        Seen { trust: Some(trust()), policy: Some(policy(BUCKET, &inputs_of_tests(), "aws")), ..Seen::default() }
     }
 
     #[test]
     fn the_machine_reads_and_reports_and_does_nothing_else() {
-        let policy = policy("b", "aws-cn");
+        let policy = policy("b", &inputs_of_tests(), "aws-cn");
         let actions: Vec<&str> =
             policy["Statement"].as_array().unwrap().iter().filter_map(|it| it["Action"].as_str()).collect();
         assert_eq!(actions, ["s3:GetObject", "s3:PutObject"]);
@@ -241,6 +269,17 @@ mod tests {
     #[test]
     fn a_role_as_it_was_made_shows_its_bucket_only() {
         assert_eq!(observed(&made(), &Value::Null, &known(), "aws"), json!({"bucket": "bucket.main"}));
+    }
+
+    #[test]
+    fn weights_are_read_object_by_object_and_a_session_needs_its_own_rights() {
+        let inputs = RoleInputs { weights: vec!["w/70b.gguf".to_owned()], session_manager: true, ..inputs_of_tests() };
+        let policy = policy(BUCKET, &inputs, "aws");
+        assert_eq!(policy["Statement"][2]["Resource"], json!(["arn:aws:s3:::w/70b.gguf"]));
+        assert_eq!(policy["Statement"][3]["Sid"], "SessionManager");
+        let seen = Seen { policy: Some(policy), ..made() };
+        let recorded = serde_json::to_value(&inputs).unwrap();
+        assert_eq!(observed(&seen, &recorded, &known(), "aws"), recorded);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `elastic-ip.nat`: the address that the deployment's machines are seen with from outside. Its id is the allocation's.
 
 use async_trait::async_trait;
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{Address, DomainType, ResourceType};
 use engine::graph::Desired;
-use engine::provider::{Known, ProviderError};
+use engine::provider::{ErrorKind, Known, ProviderError};
 use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{SHOW_LIMIT, made, shown, vanished};
-use crate::aws::error::{failed, found, gone};
+use crate::aws::error::{failed, found};
 use crate::aws::resource::Calls;
 use crate::aws::session::{Aws, Making};
 
@@ -43,8 +45,24 @@ impl Calls for ElasticIp {
 
     async fn delete(&self, aws: &Aws, resource: &Resource, _known: &Known) -> Result<(), ProviderError> {
         let id = &resource.remote_id.0;
-        gone(format!("releasing {id}"), aws.act.ec2.release_address().allocation_id(id).send().await)?;
+        released(id, aws.act.ec2.release_address().allocation_id(id).send().await.map(drop))?;
         vanished(id, SHOW_LIMIT, || described(aws, id)).await
+    }
+}
+
+/// While the interface of a NAT gateway that is gone still holds it, EC2 says that the address is somebody else's, or that the
+/// interface can't be found: neither means that it is released.
+fn released<E>(id: &str, answer: Result<(), SdkError<E, HttpResponse>>) -> Result<(), ProviderError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let Err(error) = answer else { return Ok(()) };
+    match error.code().unwrap_or_default() {
+        "InvalidAllocationID.NotFound" => Ok(()),
+        code if code == "AuthFailure" || code.ends_with(".NotFound") => {
+            Err(ProviderError::new(ErrorKind::NotYet, format!("releasing {id}"), "something still holds it"))
+        }
+        _ => Err(failed(format!("releasing {id}"))(error)),
     }
 }
 

@@ -24,7 +24,8 @@ impl Calls for Network {
     async fn read(&self, aws: &Aws, resource: &Resource, _known: &Known) -> Result<Option<Value>, ProviderError> {
         let id = &resource.remote_id.0;
         let Some(network) = living(aws, id).await? else { return Ok(None) };
-        let mut seen = json!({ "region": aws.region, "range": network.cidr_block() });
+        let mut seen =
+            json!({ "account": aws.identity().await?.account, "region": aws.region, "range": network.cidr_block() });
         for attribute in &DNS {
             if !is_on(aws, id, attribute).await? {
                 seen["dns_names"] = json!(false);

@@ -18,7 +18,7 @@ use crate::aws::access::tag_value;
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::{self, BucketInputs};
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, Services, inputs};
+use crate::aws::session::{Aws, Making, Services, inputs, owner};
 use crate::aws::tags::{self, Mark};
 
 const PREFIX: &str = "dsctl-";
@@ -138,7 +138,7 @@ async fn wanted_tags(
     let token = Token(seen.get(tags::TOKEN).cloned().or_else(by_name).unwrap_or_default());
     let owner = match seen.get(tags::OWNER) {
         Some(owner) => owner,
-        None => &aws.identity().await?.caller,
+        None => owner(&aws.identity().await?.caller),
     };
     let (deployment, address, lineage) = (&aws.deployment, &desired.address, known.lineage.as_str());
     let mark = Mark { deployment, address, token: &token, lineage, owner };
@@ -165,6 +165,8 @@ async fn has_records(aws: &Aws, bucket: &str) -> Result<bool, ProviderError> {
 
 /// Leaves the bucket with its records alone. The tags come last: until then it is found and gone through again.
 async fn keep(aws: &Aws, bucket: &str, seen: &Tags, days: u64) -> Result<(), ProviderError> {
+    // A log of accesses to itself would be its own cause for ever.
+    settings::set_access_log(aws, bucket, None).await?;
     remove_versions(aws, bucket, Doomed::AllButRecords).await?;
     settings::set_tags(aws, bucket, &kept_tags(seen, aws.deployment.as_str(), days)).await
 }
@@ -198,6 +200,10 @@ pub async fn owned(
         if tags.is_empty() {
             // Made a moment ago, or by a create that was interrupted before it was tagged.
             tags = tags_of_name(&name);
+        }
+        if let (Some(of), None) = (tags.get(KEPT_OF).cloned(), deployment) {
+            // Nobody's any more, and yet somebody pays for it.
+            tags.insert(tags::DEPLOYMENT.to_owned(), format!("{of} (kept)"));
         }
         let of = tags.get(tags::DEPLOYMENT);
         if of.is_some_and(|of| deployment.is_none_or(|wanted| wanted.as_str() == of)) {

@@ -98,9 +98,15 @@ impl<'a> Place<'a> {
     pub fn observed(&self, seen: &Settings) -> Value {
         let access_log = seen.access_log.as_ref() == Some(&self.own_log());
         let region = self.region.to_owned();
-        let inputs = BucketInputs { region, audit_days: lifecycle::audit_days(&seen.lifecycle), access_log };
+        let inputs = BucketInputs {
+            account: self.account.to_owned(),
+            region,
+            audit_days: lifecycle::audit_days(&seen.lifecycle),
+            access_log,
+        };
         let wanted = self.wanted(&inputs, seen.tags.clone());
         let mut fields = Map::from_iter(seen.oddities(&wanted).map(|(key, how)| (key.to_owned(), json!(how))));
+        fields.insert("account".to_owned(), json!(inputs.account));
         fields.insert("region".to_owned(), json!(inputs.region));
         fields.insert("audit_days".to_owned(), json!(inputs.audit_days));
         fields.insert("access_log".to_owned(), json!(inputs.access_log));
@@ -349,7 +355,12 @@ mod tests {
     const PLACE: Place<'_> = Place { bucket: "b", region: "eu-west-1", account: "123456789012" };
 
     fn audited() -> BucketInputs {
-        BucketInputs { region: "eu-west-1".to_owned(), audit_days: Some(2192), access_log: true }
+        BucketInputs {
+            account: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            audit_days: Some(2192),
+            access_log: true,
+        }
     }
 
     fn plain() -> BucketInputs {
@@ -380,7 +391,7 @@ mod tests {
             lifecycle: BTreeSet::new(),
             access_log: Some(("elsewhere".to_owned(), String::new())),
         };
-        let expected = json!({"region": "eu-west-1", "audit_days": null, "access_log": false, "public_access_block": "off", "ownership": "off",
+        let expected = json!({"account": "123456789012", "region": "eu-west-1", "audit_days": null, "access_log": false, "public_access_block": "off", "ownership": "off",
             "encryption": "off", "versioning": "off", "policy": "other", "lifecycle": "other",
             "access_log_target": "other", "tags": "incomplete"});
         assert_eq!(PLACE.observed(&off), expected);
