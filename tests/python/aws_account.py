@@ -1,7 +1,8 @@
-"""Lists everything alive in an account that the AWS tests care for.
+"""Lists everything alive in an account that the AWS tests care for; does there what somebody else might do.
 
 One line of JSON in ({"endpoint": URL, "region": NAME}), one line of JSON out: lists by kind, each thing with `id` and
-`tags`. Default VPCs and what comes with them, main route tables, default security groups and roles outside /dsctl/ are not
+`tags`. With {"service", "operation", "arguments"} beside it, that one call is made instead, as boto3 names it, and its
+answer is what comes out; bodies are text. Default VPCs and what comes with them, main route tables, default security groups and roles outside /dsctl/ are not
 listed: nobody of ours made them.
 """
 
@@ -329,10 +330,19 @@ def account(endpoint, region):
     }
 
 
+def call(asked):
+    of = client(asked["service"], asked["endpoint"], asked["region"])
+    answer = getattr(of, asked["operation"])(**asked["arguments"])
+    answer.pop("ResponseMetadata", None)
+    if "Body" in answer:
+        answer["Body"] = answer["Body"].read().decode()
+    return answer
+
+
 for line in sys.stdin:
     try:
         asked = json.loads(line)
-        answer = account(asked["endpoint"], asked["region"])
+        answer = call(asked) if "operation" in asked else account(asked["endpoint"], asked["region"])
     except Exception:
         answer = {"error": traceback.format_exc()}
     print(json.dumps(answer, default=str), flush=True)

@@ -1,4 +1,5 @@
-//! Everything that is alive in the account, asked of moto itself by a python of Amazon's own client, past proxy and faults.
+//! Everything that is alive in the account, asked of moto itself by a python of Amazon's own client, past proxy and faults;
+//! and what somebody else does there.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -43,8 +44,21 @@ impl Account {
     /// `instance_profiles`. Each has `id` and `tags`; the rest is as `python/aws_account.py` writes it.
     #[track_caller]
     pub fn list(&self, url: &str, region: &str) -> Value {
+        self.ask(&json!({"endpoint": url, "region": region}))
+    }
+
+    /// One call of boto3's, as somebody else in the account would make it; gives its answer.
+    #[track_caller]
+    pub fn call(&self, url: &str, region: &str, (service, operation): (&str, &str), arguments: &Value) -> Value {
+        self.ask(&json!({
+            "endpoint": url, "region": region, "service": service, "operation": operation, "arguments": arguments,
+        }))
+    }
+
+    #[track_caller]
+    fn ask(&self, question: &Value) -> Value {
         let mut talk = lock(&self.talk);
-        writeln!(talk.questions, "{}", json!({"endpoint": url, "region": region})).expect("python listens");
+        writeln!(talk.questions, "{question}").expect("python listens");
         let mut line = String::new();
         talk.answers.read_line(&mut line).expect("python answers");
         let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));

@@ -56,6 +56,23 @@ impl Cloud {
         self.account.list(&self.moto.url(), region)
     }
 
+    /// What somebody else does in a region, in boto3's words: `cloud.call(REGION, ("ec2", "stop_instances"), &json!({…}))`.
+    #[track_caller]
+    pub fn call(&self, region: &str, operation: (&str, &str), arguments: &Value) -> Value {
+        self.account.call(&self.moto.url(), region, operation, arguments)
+    }
+
+    /// What a command asked of the cloud that changes something, in its order.
+    pub fn changes(&self) -> Vec<String> {
+        self.proxy.calls().into_iter().filter(|call| call.mutating).map(|call| call.operation).collect()
+    }
+
+    /// That nothing was changed since the proxy was cleared.
+    #[track_caller]
+    pub fn is_untouched(&self, when: &str) {
+        assert_eq!(self.changes(), Vec::<String>::new(), "{when}: calls that change something");
+    }
+
     /// A home whose commands go to this cloud.
     #[track_caller]
     pub fn home(&self) -> CloudHome {
@@ -110,6 +127,12 @@ impl CloudHome {
         let takes_spec = words.first().is_some_and(|word| ["up", "plan"].contains(word));
         let spec = if takes_spec { spec.to_vec() } else { Vec::new() };
         words.iter().take(1).chain(&spec).chain(words.iter().skip(1)).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// A variable more that every command sees.
+    #[must_use]
+    pub fn variable(self, name: &str, value: &str) -> Self {
+        Self { home: self.home.variable(name, value), ..self }
     }
 
     /// `dsctl` with these words; `up` and `plan` are about the tests' model on this cloud.

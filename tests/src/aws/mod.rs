@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod cloud;
+pub mod host;
 pub mod moto;
 pub mod overlay;
 pub mod proxy;

@@ -1,4 +1,13 @@
 //! `dsctl up --cloud aws` and everything that follows, against moto.
 
+mod changes;
 mod crash;
+mod drift;
 mod end_to_end;
+mod failover;
+mod interrupted;
+mod orphans;
+mod refusals;
+mod reports;
+mod together;
+mod variants;

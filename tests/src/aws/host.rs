@@ -1,0 +1,59 @@
+//! What a machine that nobody boots would say: reports in the bucket, as the agent writes them.
+
+use serde_json::{Value, json};
+
+use super::cloud::{Cloud, CloudHome};
+
+const DESIRED: &str = "host/main/desired.json";
+const STATUS: &str = "host/main/status.json";
+const THEN: &str = "2026-11-24T12:00:00Z";
+
+impl Cloud {
+    /// The host spec as it lies in the bucket.
+    #[track_caller]
+    pub fn desired(&self, home: &CloudHome) -> Value {
+        serde_json::from_str(&self.object(home, DESIRED)).expect("a host spec")
+    }
+
+    /// Text of an object in the deployment's bucket.
+    #[track_caller]
+    pub fn object(&self, home: &CloudHome, key: &str) -> String {
+        let place = json!({"Bucket": home.id("bucket.main"), "Key": key});
+        let object = self.call(&home.region, ("s3", "get_object"), &place);
+        object["Body"].as_str().expect("an object of text").to_owned()
+    }
+
+    #[track_caller]
+    pub fn put_object(&self, home: &CloudHome, key: &str, body: &str) {
+        let object = json!({"Bucket": home.id("bucket.main"), "Key": key, "Body": body});
+        self.call(&home.region, ("s3", "put_object"), &object);
+    }
+
+    /// The machine reports that a real token was generated with the host spec as it is now.
+    #[track_caller]
+    pub fn report_ready(&self, home: &CloudHome) {
+        let phases = json!([{"phase": "first-token", "state": "done", "detail": "a token in 0.4 s", "progress": null,
+            "started_at": THEN, "ended_at": THEN, "failure": null}]);
+        self.report(home, phases, json!(THEN));
+    }
+
+    /// The machine reports that its weights could not be had.
+    #[track_caller]
+    pub fn report_failed(&self, home: &CloudHome, message: &str) {
+        let failure = json!({"message": message, "log_tail": [], "next": "dsctl up"});
+        let phases = json!([{"phase": "weights", "state": "failed", "detail": message, "progress": null,
+            "started_at": THEN, "ended_at": THEN, "failure": failure}]);
+        self.report(home, phases, Value::Null);
+    }
+
+    #[track_caller]
+    fn report(&self, home: &CloudHome, phases: Value, ready_since: Value) {
+        let desired = self.desired(home);
+        let status = json!({
+            "deployment": desired["deployment"], "host": desired["host"], "generation": desired["generation"],
+            "written_at": THEN, "agent": {"pid": 1, "version": "0.1.0", "started_at": THEN},
+            "phases": phases, "weights": [], "units": [], "ready_since": ready_since, "outcomes": [],
+        });
+        self.put_object(home, STATUS, &status.to_string());
+    }
+}

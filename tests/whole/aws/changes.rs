@@ -1,0 +1,153 @@
+//! A deployment that is to be another: in place where AWS can, beside the old one where it can't, refused where it must be.
+
+use serde_json::Value;
+use tests::aws::account::things;
+use tests::aws::cloud::{Cloud, CloudHome, REGION};
+
+/// Ids of the machines that are alive.
+fn machines(cloud: &Cloud) -> Vec<String> {
+    let account = cloud.account(REGION);
+    let mut ids: Vec<String> =
+        things(&account, "instances").map(|machine| machine["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+#[track_caller]
+fn replaced(home: &CloudHome) -> Vec<String> {
+    let state = home.state().expect("a state");
+    let replaced = state["replaced"].as_array().cloned().unwrap_or_default();
+    replaced.iter().map(|it| it["resource"]["remote_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn volume(cloud: &Cloud) -> Value {
+    let account = cloud.account(REGION);
+    let volumes: Vec<&Value> = things(&account, "volumes").collect();
+    assert_eq!(volumes.len(), 1, "{volumes:?}");
+    volumes[0].clone()
+}
+
+#[test]
+fn what_aws_changes_in_place_is_changed_by_that_one_call() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    let machine = machines(&cloud);
+
+    cloud.proxy.clear();
+    home.dsctl(&["plan", "--allow", "10.1.0.0/16"]).exits(0).says("0 to create, 1 to update").says("~ ");
+    cloud.is_untouched("the plan of a change");
+    let up = home.up(&["--allow", "10.1.0.0/16"]).exits(0).says("~ security-group.machine");
+    let rules = ["RevokeSecurityGroupIngress", "AuthorizeSecurityGroupIngress"];
+    assert_eq!(cloud.changes(), rules, "{}", up.transcript());
+    home.up(&["--allow", "10.1.0.0/16", "--expect-no-changes"]).exits(0);
+
+    let disk = volume(&cloud);
+    let larger = disk["gib"].as_u64().unwrap() + 50;
+    let wish = ["--allow", "10.1.0.0/16", "--disk", &larger.to_string()];
+    cloud.proxy.clear();
+    let up = home.up(&wish).exits(0).says("~ machine.main");
+    assert_eq!(cloud.changes(), ["ModifyVolume"], "{}", up.transcript());
+    assert_eq!((volume(&cloud)["gib"].as_u64(), &volume(&cloud)["id"]), (Some(larger), &disk["id"]));
+    cloud.proxy.clear();
+    home.up(&["--allow", "10.1.0.0/16"]).exits(2).says("machine.main").says("cannot shrink").says("disk_gib");
+    cloud.is_untouched("a smaller disk");
+    assert_eq!(machines(&cloud), machine, "it is the same machine");
+    cloud.agrees_with(&home, "after all changes");
+}
+
+#[test]
+fn another_context_is_a_new_generation_of_the_host_spec_and_no_new_machine() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    let (machine, before) = (machines(&cloud), cloud.desired(&home));
+    cloud.report_ready(&home);
+    home.dsctl(&["status"]).exits(0).says("ready");
+    cloud.proxy.clear();
+    home.up(&["--context", "2048"]).exits(0).says("~ host-spec.main").says("was not waited for");
+    assert_eq!(cloud.changes(), ["PutObject"]);
+    let after = cloud.desired(&home);
+    assert_eq!(after["generation"].as_u64(), before["generation"].as_u64().map(|number| number + 1));
+    assert_eq!(machines(&cloud), machine);
+    home.dsctl(&["status"]).exits(1).says("not ready");
+
+    cloud.report_failed(&home, "hub is away");
+    home.dsctl(&["up", "--yes", "--context", "2048"]).exits(4).says("weights: ").says("hub is away").says("exist and cost");
+    cloud.report_ready(&home);
+    home.dsctl(&["up", "--yes", "--context", "2048"]).exits(0).says("default is ready");
+    let late = home.dsctl(&["up", "--yes", "--context", "4096", "--timeout", "1s"]).exits(9);
+    late.says("not ready in time").says("exist and cost").says("next: dsctl status");
+    // Programs of another make: the new ones stand beside the old ones until the machine runs with them.
+    std::fs::write(home.binaries.join("dsserve"), "dsserve, another").unwrap();
+    home.up(&["--context", "4096"]).exits(0).says("artifact.dsserve").says("~ host-spec.main");
+    assert_eq!(machines(&cloud), machine, "no new machine for a new program");
+    cloud.report_ready(&home);
+    home.dsctl(&["up", "--yes", "--context", "4096"]).exits(0).says("default is ready");
+    assert_eq!(replaced(&home), Vec::<String>::new());
+    cloud.agrees_with(&home, "with the new program");
+}
+
+#[test]
+fn another_machine_stands_beside_the_old_one_until_it_is_ready() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    let old = machines(&cloud);
+    let wish = ["--machine-type", "g7e.4xlarge"];
+    home.dsctl(&["plan", "--machine-type", "g7e.4xlarge"]).exits(0).says("+/-").says("machine.main").says("1 to replace");
+    assert_eq!(machines(&cloud), old);
+    let up = home.up(&wish).exits(0).says("+/- machine.main").says("What was replaced lives on");
+    assert_eq!(machines(&cloud).len(), 2, "{}", up.transcript());
+    assert_eq!(replaced(&home), old);
+    let new = home.id("machine.main");
+    assert!(!old.contains(&new), "{new} took over the state");
+    cloud.agrees_with(&home, "while both are alive");
+    let cost = home.dsctl(&["status", "--json"]).exits(1).json()["hourly_usd"].as_f64().unwrap();
+    assert!(cost > 3.36 + 3.99, "both are paid for: {cost}");
+    // It does not go before: not by a second `up` either, nor by one that was interrupted.
+    home.up(&wish).exits(0);
+    let late = home.dsctl(&["up", "--yes", "--timeout", "1s", wish[0], wish[1]]).exits(9);
+    assert_eq!(replaced(&home), old, "{}", late.transcript());
+    assert_eq!(machines(&cloud).len(), 2);
+
+    cloud.report_ready(&home);
+    home.dsctl(&["up", "--yes", wish[0], wish[1]]).exits(0).says("default is ready").says("endpoint  http://10.77.");
+    assert_eq!(machines(&cloud), [new]);
+    assert_eq!(replaced(&home), Vec::<String>::new());
+    cloud.agrees_with(&home, "with the new one");
+    home.up(&[&wish[..], &["--expect-no-changes"]].concat()).exits(0);
+}
+
+/// What the old machine reported says nothing of the new one, though both follow the same host spec.
+#[test]
+fn the_report_of_the_old_machine_is_not_taken_for_the_new_ones() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    cloud.report_ready(&home);
+    home.dsctl(&["up", "--yes"]).exits(0).says("default is ready");
+    let old = machines(&cloud);
+    let up = home.up(&["--machine-type", "g7e.4xlarge"]).exits(0).says("+/- machine.main");
+    assert!(machines(&cloud).contains(&old[0]), "the serving machine went before its successor\n{}", up.transcript());
+}
+
+#[test]
+fn what_cannot_change_says_so_and_how_to_get_there() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    cloud.proxy.clear();
+    home.up(&["--region", "us-east-2"]).exits(2).says("region").says(REGION).says("dsctl down");
+    home.up(&["--region", "eu-*"]).exits(2).says("region").says("dsctl down");
+    home.up(&["--compliance", "gdpr"]).exits(5).says("gdpr: region");
+    home.up(&["--network", "10.80.0.0/16"]).exits(2).says("network.main").says("range can't change").says("dsctl down");
+    let words = ["up", "--cloud", "local", "--model", "smollm2-135m", "--yes"];
+    home.home.dsctl(&words).exits(2).says("default is on aws").says("dsctl down");
+    cloud.is_untouched("what was refused");
+    // What was kept says all that a later command needs.
+    home.home.dsctl(&["up", "--yes", "--no-wait", "--binaries", &home.binaries.display().to_string()]).exits(0).says("No changes");
+    home.home.dsctl(&["logs"]).exits(2).says("this machine only").says("next: dsctl status");
+    cloud.is_untouched("without a change");
+}
