@@ -7,16 +7,19 @@
   delete one that does not exist failed with 500.
 - `RunInstances` lost the termination protection, the volume's speed, the interface's tags and the groups that an
   interface names; a machine showed no `cpuOptions`.
+- `DescribeTags` called NAT gateways and addresses otherwise than AWS does.
+- An image that was deregistered was absent from the answer, without an error.
 - `GetBucketVersioning` of a bucket without it had the wrong root element.
 """
 
 import functools, json, sys, types
 import xmltodict
-from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.exceptions import EC2ClientError, UnvailableAMIIdError
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
@@ -65,6 +68,14 @@ def get_bucket_versioning(original, response):
     inner = f"<Status>{status}</Status>" if status else ""
     space = "http://s3.amazonaws.com/doc/2006-03-01/"
     return 200, {}, f'<VersioningConfiguration xmlns="{space}">{inner}</VersioningConfiguration>'
+
+EC2_PREFIX_TO_RESOURCE |= {"nat": "natgateway", "eipalloc": "elastic-ip"}
+
+@wrapped(EC2Backend, "describe_images")
+def describe_images(original, backend, ami_ids=(), *args, **named):
+    for withdrawn in set(ami_ids or ()) & set(backend.deleted_amis):
+        raise UnvailableAMIIdError(withdrawn)
+    return original(backend, ami_ids, *args, **named)
 
 @wrapped(EC2Backend, "describe_nat_gateways")
 def describe_nat_gateways(original, backend, filters, ids):

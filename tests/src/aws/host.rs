@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::cloud::{Cloud, CloudHome};
 
 const DESIRED: &str = "host/main/desired.json";
-const STATUS: &str = "host/main/status.json";
+pub(super) const STATUS: &str = "host/main/status.json";
 const THEN: &str = "2026-11-24T12:00:00Z";
 
 impl Cloud {

@@ -1,8 +1,9 @@
 //! A deployment that is to be another: in place where AWS can, beside the old one where it can't, refused where it must be.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::aws::account::things;
 use tests::aws::cloud::{Cloud, CloudHome, REGION};
+use tests::aws::overlay::IMAGE;
 
 /// Ids of the machines that are alive.
 fn machines(cloud: &Cloud) -> Vec<String> {
@@ -58,7 +59,7 @@ fn what_aws_changes_in_place_is_changed_by_that_one_call() {
 }
 
 #[test]
-fn another_context_is_a_new_generation_of_the_host_spec_and_no_new_machine() {
+fn another_setting_of_the_daemon_is_a_new_generation_of_the_host_spec_and_no_new_machine() {
     let cloud = Cloud::start();
     let home = cloud.home();
     home.up(&[]).exits(0);
@@ -66,7 +67,7 @@ fn another_context_is_a_new_generation_of_the_host_spec_and_no_new_machine() {
     cloud.report_ready(&home);
     home.dsctl(&["status"]).exits(0).says("ready");
     cloud.proxy.clear();
-    home.up(&["--context", "2048"]).exits(0).says("~ host-spec.main").says("was not waited for");
+    home.up(&["--threads", "4"]).exits(0).says("~ host-spec.main").says("was not waited for");
     assert_eq!(cloud.changes(), ["PutObject"]);
     let after = cloud.desired(&home);
     assert_eq!(after["generation"].as_u64(), before["generation"].as_u64().map(|number| number + 1));
@@ -74,17 +75,17 @@ fn another_context_is_a_new_generation_of_the_host_spec_and_no_new_machine() {
     home.dsctl(&["status"]).exits(1).says("not ready");
 
     cloud.report_failed(&home, "hub is away");
-    home.dsctl(&["up", "--yes", "--context", "2048"]).exits(4).says("weights: ").says("hub is away").says("exist and cost");
+    home.dsctl(&["up", "--yes", "--threads", "4"]).exits(4).says("weights: ").says("hub is away").says("exist and cost");
     cloud.report_ready(&home);
-    home.dsctl(&["up", "--yes", "--context", "2048"]).exits(0).says("default is ready");
-    let late = home.dsctl(&["up", "--yes", "--context", "4096", "--timeout", "1s"]).exits(9);
+    home.dsctl(&["up", "--yes", "--threads", "4"]).exits(0).says("default is ready");
+    let late = home.dsctl(&["up", "--yes", "--threads", "8", "--timeout", "1s"]).exits(9);
     late.says("not ready in time").says("exist and cost").says("next: dsctl status");
     // Programs of another make: the new ones stand beside the old ones until the machine runs with them.
     std::fs::write(home.binaries.join("dsserve"), "dsserve, another").unwrap();
-    home.up(&["--context", "4096"]).exits(0).says("artifact.dsserve").says("~ host-spec.main");
+    home.up(&["--threads", "8"]).exits(0).says("artifact.dsserve").says("~ host-spec.main");
     assert_eq!(machines(&cloud), machine, "no new machine for a new program");
     cloud.report_ready(&home);
-    home.dsctl(&["up", "--yes", "--context", "4096"]).exits(0).says("default is ready");
+    home.dsctl(&["up", "--yes", "--threads", "8"]).exits(0).says("default is ready");
     assert_eq!(replaced(&home), Vec::<String>::new());
     cloud.agrees_with(&home, "with the new program");
 }
@@ -131,6 +132,34 @@ fn the_report_of_the_old_machine_is_not_taken_for_the_new_ones() {
     let old = machines(&cloud);
     let up = home.up(&["--machine-type", "g7e.4xlarge"]).exits(0).says("+/- machine.main");
     assert!(machines(&cloud).contains(&old[0]), "the serving machine went before its successor\n{}", up.transcript());
+}
+
+/// What else could be had today is no reason to touch a deployment that has its machine.
+#[test]
+fn prices_and_sizes_that_moved_move_nothing_that_is_there() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    let machine = machines(&cloud);
+    cloud.proxy.clear();
+    // From now on it would be the cheapest, and it is offered in more zones.
+    cloud.overlay.set_price("g6e.12xlarge", REGION, "1.5000000000");
+    home.up(&["--expect-no-changes"]).exits(0).says("No changes");
+    cloud.overlay.reset();
+    // A smaller context fits on more machines.
+    home.up(&["--context", "1024"]).exits(0).says("~ host-spec.main");
+    assert_eq!((cloud.changes(), machines(&cloud)), (vec!["PutObject".to_owned()], machine));
+}
+
+/// Its image is needed when a machine is made, and not when one is there.
+#[test]
+fn an_image_that_was_withdrawn_stands_in_nobodys_way() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    home.up(&[]).exits(0);
+    cloud.call(REGION, ("ec2", "deregister_image"), &json!({"ImageId": IMAGE}));
+    home.up(&["--allow", "10.1.0.0/16"]).exits(0).says("~ security-group.machine");
+    home.dsctl(&["drift", "--detailed-exitcode"]).exits(0);
 }
 
 #[test]

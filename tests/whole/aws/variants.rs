@@ -117,6 +117,7 @@ fn on_the_spot_market_it_is_priced_zone_by_zone_and_ended_with_its_request() {
     let machine = machine(&account);
     assert_eq!((&machine["lifecycle"], &machine["zone"]), (&json!("spot"), &json!("us-east-1b")));
     assert!(machine["spot_request"].is_string(), "{machine}");
+    assert_eq!(machine["termination_protection"], false, "AWS protects no machine of the spot market");
     let paid = home.dsctl(&["status", "--json"]).exits(1).json()["hourly_usd"].as_f64().unwrap();
     assert!((3.1..3.3).contains(&paid), "{paid}");
     stays_and_goes(&cloud, &home, &wish);
