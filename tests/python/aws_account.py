@@ -72,6 +72,7 @@ def instance(ec2, it):
         "tags": tags(it),
         "type": it["InstanceType"],
         "state": it["State"]["Name"],
+        "launched": it["LaunchTime"].isoformat(),
         "image": it["ImageId"],
         "subnet": it.get("SubnetId"),
         "zone": it["Placement"]["AvailabilityZone"],

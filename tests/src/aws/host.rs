@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::account::things;
 use super::cloud::{Cloud, CloudHome};
 
 const DESIRED: &str = "host/main/desired.json";
@@ -46,12 +47,15 @@ impl Cloud {
         self.report(home, phases, Value::Null);
     }
 
+    /// By an agent that began with the machine that the state names.
     #[track_caller]
     fn report(&self, home: &CloudHome, phases: Value, ready_since: Value) {
-        let desired = self.desired(home);
+        let (desired, id) = (self.desired(home), home.id("machine.main"));
+        let account = self.account(&home.region);
+        let machine = things(&account, "instances").find(|it| it["id"] == id.as_str()).expect("the machine");
         let status = json!({
             "deployment": desired["deployment"], "host": desired["host"], "generation": desired["generation"],
-            "written_at": THEN, "agent": {"pid": 1, "version": "0.1.0", "started_at": THEN},
+            "written_at": THEN, "agent": {"pid": 1, "version": "0.1.0", "started_at": machine["launched"]},
             "phases": phases, "weights": [], "units": [], "ready_since": ready_since, "outcomes": [],
         });
         self.put_object(home, STATUS, &status.to_string());

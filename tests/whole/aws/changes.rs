@@ -75,7 +75,11 @@ fn another_setting_of_the_daemon_is_a_new_generation_of_the_host_spec_and_no_new
     home.dsctl(&["status"]).exits(1).says("not ready");
 
     cloud.report_failed(&home, "hub is away");
-    home.dsctl(&["up", "--yes", "--threads", "4"]).exits(4).says("weights: ").says("hub is away").says("exist and cost");
+    home.dsctl(&["up", "--yes", "--threads", "4"])
+        .exits(4)
+        .says("weights: ")
+        .says("hub is away")
+        .says("exist and cost");
     cloud.report_ready(&home);
     home.dsctl(&["up", "--yes", "--threads", "4"]).exits(0).says("default is ready");
     let late = home.dsctl(&["up", "--yes", "--threads", "8", "--timeout", "1s"]).exits(9);
@@ -97,7 +101,11 @@ fn another_machine_stands_beside_the_old_one_until_it_is_ready() {
     home.up(&[]).exits(0);
     let old = machines(&cloud);
     let wish = ["--machine-type", "g7e.4xlarge"];
-    home.dsctl(&["plan", "--machine-type", "g7e.4xlarge"]).exits(0).says("+/-").says("machine.main").says("1 to replace");
+    home.dsctl(&["plan", "--machine-type", "g7e.4xlarge"])
+        .exits(0)
+        .says("+/-")
+        .says("machine.main")
+        .says("1 to replace");
     assert_eq!(machines(&cloud), old);
     let up = home.up(&wish).exits(0).says("+/- machine.main").says("What was replaced lives on");
     assert_eq!(machines(&cloud).len(), 2, "{}", up.transcript());
@@ -176,7 +184,10 @@ fn what_cannot_change_says_so_and_how_to_get_there() {
     home.home.dsctl(&words).exits(2).says("default is on aws").says("dsctl down");
     cloud.is_untouched("what was refused");
     // What was kept says all that a later command needs.
-    home.home.dsctl(&["up", "--yes", "--no-wait", "--binaries", &home.binaries.display().to_string()]).exits(0).says("No changes");
+    home.home
+        .dsctl(&["up", "--yes", "--no-wait", "--binaries", &home.binaries.display().to_string()])
+        .exits(0)
+        .says("No changes");
     home.home.dsctl(&["logs"]).exits(2).says("this machine only").says("next: dsctl status");
     cloud.is_untouched("without a change");
 }

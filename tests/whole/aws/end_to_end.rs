@@ -59,11 +59,10 @@ fn only<'a>(account: &'a Value, kind: &str) -> &'a Value {
 
 fn its_network_is_private_in_two_zones(account: &Value, home: &CloudHome) {
     let network = only(account, "vpcs");
-    assert_eq!((&network["range"], &network["dns_support"], &network["dns_names"]), (
-        &json!("10.77.0.0/16"),
-        &json!(true),
-        &json!(true)
-    ));
+    assert_eq!(
+        (&network["range"], &network["dns_support"], &network["dns_names"]),
+        (&json!("10.77.0.0/16"), &json!(true), &json!(true))
+    );
     let private = ["a", "c"].map(|letter| home.id(&format!("subnet.private-{REGION}{letter}")));
     let public = home.id(&format!("subnet.public-{REGION}a"));
     for subnet in things(account, "subnets") {
@@ -166,10 +165,10 @@ fn its_role_may_do_what_it_must_and_no_more(account: &Value, home: &CloudHome) {
     let trust = json!([{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]);
     assert_eq!(role["trust"]["Statement"], trust);
     let profile = only(account, "instance_profiles");
-    assert_eq!((&profile["roles"], &profile["id"]), (
-        &json!([home.id("role.machine")]),
-        &json!(home.id("instance-profile.machine"))
-    ));
+    assert_eq!(
+        (&profile["roles"], &profile["id"]),
+        (&json!([home.id("role.machine")]), &json!(home.id("instance-profile.machine")))
+    );
 }
 
 fn everything_is_marked(account: &Value) {

@@ -29,13 +29,21 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
     has(&on["quota"], &["name", "unit", "need", "limit", "used", "request"]);
     has(&on["monthly"], &["parts", "total"]);
     let sum: f64 = changes.iter().map(|change| change["monthly_usd"].as_f64().unwrap()).sum();
-    let total: f64 = on["monthly"]["total"].as_str().map_or_else(|| on["monthly"]["total"].as_f64(), |text| text.parse().ok()).unwrap();
+    let total: f64 = on["monthly"]["total"]
+        .as_str()
+        .map_or_else(|| on["monthly"]["total"].as_f64(), |text| text.parse().ok())
+        .unwrap();
     assert!((sum - total).abs() < 0.01, "the parts of the plan are {sum}, the month {total}");
-    home.dsctl(&["plan", "--summary", "--detailed-exitcode"]).exits(2).says("22 to create, 0 to update, 0 to delete; $");
+    home.dsctl(&["plan", "--summary", "--detailed-exitcode"])
+        .exits(2)
+        .says("22 to create, 0 to update, 0 to delete; $");
 
     let up = home.dsctl(&["up", "--yes", "--no-wait", "--json"]).exits(0).json();
     has(&up, &["deployment", "changed", "changes", "endpoint", "api_key", "hourly_usd", "monthly_usd", "seconds"]);
-    assert_eq!((&up["cloud"], &up["region"], &up["model"]), (&json!("aws"), &json!(REGION), &json!("deepseek-r1-distill-llama-70b")));
+    assert_eq!(
+        (&up["cloud"], &up["region"], &up["model"]),
+        (&json!("aws"), &json!(REGION), &json!("deepseek-r1-distill-llama-70b"))
+    );
     assert_eq!((&up["changed"], &up["ready"]), (&json!(true), &json!(false)));
     assert_eq!(up["changes"].as_array().unwrap().len(), 22);
     assert!((up["monthly_usd"].as_f64().unwrap() - total).abs() < 0.01, "{up}");

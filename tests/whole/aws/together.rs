@@ -113,7 +113,9 @@ fn a_team_shares_one_state_and_one_lock() {
     other.dsctl(&["status", "--file", &file]).exits(1).says("not ready").says(&id).says("22 resources");
     cloud.is_untouched("looks of the other");
     let more = ["--file", &file, "--allow", "10.1.0.0/16"];
-    other.home.dsctl(&[&["up", "--yes", "--no-wait", "--binaries", &one.binaries.display().to_string()], &more[..]].concat())
+    other
+        .home
+        .dsctl(&[&["up", "--yes", "--no-wait", "--binaries", &one.binaries.display().to_string()], &more[..]].concat())
         .exits(0)
         .says("1 to update");
     other.dsctl(&["down", "--file", &file, "--yes"]).exits(0).says("it no longer costs $");
