@@ -142,6 +142,45 @@ fn the_report_of_the_old_machine_is_not_taken_for_the_new_ones() {
     assert!(machines(&cloud).contains(&old[0]), "the serving machine went before its successor\n{}", up.transcript());
 }
 
+/// The old API's key lies in the bucket and nowhere else; another one is another revision of it, and no new machine.
+#[test]
+fn the_old_apis_key_goes_to_the_bucket_and_nowhere_else() {
+    const KEYS: [&str; 2] = ["sk-the-first-of-the-old-apis-keys", "sk-the-second-of-the-old-apis-keys"];
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let path = home.home.write("old-key", KEYS[0]);
+    let wish = ["--baseline", "https://api.example.com/v1", "--baseline-key-file", &path];
+    let up = home.up(&wish).exits(0).says("+ secret.baseline-key");
+    assert_eq!(cloud.object(&home, "secrets/baseline-key").trim(), KEYS[0]);
+    let machine = machines(&cloud);
+    let account = cloud.account(REGION).to_string();
+    let (state, desired) = (home.state().unwrap().to_string(), cloud.desired(&home).to_string());
+    let journal = home.home.deployment().state().join("journal");
+    let journal: Vec<String> = std::fs::read_dir(journal)
+        .unwrap()
+        .map(|entry| String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()).into_owned())
+        .collect();
+    let plan = home.dsctl(&[&["plan", "--json"], &wish[..]].concat()).exits(0).transcript();
+    let told = [account, state, desired, journal.concat(), plan, up.transcript()];
+    assert!(!told.iter().any(|text| text.contains(KEYS[0])), "the key is told");
+
+    home.home.write("old-key", KEYS[1]);
+    cloud.proxy.clear();
+    home.up(&wish).exits(0).says("~ secret.baseline-key").says("~ host-spec.main");
+    assert_eq!(cloud.changes(), ["PutObject", "PutObject"]);
+    assert_eq!(cloud.object(&home, "secrets/baseline-key").trim(), KEYS[1]);
+    assert_eq!(machines(&cloud), machine);
+    cloud.proxy.clear();
+    home.up(&[&wish[..], &["--expect-no-changes"]].concat()).exits(0);
+    home.up(&["--baseline", "https://api.example.com/v1", "--baseline-key-file", "/nonexistent"])
+        .exits(2)
+        .says("key_file");
+    cloud.is_untouched("the same key, and none");
+    // Without a baseline there is no key of it.
+    home.up(&[]).exits(0).says("- secret.baseline-key");
+    cloud.agrees_with(&home, "without the key");
+}
+
 /// What else could be had today is no reason to touch a deployment that has its machine.
 #[test]
 fn prices_and_sizes_that_moved_move_nothing_that_is_there() {

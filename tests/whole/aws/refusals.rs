@@ -2,6 +2,7 @@
 
 use tests::aws::cloud::{Cloud, CloudHome, MODEL, REGION};
 use tests::aws::overlay::{spot_prices, zone_offerings};
+use tests::aws::proxy::{Fault, Rule};
 use tests::process::{Outcome, run};
 
 /// Running On-Demand G and VT instances; the same on the spot market.
@@ -28,6 +29,17 @@ fn whoever_has_no_credentials_or_may_not_look_is_told_so() {
     let asked = home.dsctl(&["up", "--yes", "--json"]);
     assert_eq!(asked.exits(3).json()["error"]["kind"], "credentials");
     cloud.is_empty(REGION, "without credentials");
+
+    let home = cloud.home();
+    cloud.proxy.arm([Rule::nth("GetCallerIdentity", 1, Fault::Denied)]);
+    refused(&cloud, up(&home, &[]), 3, &["who is asking", "AccessDenied", "next: aws sts get-caller-identity"]);
+    // Whoever may not see limits and zones goes by what is on record, and is told so.
+    cloud.proxy.clear();
+    let denied = ["DescribeInstanceTypeOfferings", "GetProducts"];
+    cloud.proxy.arm(denied.map(|operation| Rule::nth(operation, 1, Fault::Denied)));
+    let plan = home.dsctl(&["plan"]).exits(0).says("22 to create");
+    plan.says("Note: zones could not be asked, the catalogue's stand").says("Note: prices could not be asked");
+    cloud.is_untouched("a plan by the catalogue");
 }
 
 #[test]
