@@ -135,8 +135,8 @@ impl FakeProvider {
 
 impl Cloud {
     fn make(&mut self, desired: &Desired, token: &Token, lineage: &str) -> Result<RemoteId, ProviderError> {
-        let same = self.things.iter().find(|(_, thing)| thing.token == *token);
-        if let Some((id, _)) = same.filter(|_| self.is_idempotent) {
+        let same = || self.things.iter().find(|(_, thing)| thing.token == *token);
+        if let Some((id, _)) = self.is_idempotent.then(same).flatten() {
             return Ok(RemoteId(id.clone()));
         }
         if desired.inputs["zone"].as_str().is_some_and(|zone| self.full_zones.contains(zone)) {
