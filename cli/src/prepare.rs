@@ -105,7 +105,7 @@ fn in_its_place(
 ) -> Result<Deployment, Failure> {
     let Some(kept) = site::kept_deployment(layout)? else { return Ok(deployment) };
     let moved = |what: &str, from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
-        let message = format!("{what}: {} has it in {from}; a deployment does not move to {to}", spec.name);
+        let message = format!("{what}: {} is on {from}; a deployment does not move to {to}", spec.name);
         Err(Failure::usage(message).next("dsctl down, or the same command with another --name"))
     };
     let cloud = kept.cloud.unwrap_or(Cloud::Local);

@@ -4,7 +4,7 @@
 //! record -> place (catalogue) -> survey (the cloud, now) -> place (live) -> facts -> graph (pure)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use engine::graph::Address;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use providers::cloud::{
-    CloudAdapter, CloudFacts, Handed, Image, ImageWish, Question, Quota, Survey, key_revision, new_salt,
+    CloudAdapter, CloudFacts, Handed, Image, ImageWish, Placed, Question, Quota, Survey, key_revision, new_salt,
 };
 use providers::local::SecretText;
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
@@ -96,8 +96,9 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     let mut machine = wish.place(&offers, Some(first.region.clone()))?;
     let mut notes = survey.notes.clone();
     notes.extend(wish.drop_dear(&mut machine));
-    if cloud.laid_out.machine.is_none() {
-        drop_over_quota(&mut machine, &survey, &mut notes)?;
+    match &cloud.laid_out.machine {
+        None => drop_over_quota(&mut machine, &survey, &mut notes)?,
+        Some(placed) => stay_in_the_zones(&mut machine, placed, &cloud.laid_out.zones),
     }
     let account = survey.identity.account.clone();
     refuse_another_account(&cloud, &account)?;
@@ -105,7 +106,8 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     let facts = facts(&asked, &cloud, survey, image)?;
     let region = machine.region.clone();
     let spec = ResolvedSpec { machine: Some(machine), ..asked.spec };
-    let graph = cloud.adapter.graph(&spec, &facts).map_err(Failure::usage)?;
+    let graph = cloud.adapter.graph(&spec, &facts);
+    let graph = graph.map_err(|error| Failure::usage(error).next("dsctl plan --help"))?;
     let account = Some(account);
     let site = cloud.site(&region, Handed { account, binaries: asked.binaries, baseline_key: asked.baseline_key });
     let deployment = pinned(asked.deployment, &region)?;
@@ -230,6 +232,16 @@ fn live(machine: &ResolvedMachine, survey: &Survey) -> Vec<Offer> {
 /// As prices are dated.
 pub fn today() -> String {
     Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string()
+}
+
+/// A machine that stays needs no network in zones that it could have been in as well.
+fn stay_in_the_zones(machine: &mut ResolvedMachine, placed: &Placed, zones: &BTreeSet<String>) {
+    let stays = machine.candidates.first().is_some_and(|first| {
+        first.offer.machine_type == placed.machine_type && first.zone == placed.zone && first.market == placed.market
+    });
+    if stays {
+        machine.candidates.retain(|candidate| candidate.zone.as_ref().is_none_or(|zone| zones.contains(zone)));
+    }
 }
 
 /// What the account may not have is not tried; if nothing is left, the request for more is the next command.

@@ -53,7 +53,8 @@ fn gateway_port(cloud: Cloud, wish: Option<u16>) -> Result<PortChoice, Failure> 
         (Cloud::Local, Some(0)) => Ok(PortChoice::AnyFree),
         (Cloud::Local, port) => Ok(PortChoice::Fixed(port.unwrap_or(DEFAULT_PORT))),
         (_, Some(0)) => {
-            Err(Failure::usage("gateway.port: on a cloud it is a fixed one, since others are let in by it"))
+            let message = "gateway.port: on a cloud it is a fixed one, since others are let in by it";
+            Err(Failure::usage(message).next("the same command with another --port, or without"))
         }
         (_, port) => Ok(PortChoice::Fixed(port.unwrap_or(DEFAULT_CLOUD_PORT))),
     }

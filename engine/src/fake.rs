@@ -145,7 +145,8 @@ impl Cloud {
         self.made += 1;
         let id = format!("thing-{}", self.made);
         let (address, token, inputs) = (desired.address.clone(), token.clone(), desired.inputs.clone());
-        self.things.insert(id.clone(), Thing { address, token, lineage: lineage.to_owned(), inputs, unseen: self.unseen });
+        self.things
+            .insert(id.clone(), Thing { address, token, lineage: lineage.to_owned(), inputs, unseen: self.unseen });
         Ok(RemoteId(id))
     }
 }

@@ -140,6 +140,23 @@ fn the_starters_are_what_their_keys_are_read_as() {
     assert_eq!(rollout, RolloutSpec::default(), "the starter shows the defaults");
 }
 
+#[test]
+fn the_starter_of_aws_is_valid_with_all_that_it_offers() {
+    let plain = Deployment::parse(content("aws"), "aws.yaml").unwrap();
+    assert_eq!((plain.cloud, plain.model.as_deref()), (Some(spec::deployment::Cloud::Aws), Some("70b-int8")));
+    // An offer is a key behind a mark; prose begins with a capital.
+    let opened = |line: &str| {
+        let rest = line.trim_start().strip_prefix("# ").filter(|rest| {
+            rest.trim_start().starts_with(|first: char| first.is_ascii_lowercase()) && rest.contains(':')
+        });
+        rest.map_or_else(|| line.to_owned(), |rest| line.replace(&format!("# {rest}"), rest))
+    };
+    let text: Vec<String> = content("aws").lines().map(opened).collect();
+    let all = Deployment::parse(&text.join("\n"), "aws.yaml").unwrap();
+    assert!(all.machine.image.is_some() && all.network.tls.is_some() && all.budget.egress_gb.is_some(), "{all:?}");
+    assert!(all.state.is_some() && all.region.is_some() && all.baseline.is_some() && !all.compliance.is_empty());
+}
+
 /// What is commented out is an offer: with its marks taken off it must be valid too.
 #[test]
 fn what_is_commented_out_in_the_starters_is_valid() {

@@ -39,6 +39,13 @@ const ALL: &[Template] = &[
         next: "dsctl up -f FILE",
     },
     Template {
+        name: "aws",
+        file_name: "aws.yaml",
+        description: "a private deployment on AWS",
+        content: include_str!("../data/aws.yaml"),
+        next: "dsctl plan -f FILE",
+    },
+    Template {
         name: "rollout",
         file_name: "rollout.yaml",
         description: "a rollout in stages",

@@ -17,6 +17,7 @@ mod fetching;
 mod first_minute;
 mod interrupted;
 mod kills;
+mod memory;
 mod openai_client;
 mod redact;
 mod refusals;

@@ -17,6 +17,7 @@ use crate::cloud::{Image, ImageWish, LiveOffer, Question, Quota, Survey};
 /// AWS' own parameter of the newest image with NVIDIA's open driver: Turing and newer, all that the catalogue has.
 const IMAGE_PARAMETER: &str =
     "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id";
+const NAME_AN_IMAGE: &str = "dsctl plan --image ami-… (an Ubuntu image with NVIDIA's driver, in that region)";
 /// Spot prices older than this say little.
 const SPOT_HOURS: i64 = 3;
 
@@ -76,7 +77,8 @@ async fn image(look: &Services, question: &Question) -> Result<Option<Image>, Pr
         }
         ImageWish::Named(named) => {
             let what = format!("image {named} in {}", question.region);
-            look.ec2.describe_images().image_ids(named).send().await.map_err(failed(what))?;
+            let answer = look.ec2.describe_images().image_ids(named).send().await;
+            answer.map_err(|error| failed(what)(error).with_next(NAME_AN_IMAGE))?;
             let source = "as named".to_owned();
             Ok(Some(Image { id: named.clone(), source }))
         }
@@ -85,11 +87,10 @@ async fn image(look: &Services, question: &Question) -> Result<Option<Image>, Pr
 
 async fn newest_image(look: &Services, question: &Question) -> Result<Image, ProviderError> {
     let answer = look.ssm.get_parameter().name(IMAGE_PARAMETER).send().await;
-    let next = "dsctl plan --image ami-… (an Ubuntu image with NVIDIA's driver)";
     let what = format!("the newest image in {}", question.region);
-    let answer = answer.map_err(|error| failed(what)(error).with_next(next))?;
+    let answer = answer.map_err(|error| failed(what)(error).with_next(NAME_AN_IMAGE))?;
     let id = answer.parameter().and_then(|parameter| parameter.value()).map(str::to_owned);
-    let missing = || ProviderError::permanent(IMAGE_PARAMETER, "has no value").with_next(next);
+    let missing = || ProviderError::permanent(IMAGE_PARAMETER, "has no value").with_next(NAME_AN_IMAGE);
     Ok(Image { id: id.ok_or_else(missing)?, source: IMAGE_PARAMETER.to_owned() })
 }
 

@@ -53,8 +53,12 @@ impl Moto {
         })
     }
 
-    /// Listening is not enough: the port may be another's.
+    /// An answer is not enough: the port may be another's, and this one about to end for it.
     fn answers(&self) -> bool {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        if !log.contains("Running on") {
+            return false;
+        }
         let answer = wait(send(client().get(format!("{}/moto-api/data.json", self.url()))));
         answer.is_ok_and(|answer| answer.status == 200)
     }
