@@ -226,8 +226,6 @@ pub struct UpArgs {
     /// A plan that `dsctl plan --output` saved: exactly that is done, or nothing
     #[arg(value_name = "PLANFILE")]
     pub plan_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub spec: SpecArgs,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -245,12 +243,13 @@ pub struct UpArgs {
     pub expect_no_changes: bool,
     #[command(flatten)]
     pub json: JsonArgs,
+    // Last, since its heading holds for all that follows.
+    #[command(flatten)]
+    pub spec: SpecArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    #[command(flatten)]
-    pub spec: SpecArgs,
     /// Save the plan, for `dsctl up FILE`; never over a file that exists
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -262,6 +261,9 @@ pub struct PlanArgs {
     pub detailed_exitcode: bool,
     #[command(flatten)]
     pub json: JsonArgs,
+    // Last, since its heading holds for all that follows.
+    #[command(flatten)]
+    pub spec: SpecArgs,
 }
 
 #[derive(Debug, Args)]

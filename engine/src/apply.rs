@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{Act, look_for, perform};
+use crate::book::{Book, new_token};
 use crate::drift::{Drift, drift};
 use crate::graph::{Address, Desired, Graph};
 use crate::journal::{Journal, JournalError};
@@ -150,15 +151,6 @@ pub struct Engine<P> {
     book: Book,
     settings: Settings,
     stop: CancellationToken,
-}
-
-/// What is durable, with its one writer.
-#[derive(Debug)]
-struct Book {
-    journal: Journal<Event>,
-    state: StateFile,
-    /// Tokens of intents that left nothing to be seen: the next create of the same inputs uses them again.
-    spare: Vec<Spare>,
 }
 
 impl<P: Provider> Engine<P> {
@@ -400,46 +392,10 @@ impl<P: Provider> Engine<P> {
     }
 }
 
-impl Book {
-    async fn append(&mut self, event: Event) -> Result<(), EngineError> {
-        self.journal.append(Timestamp::now(), event).await?;
-        Ok(())
-    }
-
-    /// Takes in what an intent is known to have made. What stood at the address waits to be removed; what was overtaken by
-    /// a later one does so itself.
-    async fn adopt(&mut self, address: Address, resource: Resource, overtaken: bool) -> Result<(), EngineError> {
-        let is_known = self.state.state().replaced.iter().any(|it| it.resource.remote_id == resource.remote_id);
-        let current = self.state.state().resources.get(&address);
-        match current {
-            _ if is_known => {}
-            Some(current) if current.remote_id == resource.remote_id && *current == resource => {}
-            Some(current) if current.remote_id == resource.remote_id => self.state.put(address, resource).await?,
-            _ if overtaken => self.state.set_aside(address, resource).await?,
-            Some(_) => self.state.replace(address, resource).await?,
-            None => self.state.put(address, resource).await?,
-        }
-        Ok(())
-    }
-
-    /// The token of an intent: a new one, or that of an earlier try at the very same thing which was never seen.
-    fn token_for(&mut self, address: &Address, inputs: Option<&Value>) -> Token {
-        let same = |spare: &Spare| spare.address == *address && Some(&spare.inputs) == inputs;
-        match self.spare.iter().position(same) {
-            Some(at) => self.spare.remove(at).token,
-            None => new_token(),
-        }
-    }
-}
-
 /// Dependents before what they stand on.
 fn next_to_retire(replaced: &[Replaced]) -> Option<&Replaced> {
     let is_free = |it: &&Replaced| !replaced.iter().any(|other| other.resource.depends_on.contains(&it.address));
     replaced.iter().find(is_free).or(replaced.first())
-}
-
-fn new_token() -> Token {
-    Token(format!("{:016x}", rand::random::<u64>()))
 }
 
 /// One apply under way.

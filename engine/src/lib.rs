@@ -6,6 +6,7 @@
 
 mod act;
 pub mod apply;
+mod book;
 pub mod drift;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fake;

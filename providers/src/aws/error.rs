@@ -75,9 +75,9 @@ fn is_absent_code(code: &str) -> bool {
     code.ends_with(".NotFound") || plain.contains(&code)
 }
 
-fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> ErrorKind
+fn kind<E>(error: &SdkError<E, HttpResponse>) -> ErrorKind
 where
-    E: std::error::Error + 'static,
+    E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     match error {
         SdkError::ConstructionFailure(_) => ErrorKind::Refused,

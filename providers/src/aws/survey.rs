@@ -142,7 +142,7 @@ fn spot_price(price: &aws_sdk_ec2::types::SpotPrice) -> Option<((String, String)
 fn known(price: &str) -> Option<Usd> {
     // Prices come with up to ten places; a millionth of a dollar an hour is enough.
     let millionths = (price.parse::<f64>().ok()? * 1e6).round();
-    (millionths >= 1.0 && millionths < 1e15).then(|| Usd::from_millionths(millionths as u64))
+    (1.0..1e15).contains(&millionths).then(|| Usd::from_millionths(millionths as u64))
 }
 
 async fn on_demand(look: &Services, question: &Question) -> Result<Prices, ProviderError> {
