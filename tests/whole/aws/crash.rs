@@ -16,6 +16,8 @@ use tests::aws::proxy::{Call, Fault, Moment, Rule};
 use tests::process::{Outcome, Running};
 
 const WORKERS: usize = 2;
+/// moto keeps all that was ever made, and takes the longer for it.
+const ROUNDS_A_CLOUD: u32 = 8;
 /// Longer than what does not show takes to show.
 const LONG_VISIBILITY: &str = "4s";
 /// Looks in which something does not show.
@@ -136,13 +138,16 @@ impl Worker {
 
     fn go_round(&self, queues: &[Mutex<VecDeque<Case>>; 2], tally: &Mutex<Tally>) {
         let next = |queue: &Mutex<VecDeque<Case>>| queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        loop {
+        for round in 1_u32.. {
             let (up, down) = (next(&queues[0]), next(&queues[1]));
             if up.is_none() && down.is_none() {
                 return;
             }
             self.go_up(up.as_ref(), tally);
             self.go_down(down.as_ref(), tally);
+            if round.is_multiple_of(ROUNDS_A_CLOUD) {
+                self.cloud.reset();
+            }
         }
     }
 
