@@ -103,7 +103,7 @@ mod tests {
         let error = find("rolout").unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, rollout, prometheus, prometheus-rules"
+            "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, aws, rollout, prometheus, prometheus-rules"
         );
     }
 }

@@ -73,3 +73,24 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
     let saved = down["saved_hourly_usd"].as_f64().unwrap();
     assert!((saved - total / 730.0).abs() < 0.01, "{down}");
 }
+
+#[test]
+fn prices_and_zones_may_be_asked_for_just_now() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    cloud.overlay.set_price("g6e.12xlarge", REGION, "9.8765000000");
+    let words = ["gpus", "--live", "--cloud", "aws", "--region", REGION, "--model", "70b-int8", "--all", "--json"];
+    let live = home.dsctl(&words).exits(0).json();
+    let row = |report: &Value| {
+        let rows = report["machines"].as_array().unwrap();
+        rows.iter().find(|row| row["machine_type"] == "g6e.12xlarge").cloned().expect("the machine")
+    };
+    assert_eq!(
+        (&row(&live)["hourly_usd"], &row(&live)["price_source"]),
+        (&json!(9.8765), &json!("asked of the cloud just now"))
+    );
+    let dated = home.dsctl(&words.into_iter().filter(|word| *word != "--live").collect::<Vec<_>>()).exits(0).json();
+    assert_eq!(row(&dated)["hourly_usd"], json!(10.49264), "the catalogue's, without a call");
+    assert!(cloud.proxy.calls().iter().all(|call| !call.mutating));
+    home.dsctl(&["gpus", "--live", "--cloud", "aws", "--region", "eu-*"]).exits(2).says("without *");
+}
