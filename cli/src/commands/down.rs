@@ -70,6 +70,10 @@ async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(
     let Some(site) = kept.site(context).await? else {
         // Nothing was ever begun: there is nothing but the wish.
         remove_folder(context, name)?;
+        if args.json.json {
+            let deployment = name.clone();
+            return print_json(&DownReport { deployment, removed: 0, weights_bytes_freed: 0, saved_hourly_usd: None });
+        }
         return print(format!("{name} is gone: nothing of it was ever made."));
     };
     if !args.yes {
