@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 use spec::deployment::Cloud;
-use spec::machine::{Exposure, Pack, ResolvedNetwork};
+use spec::machine::{Exposure, Pack, Records, ResolvedNetwork};
 
 /// Six years with their leap days, as 45 CFR 164.316(b)(2)(i) has them: how long the audit log is kept under HIPAA.
-pub const AUDIT_DAYS: u32 = 2192;
+const AUDIT_DAYS: u32 = 2192;
 
 /// A rule that a deployment breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,14 +75,10 @@ pub fn allow_region(packs: &[Pack], cloud: Cloud, region: &str) -> bool {
     !packs.contains(&Pack::Gdpr) || is_in_eu(cloud, region)
 }
 
-/// How long the audit log must be kept, if a pack says so.
-pub fn audit_days(packs: &[Pack]) -> Option<u32> {
-    packs.contains(&Pack::Hipaa).then_some(AUDIT_DAYS)
-}
-
-/// Whether a pack wants every access to the deployment's bucket logged.
-pub fn want_access_log(packs: &[Pack]) -> bool {
-    packs.contains(&Pack::Hipaa)
+/// What must be written down of a deployment.
+pub fn records(packs: &[Pack]) -> Records {
+    let wanted = packs.contains(&Pack::Hipaa);
+    Records { audit_days: wanted.then_some(AUDIT_DAYS), access_log: wanted }
 }
 
 /// The regions in question are none of those that the packs allow.
@@ -143,6 +139,7 @@ mod tests {
             assert_eq!(is_in_eu(cloud, region), is_in, "{region}");
             assert!(allow_region(&[Pack::Hipaa], cloud, region));
         }
-        assert_eq!((audit_days(&[Pack::Gdpr]), audit_days(&Pack::ALL)), (None, Some(2192)));
+        assert_eq!(records(&[Pack::Gdpr]), Records::default());
+        assert_eq!(records(&Pack::ALL), Records { audit_days: Some(2192), access_log: true });
     }
 }

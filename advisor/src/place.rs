@@ -109,7 +109,7 @@ pub fn place(
         disk,
         image: ask.machine.image.clone(),
         network,
-        packs: sorted(ask.packs),
+        records: packs::records(ask.packs),
         egress_gb: ask.egress_gb(),
         around: place.around,
     })
@@ -118,13 +118,6 @@ pub fn place(
 /// Never seen while `candidates::places` gives no empty list.
 fn no_machine(entry: Entry<'_>) -> PlaceError {
     PlaceError::NoMachine { message: format!("no machine on record holds {}", entry.name) }
-}
-
-fn sorted(packs: &[Pack]) -> Vec<Pack> {
-    let mut packs = packs.to_vec();
-    packs.sort();
-    packs.dedup();
-    packs
 }
 
 /// A plan made again must find what it made before, whatever has become cheaper since.

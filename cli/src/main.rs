@@ -9,6 +9,7 @@ mod clouds;
 mod commands;
 mod context;
 mod exit;
+mod folder;
 mod gateway;
 mod prepare;
 mod prepare_cloud;

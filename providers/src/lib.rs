@@ -4,6 +4,7 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cloud;
+pub mod cloud_graph;
 pub mod host_plan;
 pub mod host_spec;
 pub mod local;

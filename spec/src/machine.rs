@@ -297,10 +297,20 @@ pub struct ResolvedMachine {
     /// The image that was named; none = the cloud's newest at the first `up`.
     pub image: Option<String>,
     pub network: ResolvedNetwork,
-    pub packs: Vec<Pack>,
+    /// What the packs want to be written down.
+    pub records: Records,
     /// Answers that leave the cloud, for the monthly total.
     pub egress_gb: u32,
     pub around: MonthlyCosts,
+}
+
+/// Who did what with a deployment's data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Records {
+    /// Days that the audit log is kept; none = nobody asks for it.
+    pub audit_days: Option<u32>,
+    /// Whether every access to the deployment's bucket is logged.
+    pub access_log: bool,
 }
 
 /// What stands around a machine costs a month (730 hours); none = unknown.

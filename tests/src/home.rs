@@ -72,6 +72,12 @@ impl Home {
         self.layout.deployment(&"default".parse().expect("a deployment's name"))
     }
 
+    /// Names of all folders beside that deployment's.
+    pub fn deployments(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.layout.deployments()).into_iter().flatten().flatten();
+        folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// Writes a file beside the home; gives its path.
     pub fn write(&self, name: &str, text: &str) -> String {
         let path = self.scratch.path().join(name);
@@ -182,8 +188,8 @@ fn pids_of(layout: &DeploymentLayout) -> Vec<u32> {
 impl Drop for Home {
     fn drop(&mut self) {
         let pids = self.pids();
-        let folders = std::fs::read_dir(self.layout.deployments()).into_iter().flatten().flatten();
-        for name in folders.filter_map(|entry| entry.file_name().into_string().ok()) {
+        // What a killed `down` had moved aside already is no deployment.
+        for name in self.deployments().into_iter().filter(|name| !name.starts_with('.')) {
             let down = self.dsctl(&["down", "--name", &name, "--yes", "--force"]);
             if down.code != 0 {
                 pids.iter().filter(|pid| is_alive(**pid)).for_each(|pid| process::kill(*pid));

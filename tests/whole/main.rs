@@ -1,12 +1,10 @@
-//! The whole program, from outside: real processes on free ports, the real model, real HTTP.
+//! The whole program on one machine, from outside: real processes on free ports, the real model, real HTTP.
 //!
 //! One binary, so that the programs are built and the model is fetched once. Deployments run one at a time; everything
 //! else runs beside them.
 
 #![cfg(test)]
 
-#[cfg(feature = "aws")]
-mod aws;
 mod bad_input;
 mod bad_requests;
 mod changes;

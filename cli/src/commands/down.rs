@@ -1,8 +1,5 @@
 //! `dsctl down`: stop all, free the ports, remove what the deployment consists of.
 
-use std::io::ErrorKind;
-use std::path::Path;
-
 use engine::apply::Step;
 use engine::graph::Graph;
 use engine::state::State;
@@ -18,6 +15,7 @@ use crate::args::DownArgs;
 use crate::commands::weights;
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
+use crate::folder;
 use crate::gateway::Gateway;
 use crate::session::Session;
 use crate::site::{Kept, Site};
@@ -35,6 +33,7 @@ struct DownReport {
 }
 
 pub async fn run(context: &Context, args: DownArgs) -> Result<(), Failure> {
+    folder::sweep(context)?;
     let kept = Kept::find(context, &args.place)?;
     match kept.cloud() {
         Cloud::Local => down_local(context, &kept, &args).await,
@@ -69,7 +68,7 @@ async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(
     let name = &kept.name;
     let Some(site) = kept.site(context).await? else {
         // Nothing was ever begun: there is nothing but the wish.
-        remove_folder(context, name)?;
+        folder::remove(context, name)?;
         if args.json.json {
             let deployment = name.clone();
             return print_json(&DownReport { deployment, removed: 0, weights_bytes_freed: 0, saved_hourly_usd: None });
@@ -88,12 +87,12 @@ async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(
     let removed = match (done, &kept.deployment.state) {
         (Ok(removed), None) => {
             // The lease goes with the folder, in one move: nobody can begin anew in what is being removed.
-            remove_folder(context, name)?;
+            folder::remove(context, name)?;
             removed
         }
         (done, _) => session.release_after(done).await?,
     };
-    remove_folder(context, name)?;
+    folder::remove(context, name)?;
     say_what_is_kept(&state);
     let monthly = view::cloud::monthly(&state);
     if args.json.json {
@@ -163,7 +162,7 @@ pub async fn destroy_local(context: &Context, name: &DeploymentName, command: &s
         return session.release_after(applied).await.map(|()| 0);
     }
     // The lease goes with the folder, in one move: nobody can begin anew in what is being removed.
-    remove_folder(context, name)?;
+    folder::remove(context, name)?;
     Ok(plan.changes.len())
 }
 
@@ -171,22 +170,4 @@ fn show(step: &Step<'_>) {
     if let Step::Done(change) = step {
         say(format!("  {} {}", change.action.symbol(), change.address));
     }
-}
-
-fn remove_folder(context: &Context, name: &DeploymentName) -> Result<(), Failure> {
-    let root = context.home.deployment(name).root().to_owned();
-    if !root.is_dir() {
-        return Ok(());
-    }
-    let failed = |path: &Path, error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
-    let aside = tempfile::Builder::new()
-        .prefix(".gone-")
-        .tempdir_in(context.home.deployments())
-        .map_err(|error| failed(&context.home.deployments(), error))?;
-    match std::fs::rename(&root, aside.path().join(name.as_str())) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&root, error)),
-        _ => {}
-    }
-    let path = aside.path().to_owned();
-    aside.close().map_err(|error| failed(&path, error))
 }

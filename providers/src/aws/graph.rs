@@ -2,34 +2,25 @@
 //! `kind.rs` draws it.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 
 use engine::graph::{Address, Candidate, Desired, Graph};
 use ipnet::Ipv4Net;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
-use spec::amount::Usd;
-use spec::layout::HomeLayout;
-use spec::machine::{Egress, Exposure, MachineCandidate, Market, Pack, ResolvedMachine};
-use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
-use spec::weights::{ObjectScheme, WeightsSource};
+use spec::machine::{Egress, Exposure, MachineCandidate, Market};
+use spec::resolved::ResolvedSpec;
+use spec::weights::ObjectScheme;
 
 use super::boot::{self, BootFacts};
 use super::kind::{
-    self, ArtifactInputs, BucketInputs, EndpointInputs, HostSpecInputs, InstanceProfileInputs, InternetGatewayInputs,
-    MachineInputs, NatGatewayInputs, NetworkInputs, RoleInputs, RouteTableInputs, SecretInputs, SecurityGroupInputs,
-    SubnetInputs,
+    self, BucketInputs, EndpointInputs, InstanceProfileInputs, InternetGatewayInputs, MachineInputs, NatGatewayInputs,
+    NetworkInputs, RoleInputs, RouteTableInputs, SecurityGroupInputs, SubnetInputs,
 };
-use crate::cloud::{Begun, CloudFacts, CloudGraphError, HOST_HOME, LaidOut, Placed, host_name};
-use crate::host_plan::{self, BASELINE_KEY, GENERATED_SECRETS, HostPlan, Listen, baseline_key_source};
-use crate::host_spec;
+use crate::cloud::{Begun, CloudFacts, CloudGraphError, LaidOut, Placed};
+use crate::cloud_graph::{
+    GATEWAY_PORT, Ground, after, bucket, connected, name, of_kind, priced, ranges, resource, text, wrong,
+};
 
-/// Six years with their leap days, as 45 CFR 164.316(b)(2)(i) asks.
-const AUDIT_DAYS: u32 = 2192;
-const GATEWAY_PORT: u16 = 443;
-const ADMIN_PORT: u16 = 8081;
-const DAEMON_PORT: u16 = 8082;
-const BASELINE_DAEMON_PORT: u16 = 8083;
 /// Of the network's range, a subnet has a sixteenth: the first half is for private ones, the second for public ones.
 const SUBNET_BITS: u8 = 4;
 const FIRST_PUBLIC: usize = 8;
@@ -38,77 +29,41 @@ const INTERFACE_ENDPOINTS: [&str; 3] = ["ssm", "ssmmessages", "ec2messages"];
 
 /// Everything that an AWS deployment consists of.
 pub fn build(spec: &ResolvedSpec, facts: &CloudFacts) -> Result<Graph, CloudGraphError> {
-    let machine = spec.machine.as_ref().ok_or_else(|| wrong("machine: none was chosen"))?;
-    check(spec, machine)?;
-    let site = Site::new(spec, machine, facts)?;
+    let ground = Ground::new(spec, facts)?;
+    ground.check_way_out(ObjectScheme::S3, "AWS")?;
+    let site = Site::new(ground);
     let mut resources = site.network()?;
     resources.extend(site.storage()?);
     resources.extend(site.access()?);
-    let on: BTreeSet<Address> = resources.iter().map(|it| it.address.clone()).collect();
-    resources.push(Desired { depends_on: on, ..site.machine()? });
-    Ok(Graph::new(resources)?)
-}
-
-fn wrong(message: impl ToString) -> CloudGraphError {
-    CloudGraphError::Spec(message.to_string())
-}
-
-fn check(spec: &ResolvedSpec, machine: &ResolvedMachine) -> Result<(), CloudGraphError> {
-    if matches!(spec.baseline, Some(ResolvedBaseline::Local(_))) {
-        return Err(wrong("baseline: local:MODEL is for trying out on this machine; name the old API's URL"));
-    }
-    let in_s3 = |source: &WeightsSource| matches!(source, WeightsSource::Object { scheme: ObjectScheme::S3, .. });
-    let all_in_s3 = spec.weights().iter().all(|weights| weights.sources.iter().any(in_s3));
-    if machine.network.egress == Egress::Endpoints && !all_in_s3 {
-        return Err(wrong(
-            "network.egress: with endpoints only, the machine reaches nothing but AWS; give weights.sources an s3: one",
-        ));
-    }
-    Ok(())
+    resources.push(site.machine()?);
+    connected(resources)
 }
 
 /// What all parts of the graph are made from.
 struct Site<'a> {
-    spec: &'a ResolvedSpec,
-    machine: &'a ResolvedMachine,
-    facts: &'a CloudFacts,
-    first: &'a MachineCandidate,
+    ground: Ground<'a>,
     zones: BTreeSet<String>,
-    port: u16,
+}
+
+impl<'a> Deref for Site<'a> {
+    type Target = Ground<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.ground
+    }
 }
 
 impl<'a> Site<'a> {
-    fn new(
-        spec: &'a ResolvedSpec,
-        machine: &'a ResolvedMachine,
-        facts: &'a CloudFacts,
-    ) -> Result<Self, CloudGraphError> {
-        let first = machine.candidates.first().ok_or_else(|| wrong("machine: there is no candidate"))?;
-        let mut zones = facts.laid_out.zones.clone();
-        zones.extend(machine.candidates.iter().filter_map(|candidate| candidate.zone.clone()));
-        let port = match spec.gateway_port {
-            PortChoice::Fixed(port) => port,
-            PortChoice::AnyFree => GATEWAY_PORT,
-        };
-        Ok(Self { spec, machine, facts, first, zones, port })
-    }
-
-    fn is_public(&self) -> bool {
-        self.machine.network.public == Exposure::Public
-    }
-
-    fn has_nat(&self) -> bool {
-        !self.is_public() && self.machine.network.egress == Egress::Nat
+    fn new(ground: Ground<'a>) -> Self {
+        let mut zones = ground.facts.laid_out.zones.clone();
+        zones.extend(ground.machine.candidates.iter().filter_map(|candidate| candidate.zone.clone()));
+        Self { ground, zones }
     }
 
     /// Where the way out leads through: near the machine, since traffic between zones is paid for; where it is, it stays.
     fn egress_zone(&self) -> Result<String, CloudGraphError> {
         let zone = self.facts.laid_out.egress_zone.clone().or_else(|| self.first.zone.clone());
         zone.ok_or_else(|| wrong("machine: no zone was chosen"))
-    }
-
-    fn has_pack(&self, pack: Pack) -> bool {
-        self.machine.packs.contains(&pack)
     }
 
     fn network(&self) -> Result<Vec<Desired>, CloudGraphError> {
@@ -229,11 +184,8 @@ impl<'a> Site<'a> {
         if network.egress == Egress::Endpoints {
             groups.push(("endpoints", GATEWAY_PORT, vec![network.range]));
         }
-        let group = |(group, port, ranges): (&str, u16, Vec<Ipv4Net>)| {
-            // As AWS writes them: without the bits of a host.
-            let mut allow: Vec<String> = ranges.iter().map(|range| range.trunc().to_string()).collect();
-            allow.sort();
-            allow.dedup();
+        let group = |(group, port, ranges_of): (&str, u16, Vec<Ipv4Net>)| {
+            let allow = ranges(&ranges_of);
             let summary = format!("port {port} from {}", allow.join(", "));
             let inputs = SecurityGroupInputs { network: name(kind::NETWORK, "main"), port, allow };
             resource(kind::SECURITY_GROUP, group, &inputs, &summary)
@@ -242,56 +194,17 @@ impl<'a> Site<'a> {
     }
 
     fn storage(&self) -> Result<Vec<Desired>, CloudGraphError> {
-        let keeps_audit = self.has_pack(Pack::Hipaa);
         let (account, region) = (self.facts.identity.account.clone(), self.machine.region.clone());
-        let inputs =
-            BucketInputs { account, region, audit_days: keeps_audit.then_some(AUDIT_DAYS), access_log: keeps_audit };
+        let records = self.machine.records;
+        let inputs = BucketInputs { account, region, audit_days: records.audit_days, access_log: records.access_log };
         let mut all = vec![resource(kind::BUCKET, "main", &inputs, "private, encrypted, versioned")?];
-        for (file, binary) in &self.facts.binaries {
-            let sha256 = binary.sha256.to_string();
-            let summary = format!("sha256 {}…", sha256.get(..12).unwrap_or(&sha256));
-            all.push(resource(kind::ARTIFACT, file, &ArtifactInputs { bucket: bucket(), sha256 }, &summary)?);
-        }
-        all.extend(self.secrets()?);
-        all.push(self.host()?);
+        all.extend(self.objects()?);
         Ok(all)
-    }
-
-    fn secrets(&self) -> Result<Vec<Desired>, CloudGraphError> {
-        let generated =
-            GENERATED_SECRETS.map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
-        let revision = self.facts.baseline_key_revision;
-        let baseline = baseline_key_source(self.spec).map(|from| (BASELINE_KEY, from.clone(), revision, from));
-        let secret = |(secret, from, revision, summary): (&str, String, u64, String)| {
-            resource(kind::SECRET, secret, &SecretInputs { bucket: bucket(), from, revision }, &summary)
-        };
-        generated.into_iter().chain(baseline).map(secret).collect()
-    }
-
-    fn host(&self) -> Result<Desired, CloudGraphError> {
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let plan = HostPlan {
-            spec: self.spec,
-            host: host_name()?,
-            binaries: &self.facts.binaries,
-            listen: Listen {
-                gateway: SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port)),
-                admin: loopback(ADMIN_PORT),
-                daemon: loopback(DAEMON_PORT),
-                baseline_daemon: loopback(BASELINE_DAEMON_PORT),
-            },
-            salt: &self.facts.salt,
-            baseline_key_revision: self.facts.baseline_key_revision,
-            layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
-        };
-        let wanted = plan.host_spec()?;
-        let inputs = HostSpecInputs { bucket: bucket(), host: host_spec::inputs(&wanted)? };
-        resource(kind::HOST_SPEC, "main", &inputs, &host_plan::summary(&wanted))
     }
 
     fn access(&self) -> Result<[Desired; 2], CloudGraphError> {
         let session_manager = self.machine.network.egress == Egress::Endpoints;
-        let role = RoleInputs { bucket: bucket(), weights: self.weights_in_s3(), session_manager };
+        let role = RoleInputs { bucket: bucket(), weights: self.weights_in(ObjectScheme::S3), session_manager };
         let profile = InstanceProfileInputs { role: name(kind::ROLE, "machine") };
         Ok([
             resource(kind::ROLE, "machine", &role, "reads artifacts, secrets and host spec; writes its status")?,
@@ -299,25 +212,10 @@ impl<'a> Site<'a> {
         ])
     }
 
-    fn weights_in_s3(&self) -> Vec<String> {
-        let weights = self.spec.weights();
-        let sources = weights.iter().flat_map(|weights| &weights.sources);
-        let mut objects: Vec<String> = sources
-            .filter_map(|source| match source {
-                WeightsSource::Object { scheme: ObjectScheme::S3, bucket, key } => Some(format!("{bucket}/{key}")),
-                _ => None,
-            })
-            .collect();
-        objects.sort();
-        objects.dedup();
-        objects
-    }
-
     fn machine(&self) -> Result<Desired, CloudGraphError> {
         self.check_boot_script()?;
         let disk = self.machine.disk;
         let chosen = self.first;
-        let dsctl = self.facts.binaries.get("dsctl").ok_or(host_plan::HostPlanError::Binary("dsctl"))?;
         let inputs = MachineInputs {
             machine_type: chosen.offer.machine_type.clone(),
             subnet: self.machine_subnet(chosen)?,
@@ -332,10 +230,9 @@ impl<'a> Site<'a> {
             public: self.is_public(),
             termination_protection: is_protected(chosen),
             boot_script: self.facts.boot_script.clone(),
-            dsctl_sha256: dsctl.sha256.to_string(),
+            dsctl_sha256: self.dsctl_sha256()?,
         };
-        let size = format!("disk {} GiB, {} IOPS, {} MiB/s", disk.gib, disk.iops, disk.mib_a_second);
-        let wanted = resource(kind::MACHINE, "main", &inputs, &format!("{}; {size}", chosen.label()))?;
+        let wanted = resource(kind::MACHINE, "main", &inputs, &self.machine_summary())?;
         let candidates = self.machine.candidates.iter().map(|candidate| self.candidate(candidate));
         let monthly_usd = self.monthly(chosen);
         Ok(Desired { candidates: candidates.collect::<Result<_, _>>()?, monthly_usd, ..wanted })
@@ -355,14 +252,6 @@ impl<'a> Site<'a> {
         Ok(Candidate { label: candidate.label(), monthly_usd: self.monthly(candidate), inputs })
     }
 
-    /// With its disk and with the answers that leave the cloud, since they go with the machine.
-    fn monthly(&self, candidate: &MachineCandidate) -> Option<f64> {
-        let around = &self.machine.around;
-        let address = if self.is_public() { around.public_address } else { Some(Usd::from_millionths(0)) };
-        let parts = [candidate.hourly().map(Usd::a_month), around.disk, around.egress, address];
-        parts.into_iter().map(|part| part.map(Usd::dollars)).sum()
-    }
-
     /// Too long a script shows in the plan, not when everything else is made already.
     fn check_boot_script(&self) -> Result<(), CloudGraphError> {
         let (bucket, sha256) = ("b".repeat(63), "0".repeat(64));
@@ -374,14 +263,6 @@ impl<'a> Site<'a> {
 /// AWS refuses it for spot instances, which it ends by itself.
 fn is_protected(candidate: &MachineCandidate) -> bool {
     candidate.market == Market::OnDemand
-}
-
-fn name(kind: &str, name: &str) -> String {
-    Address::new(kind, name).to_string()
-}
-
-fn bucket() -> String {
-    name(kind::BUCKET, "main")
 }
 
 fn subnet_name(zone: &str, exposure: Exposure) -> String {
@@ -403,69 +284,15 @@ fn subnet_range(range: Ipv4Net, zone: &str, exposure: Exposure) -> Result<Ipv4Ne
     parts.nth(at).ok_or_else(|| wrong(format!("network.range: {range} is too small")))
 }
 
-/// It depends on whatever its inputs name.
-fn resource(kind: &str, named: &str, inputs: &impl Serialize, summary: &str) -> Result<Desired, CloudGraphError> {
-    let inputs = serde_json::to_value(inputs)?;
-    Ok(Desired {
-        address: Address::new(kind, named),
-        depends_on: named_in(&inputs),
-        inputs,
-        summary: summary.to_owned(),
-        disk_bytes: 0,
-        monthly_usd: Some(0.0),
-        candidates: Vec::new(),
-    })
-}
-
-/// Addresses that stand in an input's fields.
-fn named_in(inputs: &Value) -> BTreeSet<Address> {
-    let fields = inputs.as_object().into_iter().flat_map(Map::values);
-    let texts = fields.flat_map(|field| match field {
-        Value::String(text) => vec![text.as_str()],
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    });
-    texts.filter_map(Address::parse).filter(|address| KINDS_NAMED.contains(&address.kind())).collect()
-}
-
-/// Kinds that others stand on.
-const KINDS_NAMED: [&str; 9] = [
-    kind::NETWORK,
-    kind::SUBNET,
-    kind::INTERNET_GATEWAY,
-    kind::ELASTIC_IP,
-    kind::NAT_GATEWAY,
-    kind::ROUTE_TABLE,
-    kind::SECURITY_GROUP,
-    kind::BUCKET,
-    kind::ROLE,
-];
-
-fn after(mut wanted: Desired, on: &[String]) -> Desired {
-    wanted.depends_on.extend(on.iter().filter_map(|on| Address::parse(on)));
-    wanted
-}
-
-fn priced(wanted: Desired, monthly: Option<Usd>) -> Desired {
-    Desired { monthly_usd: monthly.map(Usd::dollars), ..wanted }
-}
-
 /// What of a deployment is there already, as its resources' inputs say.
 pub fn laid_out(begun: &Begun) -> LaidOut {
-    let of_kind = |wanted: &'static str| begun.iter().filter(move |(address, _)| address.kind() == wanted);
-    let roots = of_kind(kind::NETWORK).chain(of_kind(kind::BUCKET));
-    let roots: Vec<&Value> = roots.map(|(_, inputs)| inputs).collect();
+    let roots: Vec<&Value> = of_kind(begun, kind::NETWORK).chain(of_kind(begun, kind::BUCKET)).collect();
     let of_roots = |field: &str| roots.iter().find_map(|inputs| text(inputs, field));
     let (account, region) = (of_roots("account"), of_roots("region"));
-    let zones = of_kind(kind::SUBNET).filter_map(|(_, inputs)| text(inputs, "zone")).collect();
-    let nat = of_kind(kind::NAT_GATEWAY).next();
-    let egress_zone = nat.and_then(|(_, inputs)| subnet_zone(begun, inputs));
-    let machine = of_kind(kind::MACHINE).next().and_then(|(_, inputs)| placed(begun, inputs));
+    let zones = of_kind(begun, kind::SUBNET).filter_map(|inputs| text(inputs, "zone")).collect();
+    let egress_zone = of_kind(begun, kind::NAT_GATEWAY).next().and_then(|inputs| subnet_zone(begun, inputs));
+    let machine = of_kind(begun, kind::MACHINE).next().and_then(|inputs| placed(begun, inputs));
     LaidOut { account, region, zones, egress_zone, machine }
-}
-
-fn text(inputs: &Value, field: &str) -> Option<String> {
-    Some(inputs.get(field)?.as_str()?.to_owned())
 }
 
 fn subnet_zone(begun: &Begun, inputs: &Value) -> Option<String> {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use spec::amount::Usd;
 use spec::deployment::Cloud;
 use spec::machine::{
-    Disk, Egress, Exposure, Gpu, MachineCandidate, Market, MonthlyCosts, Offer, Pack, ResolvedMachine, ResolvedNetwork,
+    Disk, Egress, Exposure, Gpu, MachineCandidate, Market, MonthlyCosts, Offer, Records, ResolvedMachine,
+    ResolvedNetwork,
 };
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
 use spec::weights::WeightsSpec;
@@ -58,7 +59,7 @@ fn machine() -> ResolvedMachine {
             egress: Egress::Nat,
             tls: None,
         },
-        packs: Vec::new(),
+        records: Records::default(),
         egress_gb: 100,
         around: MonthlyCosts {
             disk: usd("14"),
@@ -214,7 +215,7 @@ fn endpoints_alone_need_no_gateway_and_a_public_machine_no_nat() {
 
 #[test]
 fn the_hipaa_pack_keeps_and_logs() {
-    let bucket = graph(|machine| machine.packs = vec![Pack::Hipaa]);
+    let bucket = graph(|machine| machine.records = Records { audit_days: Some(2192), access_log: true });
     assert_eq!(
         get(&bucket, "bucket.main").inputs,
         json!({"account": "1", "region": "eu-west-1", "audit_days": 2192, "access_log": true})

@@ -13,8 +13,10 @@
 use serde::{Deserialize, Serialize};
 use spec::machine::Market;
 
-/// `network.main`: a VPC with DNS names on.
-pub const NETWORK: &str = "network";
+pub use crate::cloud_graph::{
+    ARTIFACT, ArtifactInputs, BUCKET, HOST_SPEC, HostSpecInputs, MACHINE, NETWORK, SECRET, SecretInputs,
+};
+
 /// `subnet.private-ZONE`, `subnet.public-ZONE`.
 pub const SUBNET: &str = "subnet";
 /// `internet-gateway.main`, attached. Only with NAT or a public address.
@@ -29,20 +31,10 @@ pub const ROUTE_TABLE: &str = "route-table";
 pub const ENDPOINT: &str = "endpoint";
 /// `security-group.machine`, `security-group.endpoints`.
 pub const SECURITY_GROUP: &str = "security-group";
-/// `bucket.main`: private, versioned, encrypted, TLS only.
-pub const BUCKET: &str = "bucket";
-/// `artifact.dsctl`, …: a binary under `artifacts/SHA256/NAME`.
-pub const ARTIFACT: &str = "artifact";
-/// `secret.api-key`, …: under `secrets/NAME`; generated where it is made, or the baseline's key.
-pub const SECRET: &str = "secret";
-/// `host-spec.main`: `host/main/desired.json`.
-pub const HOST_SPEC: &str = "host-spec";
 /// `role.machine` with its one inline policy.
 pub const ROLE: &str = "role";
 /// `instance-profile.machine`, holding the role.
 pub const INSTANCE_PROFILE: &str = "instance-profile";
-/// `machine.main`: the instance.
-pub const MACHINE: &str = "machine";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,30 +111,6 @@ pub struct BucketInputs {
     pub audit_days: Option<u32>,
     /// Whether reads and writes are logged under `access-log/`.
     pub access_log: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArtifactInputs {
-    pub bucket: String,
-    pub sha256: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretInputs {
-    pub bucket: String,
-    /// Where it comes from: `generated`, or the name of an environment variable or file.
-    pub from: String,
-    pub revision: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostSpecInputs {
-    pub bucket: String,
-    /// A `spec::host::HostSpec` less `generation`, `actions` and `run`.
-    pub host: serde_json::Value,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,8 @@
+//! The whole program on clouds, from outside: real processes, the clouds' APIs on free ports, a fault proxy before them.
+//!
+//! A binary of its own, so that its crash matrix does not keep both cores from the tests that serve a real model.
+
+#![cfg(test)]
+
+#[cfg(feature = "aws")]
+mod aws;
