@@ -9,8 +9,8 @@ use engine::state::State;
 use spec::id::DeploymentName;
 use spec::resolved::ResolvedSpec;
 
-use super::session::{Aws, Session};
-use super::{AwsProvider, graph, host, survey, sweep};
+use super::auth::{Aws, Session};
+use super::{AwsProvider, graph, host, offers, sweep};
 use crate::cloud::{
     Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostView, LaidOut, Question, Search, Survey,
 };
@@ -37,7 +37,7 @@ impl CloudAdapter for AwsCloud {
     }
 
     async fn survey(&self, question: &Question) -> Result<Survey, ProviderError> {
-        survey::survey(&self.session.look(&question.region), question).await
+        offers::survey(&self.session.look(&question.region), question).await
     }
 
     fn laid_out(&self, begun: &Begun) -> LaidOut {

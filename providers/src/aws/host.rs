@@ -11,9 +11,9 @@ use spec::id::SecretName;
 use spec::layout::BucketLayout;
 use spec::route::GatewayConfig;
 
+use super::auth::Services;
 use super::error::{found, is_absent};
 use super::kind;
-use super::session::Services;
 use crate::cloud::{HostView, host_name};
 use crate::host_plan::{API_KEY, GATEWAY_FILE};
 

@@ -21,11 +21,11 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 use spec::machine::Market;
 
+use super::auth::{Aws, Making, id as id_of, inputs, named};
 use super::boot::{self, BootFacts};
 use super::error::{failed, found, gone};
 use super::kind::MachineInputs;
 use super::resource::Calls;
-use super::session::{Aws, Making, id as id_of, inputs, named};
 use super::wait::Pauses;
 
 /// Fields that an instance takes while it runs. Volumes are only ever made larger, faster or slower.

@@ -1,13 +1,14 @@
 //! AWS as a cloud.
 //!
 //! ```text
-//! session (credentials, clients) -> survey (what a plan needs to know) -> graph (pure) -> provider
+//! auth (credentials, clients) -> offers (what a plan needs to know) -> graph (pure) -> provider
 //!                                                  provider -> resource::of(address) -> network/ storage/ access/ machine
 //! ```
 //! Errors are understood in `error`, what is ours is known by `tags`, `sweep` finds it wherever it is.
 
 pub mod access;
 mod adapter;
+pub mod auth;
 pub mod boot;
 pub mod error;
 pub mod graph;
@@ -17,11 +18,10 @@ mod host;
 pub mod kind;
 pub mod machine;
 pub mod network;
+mod offers;
 mod provider;
 pub mod resource;
-pub mod session;
 pub mod storage;
-mod survey;
 mod sweep;
 pub mod tags;
 pub mod wait;

@@ -7,7 +7,7 @@ use engine::provider::{ErrorKind, Known, Observed, Owned, Provider, ProviderErro
 use engine::state::{RemoteId, Resource};
 use serde_json::Value;
 
-use super::session::{Aws, Making};
+use super::auth::{Aws, Making};
 use super::{kind, machine, resource, sweep};
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use engine::provider::{Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
 use serde_json::Value;
 
-use super::session::{Aws, Making};
+use super::auth::{Aws, Making};
 use super::{access, kind, machine, network, storage, tags};
 
 /// The calls of one kind of resource.

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use spec::id::DeploymentName;
 
+use super::auth::{Services, Session};
 use super::error::failed;
-use super::session::{Services, Session};
 use super::{access, kind, storage, tags};
 use crate::cloud::{Found, Search};
 

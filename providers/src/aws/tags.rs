@@ -7,9 +7,9 @@ use engine::provider::{ProviderError, Token};
 use engine::state::RemoteId;
 use spec::id::DeploymentName;
 
+use super::auth::Aws;
 use super::error::failed;
 use super::kind;
-use super::session::Aws;
 
 pub const DEPLOYMENT: &str = "dsctl:deployment";
 pub const ADDRESS: &str = "dsctl:address";

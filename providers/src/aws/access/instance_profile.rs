@@ -9,10 +9,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{PATH, iam_tags};
+use crate::aws::auth::{Aws, Making, id as id_of, inputs, named};
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::InstanceProfileInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, id as id_of, inputs, named};
 use crate::aws::storage::bucket;
 
 #[derive(Debug)]

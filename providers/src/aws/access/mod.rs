@@ -10,8 +10,8 @@ use engine::provider::ProviderError;
 use serde_json::Value;
 use spec::id::DeploymentName;
 
+use super::auth::Services;
 use super::error::{failed, found};
-use super::session::Services;
 use super::{kind, tags};
 
 /// Roles and instance profiles are under it, so that ours can be listed.

@@ -8,10 +8,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Map, Value, json};
 
 use super::{PATH, all, decoded, iam_tags, instance_profile, partition, same_policy};
+use crate::aws::auth::{Aws, Making, id as id_of, inputs};
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::RoleInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, id as id_of, inputs};
 use crate::aws::storage::bucket;
 
 /// What its agent asks for on a machine, none of which can be bound to one; no more than that.

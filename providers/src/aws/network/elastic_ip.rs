@@ -10,9 +10,9 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{SHOW_LIMIT, made, shown, vanished};
+use crate::aws::auth::{Aws, Making};
 use crate::aws::error::{failed, found};
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making};
 
 #[derive(Debug)]
 pub struct ElasticIp;

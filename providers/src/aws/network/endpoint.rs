@@ -13,10 +13,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{BUILD_LIMIT, Difference, ids, made, names, vanished};
+use crate::aws::auth::{Aws, Making, inputs, named};
 use crate::aws::error::{failed, found};
 use crate::aws::kind::EndpointInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, inputs, named};
 use crate::aws::wait::Pauses;
 
 /// States of an endpoint that will never work again.

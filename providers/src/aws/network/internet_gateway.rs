@@ -8,10 +8,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{SHOW_LIMIT, made, shown, vanished};
+use crate::aws::auth::{Aws, Making, id as id_of, inputs, named};
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::InternetGatewayInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, id as id_of, inputs, named};
 
 /// What detaching says when there is nothing left to detach.
 const DETACHED: [&str; 3] = ["Gateway.NotAttached", "InvalidInternetGatewayID.NotFound", "InvalidVpcID.NotFound"];

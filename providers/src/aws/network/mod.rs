@@ -17,7 +17,7 @@ use engine::graph::{Address, Desired};
 use engine::provider::{ErrorKind, Known, ProviderError};
 use engine::state::RemoteId;
 
-use super::session::{id, named};
+use super::auth::{id, named};
 use super::wait::Pauses;
 
 pub mod elastic_ip;

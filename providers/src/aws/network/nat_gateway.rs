@@ -8,10 +8,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{BUILD_LIMIT, made, vanished};
+use crate::aws::auth::{Aws, Making, named};
 use crate::aws::error::{failed, found, gone};
 use crate::aws::kind::NatGatewayInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, named};
 use crate::aws::wait::Pauses;
 
 #[derive(Debug)]

@@ -14,10 +14,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{Difference, SHOW_LIMIT, ids, made, names, shown, vanished};
+use crate::aws::auth::{Aws, Making, id as id_of, inputs, named};
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::{self, RouteTableInputs};
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, id as id_of, inputs, named};
 
 const ANYWHERE: &str = "0.0.0.0/0";
 

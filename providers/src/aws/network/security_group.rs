@@ -15,10 +15,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{Difference, SHOW_LIMIT, made, vanished};
+use crate::aws::auth::{Aws, Making, inputs, named};
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::SecurityGroupInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, inputs, named};
 use crate::aws::tags;
 use crate::aws::wait::Pauses;
 

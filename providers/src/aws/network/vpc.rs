@@ -8,10 +8,10 @@ use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
 use super::{SHOW_LIMIT, made, shown, vanished};
+use crate::aws::auth::{Aws, Making};
 use crate::aws::error::{failed, found, gone};
 use crate::aws::kind::NetworkInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making};
 
 /// In this order: AWS gives names only where it resolves them.
 const DNS: [VpcAttributeName; 2] = [VpcAttributeName::EnableDnsSupport, VpcAttributeName::EnableDnsHostnames];

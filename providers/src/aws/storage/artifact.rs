@@ -18,10 +18,10 @@ use serde_json::{Map, Value, json};
 use spec::id::Sha256;
 
 use super::object::{self, Metadata, Place, head};
+use crate::aws::auth::{Aws, Making, inputs};
 use crate::aws::error::{failed, found};
 use crate::aws::kind::{self, ArtifactInputs};
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, inputs};
 use crate::local::digest_file;
 
 const FOLDER: &str = "artifacts/";

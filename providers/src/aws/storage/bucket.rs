@@ -15,10 +15,10 @@ use super::emptying::{Doomed, abort_uploads, has_any, remove_versions};
 use super::lifecycle::{self, KEPT};
 use super::settings::{self, Place, Settings, Tags};
 use crate::aws::access::tag_value;
+use crate::aws::auth::{Aws, Making, Services, inputs, owner};
 use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::{self, BucketInputs};
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, Services, inputs, owner};
 use crate::aws::tags::{self, Mark};
 
 const PREFIX: &str = "dsctl-";

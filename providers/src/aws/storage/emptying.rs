@@ -5,8 +5,8 @@ use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
 use engine::provider::{ErrorKind, ProviderError};
 
 use super::lifecycle::is_kept;
+use crate::aws::auth::Aws;
 use crate::aws::error::{done_or, found};
-use crate::aws::session::Aws;
 
 /// Where a page begins: after this key and version.
 type Marker = (Option<String>, Option<String>);

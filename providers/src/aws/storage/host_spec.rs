@@ -11,10 +11,10 @@ use spec::id::HostName;
 use spec::layout::BucketLayout;
 
 use super::object::{self, Metadata, Place, written};
+use crate::aws::auth::{Aws, Making, inputs};
 use crate::aws::error::found;
 use crate::aws::kind::HostSpecInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, inputs};
 use crate::host_spec;
 
 #[derive(Debug)]

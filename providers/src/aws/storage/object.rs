@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::emptying::{Doomed, remove_versions};
 use crate::aws::access::percent_decoded;
+use crate::aws::auth::{Aws, Making, named};
 use crate::aws::error::{failed, found};
 use crate::aws::kind;
-use crate::aws::session::{Aws, Making, named};
 
 /// The token of the intent that made it.
 pub const TOKEN: &str = "dsctl-token";

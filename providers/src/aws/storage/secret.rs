@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use spec::id::SecretName;
 
 use super::object::{self, Metadata, Place, from_header, head, to_header, written};
+use crate::aws::auth::{Aws, Making, inputs};
 use crate::aws::error::failed;
 use crate::aws::kind::SecretInputs;
 use crate::aws::resource::Calls;
-use crate::aws::session::{Aws, Making, inputs};
 use crate::host_plan::BASELINE_KEY;
 
 const FROM: &str = "dsctl-from";

@@ -16,9 +16,9 @@ use serde_json::{Map, Value, json};
 
 use super::lifecycle::{self, KEPT, Rule};
 use crate::aws::access::{partition, same_policy, tag_value};
+use crate::aws::auth::Aws;
 use crate::aws::error::{failed, found};
 use crate::aws::kind::BucketInputs;
-use crate::aws::session::Aws;
 use crate::aws::tags;
 
 /// What S3 says of a setting that was never made.

@@ -10,8 +10,8 @@ use serde_json::Value;
 use spec::amount::Usd;
 use spec::machine::{Market, Offer, QuotaName};
 
+use super::auth::{Services, identity};
 use super::error::failed;
-use super::session::{Services, identity};
 use crate::cloud::{Image, ImageWish, LiveOffer, Question, Quota, Survey};
 
 /// AWS' own parameter of the newest image with NVIDIA's open driver: Turing and newer, all that the catalogue has.
