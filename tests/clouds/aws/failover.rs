@@ -2,7 +2,7 @@
 
 use tests::aws::account::things;
 use tests::aws::cloud::{Cloud, CloudHome, REGION};
-use tests::aws::proxy::{Fault, Rule};
+use tests::proxy::{Fault, Rule};
 
 fn no_capacity(attempts: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = Rule> {
     attempts.map(|nth| Rule::nth("RunInstances", nth, Fault::Capacity))

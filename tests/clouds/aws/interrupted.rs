@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::aws::cloud::{Cloud, CloudHome, REGION};
-use tests::aws::proxy::Looks;
+use tests::aws::dialect::Looks;
 use tests::process::Running;
 use tests::wait::until;
 

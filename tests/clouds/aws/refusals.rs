@@ -2,8 +2,8 @@
 
 use tests::aws::cloud::{Cloud, CloudHome, MODEL, REGION};
 use tests::aws::overlay::{spot_prices, zone_offerings};
-use tests::aws::proxy::{Fault, Rule};
 use tests::process::{Outcome, run};
+use tests::proxy::{Fault, Rule};
 
 /// Running On-Demand G and VT instances; the same on the spot market.
 const ON_DEMAND_G: &str = "L-DB2E81BA";

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::aws::account;
 use tests::aws::cloud::{Cloud, CloudHome, REGION};
-use tests::aws::proxy::Looks;
+use tests::aws::dialect::Looks;
 use tests::process::Running;
 use tests::wait::until;
 

@@ -5,7 +5,7 @@ use tests::aws::account::things;
 use tests::aws::cloud::{Cloud, CloudHome, REGION};
 use tests::aws::contract;
 use tests::aws::overlay::{spot_prices, zone_offerings};
-use tests::aws::proxy::{Fault, Rule};
+use tests::proxy::{Fault, Rule};
 
 /// Six years with their leap days.
 const AUDIT_DAYS: u64 = 2192;

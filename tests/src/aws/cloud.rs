@@ -7,13 +7,14 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::account::{self, Account};
+use super::dialect::{AwsDialect, Looks};
 use super::host;
 use super::moto::{self, Moto};
 use super::overlay::{self, Overlay};
-use super::proxy::{Looks, Proxy};
 use super::variables;
-use crate::home::Home;
+use crate::home::{Home, VISIBILITY_VARIABLE};
 use crate::process::{Outcome, Running, run};
+use crate::proxy::Proxy;
 use crate::python;
 
 /// Where moto offers machines that hold the tests' model.
@@ -21,15 +22,13 @@ pub const REGION: &str = "us-east-1";
 pub const MODEL: &str = "70b-int8";
 /// How long what was just made may not show: short, since moto shows it at once.
 const VISIBILITY: &str = "300ms";
-/// The variable that says so.
-pub const VISIBILITY_VARIABLE: &str = "DSCTL_VISIBILITY";
 
 /// moto, overlay and proxy, and somebody who looks into the account past them.
 #[derive(Debug)]
 pub struct Cloud {
     pub moto: Moto,
     pub overlay: Overlay,
-    pub proxy: Proxy,
+    pub proxy: Proxy<AwsDialect>,
     account: Account,
 }
 
@@ -38,8 +37,7 @@ impl Cloud {
     pub fn start() -> Self {
         let moto = Moto::start();
         let overlay = Overlay::start();
-        let proxy = Proxy::start(&moto.url());
-        proxy.route(&overlay::SERVICES, &overlay.url());
+        let proxy = Proxy::start(AwsDialect::new(&moto.url(), &overlay::SERVICES, &overlay.url()));
         Self { moto, overlay, proxy, account: Account::start(&python::environment(moto::REQUIREMENTS)) }
     }
 
