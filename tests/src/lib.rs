@@ -11,6 +11,7 @@
 
 pub mod aws;
 pub mod binaries;
+pub mod cloud_home;
 pub mod gate;
 pub mod home;
 pub mod http;

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
+use tests::aws::cloud::{Cloud, REGION};
 use tests::aws::dialect::AwsDialect;
+use tests::cloud_home::CloudHome;
 use tests::proxy::{Call, Proxy};
 
 use crate::crash::{Stage, matrix};

@@ -1,7 +1,8 @@
 //! What can't be or may not be on AWS: an exit code a script can act on, a sentence, the next command; and nothing made.
 
-use tests::aws::cloud::{Cloud, CloudHome, MODEL, REGION};
+use tests::aws::cloud::{Cloud, MODEL, REGION};
 use tests::aws::overlay::{spot_prices, zone_offerings};
+use tests::cloud_home::CloudHome;
 use tests::process::{Outcome, run};
 use tests::proxy::{Fault, Rule};
 
