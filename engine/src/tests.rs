@@ -95,6 +95,18 @@ async fn a_plan_of_yesterday_is_refused() {
     assert!(matches!(error, EngineError::Stale), "{error}");
 }
 
+/// A process that died with the lease in its hands, and nothing begun, must not cost the next one a second try.
+#[tokio::test]
+async fn a_fence_makes_no_plan_stale() {
+    let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
+    let looking = Engine::look(store.clone(), &name(), provider.clone(), SETTINGS).await.unwrap();
+    let plan = looking.plan(&graph()).await.unwrap();
+    let mut engine = open(store, &provider).await.unwrap();
+    engine.fence("a dead holder").await.unwrap();
+    engine.apply(&plan, &graph(), &mut |_| {}).await.unwrap();
+    assert_eq!(provider.alive().len(), 3);
+}
+
 #[tokio::test]
 async fn what_vanished_is_made_again() {
     let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
