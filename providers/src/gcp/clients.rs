@@ -57,6 +57,36 @@ macro_rules! client {
     }};
 }
 
+/// All that a list has, page by page.
+macro_rules! all {
+    ($call:expr) => {
+        async {
+            use google_cloud_gax::paginator::ItemPaginator as _;
+            let (mut items, mut all) = ($call.by_item(), Vec::new());
+            while let Some(item) = items.next().await {
+                all.push(item?);
+            }
+            Ok::<_, google_cloud_gax::error::Error>(all)
+        }
+    };
+}
+pub(super) use all;
+
+/// All that a list of a whole project has, whichever region or zone it lies in, page by page.
+macro_rules! everywhere {
+    ($call:expr, $items:ident) => {
+        async {
+            use google_cloud_gax::paginator::Paginator as _;
+            let (mut pages, mut all) = ($call.by_page(), Vec::new());
+            while let Some(page) = pages.next().await {
+                all.extend(page?.items.into_values().flat_map(|scope| scope.$items));
+            }
+            Ok::<_, google_cloud_gax::error::Error>(all)
+        }
+    };
+}
+pub(super) use everywhere;
+
 impl Compute {
     pub async fn new(credentials: &Credentials, endpoint: Option<&str>) -> Result<Self, ProviderError> {
         Ok(Self {
@@ -104,8 +134,13 @@ struct Patient;
 impl RetryPolicy for Patient {
     fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
         let is_busy = matches!(error.http_status_code(), Some(429 | 500 | 502 | 503 | 504));
-        let is_lost = error.is_io() || error.is_timeout() || error.is_transport() || error.is_transient_and_before_rpc();
-        if state.idempotent && (is_busy || is_lost) { RetryResult::Continue(error) } else { RetryResult::Permanent(error) }
+        let is_lost =
+            error.is_io() || error.is_timeout() || error.is_transport() || error.is_transient_and_before_rpc();
+        if state.idempotent && (is_busy || is_lost) {
+            RetryResult::Continue(error)
+        } else {
+            RetryResult::Permanent(error)
+        }
     }
 }
 

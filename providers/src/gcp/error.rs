@@ -179,7 +179,8 @@ fn next(kind: ErrorKind, fault: &Fault) -> Option<String> {
 /// The API that is off: told apart, or the one host of Google's in the text.
 fn service(fault: &Fault) -> &str {
     let is_host = |word: &&str| word.ends_with(".googleapis.com");
-    let of_text = || fault.message.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '.')).find(is_host);
+    let of_text =
+        || fault.message.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '.')).find(is_host);
     fault.facts.get("service").map(String::as_str).or_else(of_text).unwrap_or("compute.googleapis.com")
 }
 
@@ -253,7 +254,10 @@ mod tests {
         for denied in [refused(403, "quotaExceeded", message), operation(403, "QUOTA_EXCEEDED", message)] {
             assert_eq!(denied.error.kind, ErrorKind::Quota);
             let next = denied.error.next().unwrap();
-            assert!(next.contains("--quota-id=NVIDIA-L4-GPUS-per-project-region --dimensions=region=us-central1"), "{next}");
+            assert!(
+                next.contains("--quota-id=NVIDIA-L4-GPUS-per-project-region --dimensions=region=us-central1"),
+                "{next}"
+            );
         }
         let global = operation(403, "QUOTA_EXCEEDED", "Quota 'GPUS_ALL_REGIONS' exceeded.  Limit: 0.0 globally.");
         let next = global.error.next().unwrap();
@@ -279,9 +283,15 @@ mod tests {
     fn who_may_not_is_told_what_would_help() {
         let next = |denied: &Denied| denied.error.next().unwrap_or_default().to_owned();
         let off = refused(403, "accessNotConfigured", "Access Not Configured. Enable compute.googleapis.com first.");
-        assert_eq!((off.error.kind, next(&off).as_str()), (ErrorKind::Credentials, "gcloud services enable compute.googleapis.com"));
+        assert_eq!(
+            (off.error.kind, next(&off).as_str()),
+            (ErrorKind::Credentials, "gcloud services enable compute.googleapis.com")
+        );
         let old = refused(401, "authError", "Invalid Credentials");
-        assert_eq!((old.error.kind, next(&old).as_str()), (ErrorKind::Credentials, "gcloud auth application-default login"));
+        assert_eq!(
+            (old.error.kind, next(&old).as_str()),
+            (ErrorKind::Credentials, "gcloud auth application-default login")
+        );
         let revoked = Denied::new("x", &answered(400, r#"{"error": "invalid_grant", "error_description": "revoked"}"#));
         assert_eq!(revoked.error.kind, ErrorKind::Credentials);
         let denied = refused(403, "forbidden", "Required 'compute.networks.create' permission for 'projects/p'");

@@ -213,11 +213,13 @@ pub(super) mod tests {
 
     #[test]
     fn an_operation_tells_its_codes_and_what_it_lacked() {
-        let fault = ended(serde_json::json!({"status": "DONE", "httpErrorStatusCode": 403, "httpErrorMessage": "FORBIDDEN",
+        let fault = ended(
+            serde_json::json!({"status": "DONE", "httpErrorStatusCode": 403, "httpErrorMessage": "FORBIDDEN",
             "error": {"errors": [{"code": "QUOTA_EXCEEDED",
                 "message": "Quota 'NVIDIA_L4_GPUS' exceeded.  Limit: 1.0 in region us-central1.",
                 "errorDetails": [{"quotaInfo": {"metricName": "compute.googleapis.com/nvidia_l4_gpus",
-                    "limitName": "NVIDIA-L4-GPUS-per-project-region", "dimensions": {"region": "us-central1"}, "limit": 1.0}}]}]}}));
+                    "limitName": "NVIDIA-L4-GPUS-per-project-region", "dimensions": {"region": "us-central1"}, "limit": 1.0}}]}]}}),
+        );
         assert_eq!((fault.status, fault.codes.as_slice()), (403, ["QUOTA_EXCEEDED".to_owned()].as_slice()));
         assert_eq!(fault.facts.get("quota").map(String::as_str), Some("NVIDIA-L4-GPUS-per-project-region"));
         assert_eq!(fault.facts.get("region").map(String::as_str), Some("us-central1"));

@@ -19,8 +19,8 @@ pub const LINEAGE: &str = "dsctl-lineage";
 pub const OWNER: &str = "dsctl-owner";
 
 pub const ALL: [&str; 5] = [DEPLOYMENT, ADDRESS, TOKEN, LINEAGE, OWNER];
-/// Without these it is not found again.
-const NEEDED: [&str; 4] = [DEPLOYMENT, ADDRESS, TOKEN, LINEAGE];
+/// Without these it is not found again, but by its name.
+const NEEDED: [&str; 3] = [DEPLOYMENT, ADDRESS, LINEAGE];
 /// The longest value of a label.
 const LONGEST: usize = 63;
 /// Of a value that is too long, so that no two of them are the same.
@@ -54,6 +54,34 @@ pub struct Ownership {
     pub lineage: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+}
+
+/// What lies at a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Nothing.
+    Absent,
+    /// Something that dsctl did not make.
+    Strangers,
+    Marked(Ownership),
+}
+
+impl Whose {
+    pub fn described(description: Option<&str>) -> Self {
+        Ownership::of_description(description).map_or(Self::Strangers, Self::Marked)
+    }
+
+    pub fn labelled<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
+        Ownership::of_labels(labels).map_or(Self::Strangers, Self::Marked)
+    }
+
+    /// The id, if this token made what is there.
+    pub fn found_by(&self, token: &Token, id: RemoteId) -> Option<RemoteId> {
+        match self {
+            Self::Marked(ownership) if ownership.token == token.0 => Some(id),
+            Self::Marked(_) | Self::Strangers | Self::Absent => None,
+        }
+    }
 }
 
 impl Mark<'_> {
@@ -109,10 +137,6 @@ impl Ownership {
             lineage: of(LINEAGE).unwrap_or_default(),
             owner: of(OWNER),
         })
-    }
-
-    pub fn is_token(&self, token: &Token) -> bool {
-        self.token == token.0
     }
 
     /// Whether it was made for this address of this lineage, by whichever intent.
@@ -184,7 +208,8 @@ mod tests {
             let marked = marked(address);
             let found = Ownership::of_labels(&marked.mark().labels()).unwrap();
             assert_eq!((found.address.as_str(), found.owner.as_deref()), (address, Some("ci-example-com")));
-            assert!(found.is_token(&marked.token) && found.is_place(&marked.deployment, &marked.address, &found.lineage));
+            assert_eq!(found.token, marked.token.0);
+            assert!(found.is_place(&marked.deployment, &marked.address, &found.lineage));
         }
         let network = marked("network.main");
         let found = Ownership::of_description(Some(&network.mark().description())).unwrap();
@@ -194,6 +219,17 @@ mod tests {
         let object = marked("secret.api-key");
         let found = Ownership::of_labels(&object.mark().metadata()).unwrap();
         assert_eq!((found.address.as_str(), found.owner.as_deref()), ("secret.api-key", Some("ci@example.com")));
+    }
+
+    #[test]
+    fn only_the_token_that_made_it_finds_it() {
+        let id = RemoteId("projects/p/global/networks/n".to_owned());
+        let made = Whose::Marked(Ownership { token: "t".to_owned(), ..Ownership::default() });
+        assert_eq!(made.found_by(&Token("t".to_owned()), id.clone()), Some(id.clone()));
+        assert_eq!(made.found_by(&Token("u".to_owned()), id.clone()), None);
+        for other in [Whose::described(Some("somebody else's of that name")), Whose::Absent] {
+            assert_eq!(other.found_by(&Token("t".to_owned()), id.clone()), None);
+        }
     }
 
     #[test]
@@ -224,7 +260,7 @@ mod tests {
     fn a_label_that_is_gone_shows() {
         let mut labels = marked("bucket.main").mark().labels();
         assert!(is_complete(&labels));
-        labels.remove(TOKEN);
+        labels.remove(LINEAGE);
         assert!(!is_complete(&labels));
     }
 }

@@ -170,7 +170,8 @@ mod tests {
         let (lineage, token) = ("00ff00ff00ff00ff", Token("a1b2c3d4e5f60718".to_owned()));
         for name in ["a", "default", &"a".repeat(40), "google-models"] {
             let deployment: DeploymentName = name.parse().unwrap();
-            let all = [base(&deployment, lineage), firewall(&deployment, lineage), machine(&deployment, lineage, &token)];
+            let all =
+                [base(&deployment, lineage), firewall(&deployment, lineage), machine(&deployment, lineage, &token)];
             assert!(all.iter().all(|name| is_name(name)), "{all:?}");
             let account = account_id(&deployment, lineage);
             assert!(is_name(&account) && (6..=30).contains(&account.len()), "{account}");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::auth::{Gcp, Making};
 use super::error::{Denied, Why};
-use super::labels::Ownership;
+use super::labels::Whose;
 use super::{access, kind, machine, network, storage};
 
 /// The calls of one kind of resource.
@@ -75,15 +75,15 @@ pub async fn made<F>(
     whose: F,
 ) -> Result<RemoteId, ProviderError>
 where
-    F: Future<Output = Result<Option<Option<Ownership>>, ProviderError>>,
+    F: Future<Output = Result<Whose, ProviderError>>,
 {
     let address = &making.desired.address;
     match made {
         Ok(()) => Ok(id),
         Err(denied) if denied.why == Why::Conflict => match whose.await? {
-            Some(Some(whose)) if whose.is_place(&gcp.deployment, address, &making.known.lineage) => Ok(id),
-            Some(_) => Err(taken(address, &id)),
-            None => Err(ProviderError::new(ErrorKind::NotYet, address, format!("{} is on its way out", id.0))),
+            Whose::Marked(whose) if whose.is_place(&gcp.deployment, address, &making.known.lineage) => Ok(id),
+            Whose::Marked(_) | Whose::Strangers => Err(taken(address, &id)),
+            Whose::Absent => Err(ProviderError::new(ErrorKind::NotYet, address, format!("{} is on its way out", id.0))),
         },
         Err(denied) => Err(denied.error),
     }
@@ -94,26 +94,9 @@ fn taken(address: &Address, id: &RemoteId) -> ProviderError {
     ProviderError::permanent(address, message).with_next("dsctl orphans --cloud gcp")
 }
 
-/// The id, if this token made what is there.
-pub fn found_by(token: &Token, id: RemoteId, whose: Option<Option<Ownership>>) -> Option<RemoteId> {
-    whose.flatten().filter(|whose| whose.is_token(token)).map(|_| id)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn only_the_token_that_made_it_finds_it() {
-        let id = RemoteId("projects/p/global/networks/n".to_owned());
-        let whose = || Some(Some(Ownership { token: "t".to_owned(), ..Ownership::default() }));
-        assert_eq!(found_by(&Token("t".to_owned()), id.clone(), whose()), Some(id.clone()));
-        assert_eq!(found_by(&Token("u".to_owned()), id.clone(), whose()), None);
-        assert_eq!(found_by(&Token("t".to_owned()), id.clone(), Some(None)), None, "somebody else's of that name");
-        assert_eq!(found_by(&Token("t".to_owned()), id, None), None);
-    }
 
     #[test]
     fn every_kind_has_its_calls_and_an_unknown_one_says_so() {
@@ -121,6 +104,6 @@ mod tests {
             assert!(of(&Address::new(kind, "x")).is_ok(), "{kind}");
         }
         let error = of(&Address::new("nat-gateway", "x")).err().unwrap();
-        assert!(error.to_string().contains("use the dsctl that made it"), "{}", json!(error.to_string()));
+        assert!(error.to_string().contains("use the dsctl that made it"), "{error}");
     }
 }

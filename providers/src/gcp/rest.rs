@@ -76,7 +76,8 @@ impl Rest {
     }
 
     async fn ready(&self, what: &str, call: Call) -> Result<reqwest::Request, Denied> {
-        let unsendable = |message: String| Denied::new(what, &Fault { heard: Heard::Unsendable, message, ..Fault::default() });
+        let unsendable =
+            |message: String| Denied::new(what, &Fault { heard: Heard::Unsendable, message, ..Fault::default() });
         let builder = call.0.map_err(|error| unsendable(error.to_string()))?;
         let headers = self.authorization(what).await?;
         builder.headers(headers).build().map_err(|error| unsendable(error.to_string()))

@@ -39,10 +39,9 @@ struct KeyFile {
 
 impl Settings {
     pub fn load() -> Self {
-        Self::of(
-            &|name| std::env::var(name).ok().filter(|value| !value.is_empty()),
-            &|path| std::fs::read_to_string(path).ok(),
-        )
+        Self::of(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()), &|path| {
+            std::fs::read_to_string(path).ok()
+        })
     }
 
     /// From variables and files; pure.
@@ -118,7 +117,8 @@ mod tests {
 
     use super::*;
 
-    const CONFIGURATION: &str = "[core]\naccount = ada@example.com\nproject = configured\n[compute]\nregion = us-east4\n";
+    const CONFIGURATION: &str =
+        "[core]\naccount = ada@example.com\nproject = configured\n[compute]\nregion = us-east4\n";
     const KEY: &str = r#"{"type": "service_account", "project_id": "of-key", "client_email": "ci@of-key.iam"}"#;
 
     fn settings(variables: &[(&str, &str)], files: &[(&str, &str)]) -> Settings {
