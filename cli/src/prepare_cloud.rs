@@ -20,7 +20,7 @@ use providers::cloud::{
 use providers::local::SecretText;
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use serde::Serialize;
-use spec::deployment::Deployment;
+use spec::deployment::{Cloud, Deployment};
 use spec::layout::DeploymentLayout;
 use spec::machine::{Market, Offer, ResolvedMachine};
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
@@ -101,7 +101,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
         Some(placed) => stay_in_the_zones(&mut machine, placed, &cloud.laid_out.zones),
     }
     let account = survey.identity.account.clone();
-    refuse_another_account(&cloud, &account)?;
+    refuse_another_account(&cloud, asked.spec.cloud, &account)?;
     let report = report(&asked, &machine, &survey, &image, notes);
     let facts = facts(&asked, &cloud, survey, image)?;
     let region = machine.region.clone();
@@ -115,11 +115,11 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     Ok(Prepared { deployment, spec, layout: asked.layout, graph, site, target, saved: None })
 }
 
-fn refuse_another_account(cloud: &CloudSite, found: &str) -> Result<(), Failure> {
-    match &cloud.laid_out.account {
+fn refuse_another_account(site: &CloudSite, cloud: Cloud, found: &str) -> Result<(), Failure> {
+    match &site.laid_out.account {
         Some(home) if home != found => {
             let message = format!("the deployment lies in the account {home}; the credentials are of {found}");
-            Err(Failure::new(Kind::Credentials, message).next("export AWS_PROFILE=… (a profile of that account)"))
+            Err(Failure::new(Kind::Credentials, message).next(clouds::switch_account(cloud, home)))
         }
         _ => Ok(()),
     }
@@ -234,12 +234,13 @@ pub fn today() -> String {
     Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string()
 }
 
-/// A machine that stays needs no network in zones that it could have been in as well.
+/// A machine that stays needs no network in zones that it could have been in as well. A network that reaches into every zone
+/// of its region names none.
 fn stay_in_the_zones(machine: &mut ResolvedMachine, placed: &Placed, zones: &BTreeSet<String>) {
     let stays = machine.candidates.first().is_some_and(|first| {
         first.offer.machine_type == placed.machine_type && first.zone == placed.zone && first.market == placed.market
     });
-    if stays {
+    if stays && !zones.is_empty() {
         machine.candidates.retain(|candidate| candidate.zone.as_ref().is_none_or(|zone| zones.contains(zone)));
     }
 }

@@ -28,7 +28,7 @@ use crate::local::facts::Binary;
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// E.g. the AWS account's number.
+    /// E.g. the AWS account's number, the id of a project of Google's.
     pub account: String,
     /// E.g. the caller's ARN.
     pub caller: String,
@@ -158,7 +158,7 @@ pub struct CloudFacts {
 pub struct LaidOut {
     pub account: Option<String>,
     pub region: Option<String>,
-    /// Zones that the network reaches into.
+    /// Zones that the network reaches into; none are named where it reaches into all of its region.
     pub zones: BTreeSet<String>,
     /// The zone that the way out leads through, if there is one.
     pub egress_zone: Option<String>,

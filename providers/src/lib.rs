@@ -3,11 +3,17 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod boot_script;
 pub mod cloud;
 pub mod cloud_graph;
+#[cfg(feature = "gcp")]
+pub mod gcp;
 pub mod host_plan;
 pub mod host_spec;
+pub mod host_view;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod local;
+pub mod making;
 pub mod store;
+pub mod wait;

@@ -159,6 +159,19 @@ fn the_starter_of_each_cloud_is_valid_with_all_that_it_offers() {
     }
 }
 
+/// What reads the metadata of a machine, and what lies on a command line, must not see a secret.
+#[test]
+fn a_first_boot_is_short_checks_what_it_fetched_and_carries_no_secret() {
+    for (cloud, script) in [("aws", crate::AWS_BOOT), ("gcp", crate::GCP_BOOT)] {
+        assert!(script.starts_with("#cloud-config\n") && script.lines().count() <= 60, "{cloud}");
+        yaml::parse::<serde::de::IgnoredAny>(script, cloud).unwrap();
+        let (fetch, check) = (script.find("fetching dsctl").unwrap(), script.find("sha256sum --check").unwrap());
+        assert!(fetch < check && check < script.find("install -m").unwrap(), "{cloud}: what runs was not checked");
+        assert!(!script.to_lowercase().contains("api_key"), "{cloud}");
+    }
+    assert!(!crate::GCP_BOOT.contains("--header \"Authorization"), "a token on a command line");
+}
+
 /// What is commented out is an offer: with its marks taken off it must be valid too.
 #[test]
 fn what_is_commented_out_in_the_starters_is_valid() {

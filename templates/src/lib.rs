@@ -85,6 +85,9 @@ const ALL: &[Template] = &[
 /// First boot of a machine on AWS (cloud-init); its placeholders are filled in when the machine is made.
 pub const AWS_BOOT: &str = include_str!("../data/cloud-init/aws.yaml");
 
+/// The same on GCP.
+pub const GCP_BOOT: &str = include_str!("../data/cloud-init/gcp.yaml");
+
 /// All of them, in the order in which they are listed.
 pub const fn starters() -> &'static [Template] {
     ALL

@@ -12,12 +12,18 @@ mod aws;
 #[cfg(not(feature = "aws"))]
 #[path = "without_aws.rs"]
 mod aws;
+#[cfg(feature = "gcp")]
+mod gcp;
+#[cfg(not(feature = "gcp"))]
+#[path = "without_gcp.rs"]
+mod gcp;
 
 /// Reads the user's own settings and credentials of the cloud; asks the cloud nothing yet.
 pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
     match cloud {
         Cloud::Aws => aws::load().await,
-        Cloud::Local | Cloud::Gcp | Cloud::Azure => {
+        Cloud::Gcp => gcp::load(),
+        Cloud::Local | Cloud::Azure => {
             let message = format!("cloud: this dsctl has no adapter for {cloud} yet");
             Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"))
         }
@@ -26,13 +32,23 @@ pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
 
 /// Clouds whose adapters this dsctl has.
 pub fn built_in() -> Vec<Cloud> {
-    if aws::IS_BUILT_IN { vec![Cloud::Aws] } else { Vec::new() }
+    let all = [(aws::IS_BUILT_IN, Cloud::Aws), (gcp::IS_BUILT_IN, Cloud::Gcp)];
+    all.into_iter().filter(|(is_built_in, _)| *is_built_in).map(|(_, cloud)| cloud).collect()
 }
 
 /// The script of a machine's first boot, with the placeholders of `providers::cloud::BOOT_PLACEHOLDERS`.
 pub const fn boot_script(cloud: Cloud) -> &'static str {
     match cloud {
         Cloud::Aws => templates::AWS_BOOT,
-        Cloud::Local | Cloud::Gcp | Cloud::Azure => "",
+        Cloud::Gcp => templates::GCP_BOOT,
+        Cloud::Local | Cloud::Azure => "",
+    }
+}
+
+/// The command that leads to the account that a deployment lies in.
+pub fn switch_account(cloud: Cloud, home: &str) -> String {
+    match cloud {
+        Cloud::Gcp => format!("gcloud config set project {home}"),
+        Cloud::Local | Cloud::Aws | Cloud::Azure => "export AWS_PROFILE=… (a profile of that account)".to_owned(),
     }
 }

@@ -31,7 +31,7 @@ pub async fn run(context: &Context, args: OrphansArgs) -> Result<ExitCode, Failu
     };
     if clouds.is_empty() {
         let message = "this dsctl was built without a cloud; there is nothing to look through";
-        return Err(Failure::usage(message).next("cargo build --release --workspace --features aws"));
+        return Err(Failure::usage(message).next("cargo build --release --workspace --features aws,gcp"));
     }
     let known = known_here(context).await?;
     let (mut rows, mut is_whole) = (Vec::new(), true);

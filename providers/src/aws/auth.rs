@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::error::failed;
 use super::tags::Mark;
 use crate::cloud::{Handed, Identity};
+pub use crate::making::{Making, id, inputs, named};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// One try of a call that carries no large body.
@@ -152,47 +153,6 @@ pub fn owner(caller: &str) -> &str {
         Some((_, role)) if role.contains('/') => caller.rsplit_once('/').map_or(caller, |(role, _)| role),
         _ => caller,
     }
-}
-
-/// What a create is given.
-#[derive(Debug, Clone, Copy)]
-pub struct Making<'a> {
-    pub desired: &'a engine::graph::Desired,
-    pub token: &'a engine::provider::Token,
-    pub known: &'a engine::provider::Known,
-}
-
-impl Making<'_> {
-    /// The inputs in their kind's shape.
-    pub fn inputs<T: serde::de::DeserializeOwned>(&self) -> Result<T, ProviderError> {
-        inputs(self.desired)
-    }
-
-    /// The id of another resource that the inputs name by its address.
-    pub fn id(&self, address: &str) -> Result<&str, ProviderError> {
-        id(self.desired, self.known, address)
-    }
-}
-
-/// The inputs in their kind's shape.
-pub fn inputs<T: serde::de::DeserializeOwned>(desired: &engine::graph::Desired) -> Result<T, ProviderError> {
-    serde_json::from_value(desired.inputs.clone()).map_err(|error| ProviderError::permanent(&desired.address, error))
-}
-
-/// The id of another resource that inputs name by its address.
-pub fn id<'a>(
-    desired: &engine::graph::Desired,
-    known: &'a engine::provider::Known,
-    address: &str,
-) -> Result<&'a str, ProviderError> {
-    let named = engine::graph::Address::parse(address)
-        .ok_or_else(|| ProviderError::permanent(&desired.address, format!("\"{address}\" is no address")))?;
-    Ok(known.needed(&desired.address, &named)?.0.as_str())
-}
-
-/// The address that inputs name a resource by; its id where the state does not know it, so that it shows as a difference.
-pub fn named(known: &engine::provider::Known, id: &str) -> String {
-    known.address_of(id).map_or_else(|| id.to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]

@@ -4,18 +4,18 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::provider::ProviderError;
-use engine::state::{RemoteId, State};
+use engine::state::State;
 use serde::de::DeserializeOwned;
 use spec::host::{HostSpec, HostStatus};
 use spec::id::SecretName;
 use spec::layout::BucketLayout;
-use spec::route::GatewayConfig;
 
 use super::auth::Services;
 use super::error::{found, is_absent};
 use super::kind;
 use crate::cloud::{HostView, host_name};
-use crate::host_plan::{API_KEY, GATEWAY_FILE};
+use crate::host_plan::API_KEY;
+use crate::host_view::{self, gateway_port, id};
 
 pub async fn view(look: &Services, state: &State) -> Result<HostView, ProviderError> {
     let (Some(bucket), Some(machine)) = (id(state, kind::BUCKET), id(state, kind::MACHINE)) else {
@@ -42,19 +42,9 @@ pub async fn view(look: &Services, state: &State) -> Result<HostView, ProviderEr
     })
 }
 
-fn id<'a>(state: &'a State, kind: &str) -> Option<&'a RemoteId> {
-    state.resources.iter().find(|(address, _)| address.kind() == kind).map(|(_, it)| &it.remote_id)
-}
-
 fn api_key(bucket: &str) -> Result<String, ProviderError> {
     let name: SecretName = API_KEY.parse().map_err(|error| ProviderError::permanent(API_KEY, error))?;
     Ok(format!("s3://{bucket}/secrets/{name}"))
-}
-
-fn gateway_port(desired: &HostSpec) -> Option<u16> {
-    let file = desired.files.iter().find(|file| file.name == GATEWAY_FILE)?;
-    let config: GatewayConfig = serde_json::from_str(&file.content).ok()?;
-    Some(config.listen.port())
 }
 
 async fn instance(look: &Services, machine: &str) -> Result<Option<Instance>, ProviderError> {
@@ -63,12 +53,10 @@ async fn instance(look: &Services, machine: &str) -> Result<Option<Instance>, Pr
     Ok(answer.and_then(|answer| answer.reservations().iter().flat_map(|all| all.instances()).next().cloned()))
 }
 
-/// Whether a status speaks of this machine as it runs now. A machine that was there before wrote to the same place, by an
-/// agent that was started before this machine was.
+/// Whether a status speaks of this machine as it runs now.
 fn is_of(status: &HostStatus, instance: &Instance) -> bool {
     let runs = instance.state().and_then(|state| state.name()) == Some(&InstanceStateName::Running);
-    let launched = instance.launch_time().map(|at| at.secs());
-    runs && launched.is_some_and(|launched| status.agent.started_at.as_second() >= launched)
+    runs && instance.launch_time().is_some_and(|launched| host_view::is_of(status, launched.secs()))
 }
 
 /// The public one if it has one.

@@ -26,7 +26,7 @@ use super::boot::{self, BootFacts};
 use super::error::{failed, found, gone};
 use super::kind::MachineInputs;
 use super::resource::Calls;
-use super::wait::Pauses;
+use crate::wait::Pauses;
 
 /// Fields that an instance takes while it runs. Volumes are only ever made larger, faster or slower.
 const IN_PLACE: [&str; 5] = ["security_group", "termination_protection", "disk_gib", "disk_iops", "disk_mib_a_second"];

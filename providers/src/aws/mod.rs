@@ -24,7 +24,6 @@ pub mod resource;
 pub mod storage;
 mod sweep;
 pub mod tags;
-pub mod wait;
 
 pub use adapter::AwsCloud;
 pub use provider::AwsProvider;

@@ -17,7 +17,7 @@ use crate::aws::auth::{Aws, Making, inputs, named};
 use crate::aws::error::{failed, found};
 use crate::aws::kind::EndpointInputs;
 use crate::aws::resource::Calls;
-use crate::aws::wait::Pauses;
+use crate::wait::Pauses;
 
 /// States of an endpoint that will never work again.
 const OVER: [&str; 5] = ["deleting", "deleted", "failed", "rejected", "expired"];

@@ -18,7 +18,7 @@ use engine::provider::{ErrorKind, Known, ProviderError};
 use engine::state::RemoteId;
 
 use super::auth::{id, named};
-use super::wait::Pauses;
+use crate::wait::Pauses;
 
 pub mod elastic_ip;
 pub mod endpoint;

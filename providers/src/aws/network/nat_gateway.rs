@@ -12,7 +12,7 @@ use crate::aws::auth::{Aws, Making, named};
 use crate::aws::error::{failed, found, gone};
 use crate::aws::kind::NatGatewayInputs;
 use crate::aws::resource::Calls;
-use crate::aws::wait::Pauses;
+use crate::wait::Pauses;
 
 #[derive(Debug)]
 pub struct NatGateway;

@@ -20,7 +20,7 @@ use crate::aws::error::{done_or, failed, found, gone};
 use crate::aws::kind::SecurityGroupInputs;
 use crate::aws::resource::Calls;
 use crate::aws::tags;
-use crate::aws::wait::Pauses;
+use crate::wait::Pauses;
 
 #[derive(Debug)]
 pub struct SecurityGroup;

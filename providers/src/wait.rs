@@ -1,4 +1,4 @@
-//! Waiting for what AWS does in its own time.
+//! Waiting for what a cloud does in its own time.
 
 use std::time::Duration;
 

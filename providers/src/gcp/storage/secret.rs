@@ -1,0 +1,167 @@
+//! `secret.NAME`: `secrets/NAME` in the bucket, one line of text. Made here or given by the user; never shown.
+
+use async_trait::async_trait;
+use engine::graph::{Address, Desired};
+use engine::provider::{ErrorKind, Known, ProviderError, Token};
+use engine::state::{RemoteId, Resource};
+use serde_json::{Value, json};
+use spec::id::SecretName;
+
+use super::object::{self, Content, Over, Place, head, written};
+use crate::gcp::auth::{Gcp, Making, inputs};
+use crate::gcp::kind::SecretInputs;
+use crate::gcp::labels::{Labels, TOKEN};
+use crate::gcp::resource::Calls;
+use crate::host_plan::BASELINE_KEY;
+
+const FROM: &str = "dsctl-from";
+const REVISION: &str = "dsctl-revision";
+
+#[derive(Debug)]
+pub struct Secret;
+
+#[async_trait]
+impl Calls for Secret {
+    async fn read(&self, gcp: &Gcp, resource: &Resource, known: &Known) -> Result<Option<Value>, ProviderError> {
+        let place = Place::parse(&resource.remote_id)?;
+        let Some(there) = head(gcp, &place).await? else { return Ok(None) };
+        Ok(Some(observed(&there.metadata, &place.bucket_address(resource, known), &resource.inputs)))
+    }
+
+    async fn find(
+        &self,
+        gcp: &Gcp,
+        address: &Address,
+        token: &Token,
+        known: &Known,
+    ) -> Result<Option<RemoteId>, ProviderError> {
+        match Place::known(known, key(address)?) {
+            Some(place) => object::made_by(gcp, &place, token).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn create(&self, gcp: &Gcp, making: &Making<'_>) -> Result<RemoteId, ProviderError> {
+        let inputs: SecretInputs = making.inputs()?;
+        let address = &making.desired.address;
+        let place = Place::new(making.id(&inputs.bucket)?, key(address)?);
+        let metadata = told(object::metadata(gcp, making), &inputs);
+        if is_given(address) {
+            write(gcp, &place, &metadata, address).await?;
+        } else {
+            generate(gcp, &place, &metadata).await?;
+        }
+        Ok(place.id())
+    }
+
+    /// A generated value stays, since clients hold it; only what is told of it changes.
+    async fn update(
+        &self,
+        gcp: &Gcp,
+        id: &RemoteId,
+        desired: &Desired,
+        _known: &Known,
+    ) -> Result<RemoteId, ProviderError> {
+        let inputs: SecretInputs = inputs(desired)?;
+        let place = Place::parse(id)?;
+        let there = head(gcp, &place).await?.ok_or_else(|| object::lost(&place))?;
+        let wanted = told(there.metadata.clone(), &inputs);
+        match (there.metadata == wanted, is_given(&desired.address)) {
+            (true, _) => {}
+            (false, true) => write(gcp, &place, &wanted, &desired.address).await?,
+            (false, false) => object::adopt(gcp, &place, &there, &wanted).await?,
+        }
+        Ok(id.clone())
+    }
+
+    async fn delete(&self, gcp: &Gcp, resource: &Resource, _known: &Known) -> Result<(), ProviderError> {
+        object::remove(gcp, resource).await
+    }
+}
+
+fn key(address: &Address) -> Result<String, ProviderError> {
+    let name: SecretName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
+    Ok(format!("secrets/{name}"))
+}
+
+/// Whether its value is the user's.
+fn is_given(address: &Address) -> bool {
+    address.name() == BASELINE_KEY
+}
+
+fn told(mut metadata: Labels, inputs: &SecretInputs) -> Labels {
+    metadata.insert(FROM.to_owned(), inputs.from.clone());
+    metadata.insert(REVISION.to_owned(), inputs.revision.to_string());
+    metadata
+}
+
+/// In the shape of [`SecretInputs`]; where its metadata says nothing, since somebody wrote it anew, it is as recorded.
+fn observed(metadata: &Labels, bucket: &Value, recorded: &Value) -> Value {
+    let revision = metadata.get(REVISION).and_then(|revision| revision.parse::<u64>().ok()).map(Value::from);
+    json!({
+        "bucket": bucket,
+        "from": metadata.get(FROM).map_or_else(|| recorded["from"].clone(), |from| json!(from)),
+        "revision": revision.unwrap_or_else(|| recorded["revision"].clone()),
+    })
+}
+
+/// The key that was handed over, as it is: writing it twice does no harm.
+async fn write(gcp: &Gcp, place: &Place, metadata: &Labels, address: &Address) -> Result<(), ProviderError> {
+    let given = gcp.handed.baseline_key.as_ref().ok_or_else(|| {
+        let message = "the baseline's API key was not given; set the variable or the file that the deployment names";
+        ProviderError::permanent(address, message).with_next("dsctl up")
+    })?;
+    Ok(object::put(gcp, place, metadata, line(given.reveal()), &Over::Anything).await?)
+}
+
+/// Once: a second value would lock out who holds the first. What an earlier intent left, which no state knows of any more,
+/// is taken over with its value, as on a single machine: the host may run with it.
+async fn generate(gcp: &Gcp, place: &Place, metadata: &Labels) -> Result<(), ProviderError> {
+    match head(gcp, place).await? {
+        Some(there) if there.metadata.get(TOKEN) == metadata.get(TOKEN) => Ok(()),
+        Some(there) => object::adopt(gcp, place, &there, metadata).await,
+        None => {
+            // Not there a moment ago: an earlier call of this intent came through late. The engine finds it by its token.
+            let unmet = ProviderError::new(ErrorKind::Ambiguous, place, "another write came first");
+            written(unmet, object::put(gcp, place, metadata, line(&generated()), &Over::Nothing).await)
+        }
+    }
+}
+
+fn generated() -> String {
+    format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>()))
+}
+
+fn line(text: &str) -> Content {
+    Content::Text(format!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs() -> SecretInputs {
+        SecretInputs { bucket: "bucket.main".to_owned(), from: "from /keys/jürgen".to_owned(), revision: 3 }
+    }
+
+    #[test]
+    fn what_is_told_of_a_secret_is_read_back() {
+        let metadata = told(Labels::new(), &inputs());
+        let seen = observed(&metadata, &json!("bucket.main"), &Value::Null);
+        assert_eq!(seen, serde_json::to_value(inputs()).unwrap());
+        let rewritten = observed(&Labels::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
+        assert_eq!(rewritten, serde_json::to_value(inputs()).unwrap());
+    }
+
+    #[test]
+    fn a_name_that_is_none_has_no_key() {
+        assert_eq!(key(&Address::new("secret", "api-key")).unwrap(), "secrets/api-key");
+        assert!(key(&Address::new("secret", "../x")).is_err());
+    }
+
+    #[test]
+    fn no_two_generated_secrets_are_the_same() {
+        assert_eq!(generated().len(), 68);
+        assert_ne!(generated(), generated());
+    }
+}
