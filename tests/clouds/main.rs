@@ -6,5 +6,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "gcp"))]
 mod crash;
+#[cfg(feature = "gcp")]
+mod gcp;

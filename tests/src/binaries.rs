@@ -53,12 +53,13 @@ fn build() -> PathBuf {
         Some(other) => other,
         None => panic!("{} has no name", folder.display()),
     };
-    let features: &[&str] = if cfg!(feature = "aws") { &["--features", "aws"] } else { &[] };
+    let clouds = [("aws", cfg!(feature = "aws")), ("gcp", cfg!(feature = "gcp"))];
+    let clouds = clouds.into_iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name).collect::<Vec<_>>().join(",");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--workspace", "--bins", "--locked", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target())
-        .args(features)
+        .args(["--features", &clouds])
         .current_dir(workspace())
         .output()
         .expect("cargo starts");

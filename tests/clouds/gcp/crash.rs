@@ -1,0 +1,58 @@
+//! Google Cloud under the crash matrix.
+
+use std::process::Command;
+
+use tests::cloud_home::CloudHome;
+use tests::gcp::cloud::Cloud;
+use tests::gcp::dialect::GcpDialect;
+use tests::proxy::{Call, Proxy};
+
+use crate::crash::{Stage, matrix};
+
+#[test]
+fn after_a_crash_at_any_call_one_plain_command_leaves_no_orphan_and_no_duplicate() {
+    matrix::<Gcp>("GCP");
+}
+
+struct Gcp {
+    cloud: Cloud,
+    home: CloudHome,
+}
+
+impl Stage for Gcp {
+    type Dialect = GcpDialect;
+    const ROUNDS_A_CLOUD: u32 = 100;
+    const MACHINE: &'static str = "compute.instances.insert";
+
+    fn start() -> Self {
+        let cloud = Cloud::start();
+        let home = cloud.home();
+        Self { cloud, home }
+    }
+
+    fn reset(&self) {
+        self.cloud.reset();
+    }
+
+    fn proxy(&self) -> &Proxy<GcpDialect> {
+        &self.cloud.proxy
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        self.home.command(words)
+    }
+
+    fn agrees(&self, when: &str) {
+        self.cloud.agrees_with(&self.home, when);
+    }
+
+    fn is_empty(&self, when: &str) {
+        self.cloud.is_empty(when);
+        assert_eq!(self.home.home.deployments(), Vec::<String>::new(), "{when}: folders");
+    }
+
+    /// Of the rest, what was made shows as soon as its operation does.
+    fn makes(call: &Call) -> bool {
+        ["compute.instances.insert", "iam.projects.serviceAccounts.create"].contains(&call.operation.as_str())
+    }
+}

@@ -1,0 +1,3 @@
+//! `dsctl up --cloud gcp` and everything that follows, against a fake of Google's APIs with Google's own contract in front.
+
+mod crash;
