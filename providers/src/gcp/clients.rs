@@ -133,14 +133,12 @@ struct Patient;
 
 impl RetryPolicy for Patient {
     fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
-        let is_busy = matches!(error.http_status_code(), Some(429 | 500 | 502 | 503 | 504));
-        let is_lost =
-            error.is_io() || error.is_timeout() || error.is_transport() || error.is_transient_and_before_rpc();
-        if state.idempotent && (is_busy || is_lost) {
-            RetryResult::Continue(error)
-        } else {
-            RetryResult::Permanent(error)
-        }
+        let is_busy = match error.http_status_code() {
+            Some(status) => matches!(status, 429 | 500 | 502 | 503 | 504),
+            // No answer, or half of one.
+            None => error.is_io() || error.is_timeout() || error.is_transport() || error.is_transient_and_before_rpc(),
+        };
+        if state.idempotent && is_busy { RetryResult::Continue(error) } else { RetryResult::Permanent(error) }
     }
 }
 

@@ -119,7 +119,7 @@ async fn named_image(services: &Services, named: &str) -> Result<Image, Provider
 async fn zones(services: &Services, question: &Question) -> Result<Zones, ProviderError> {
     let compute = &services.compute;
     let types = compute.machine_types.aggregated_list().set_project(&services.project);
-    let types = types.set_filter(by_name(&question.offers)).set_return_partial_success(true);
+    let types = types.set_filter(by_name(&question.offers));
     let (up, types) =
         futures::join!(all!(compute.zones.list().set_project(&services.project)), everywhere!(types, machine_types),);
     let is_here = |zone: &google_cloud_compute_v1::model::Zone| {

@@ -128,7 +128,7 @@ fn labelled(deployment: Option<&DeploymentName>) -> String {
 
 async fn instances(services: &Services, deployment: Option<&DeploymentName>) -> Looked {
     let call = services.compute.instances.aggregated_list().set_project(&services.project);
-    let call = call.set_filter(labelled(deployment)).set_return_partial_success(true);
+    let call = call.set_filter(labelled(deployment));
     let found = everywhere!(call, instances).await.map_err(failed("looking for machines"))?;
     Ok(found.iter().filter_map(machine).collect())
 }
@@ -142,7 +142,7 @@ fn machine(it: &Instance) -> Option<Marked> {
 /// Those on no machine: the others go with theirs.
 async fn disks(services: &Services, deployment: Option<&DeploymentName>) -> Looked {
     let call = services.compute.disks.aggregated_list().set_project(&services.project);
-    let call = call.set_filter(labelled(deployment)).set_return_partial_success(true);
+    let call = call.set_filter(labelled(deployment));
     let found = everywhere!(call, disks).await.map_err(failed("looking for disks"))?;
     Ok(found.iter().filter(|disk| disk.users.is_empty()).filter_map(disk).collect())
 }
@@ -162,7 +162,7 @@ async fn networks(services: &Services) -> Looked {
 
 async fn subnets(services: &Services) -> Looked {
     let call = services.compute.subnetworks.aggregated_list().set_project(&services.project);
-    let call = call.set_filter(ours()).set_return_partial_success(true);
+    let call = call.set_filter(ours());
     let found = everywhere!(call, subnetworks).await.map_err(failed("looking for subnets"))?;
     let marked = |it: &Subnetwork| {
         let marked = described(kind::SUBNET, &it.self_link, &it.description, &it.creation_timestamp)?;
@@ -173,7 +173,7 @@ async fn subnets(services: &Services) -> Looked {
 
 async fn routers(services: &Services) -> Looked {
     let call = services.compute.routers.aggregated_list().set_project(&services.project);
-    let call = call.set_filter(ours()).set_return_partial_success(true);
+    let call = call.set_filter(ours());
     let found = everywhere!(call, routers).await.map_err(failed("looking for routers"))?;
     let marked = |it: &Router| described(kind::ROUTER, &it.self_link, &it.description, &it.creation_timestamp);
     Ok(found.iter().filter_map(marked).collect())

@@ -65,7 +65,7 @@ impl Calls for Machine {
     ) -> Result<Option<RemoteId>, ProviderError> {
         let name = names::machine(&gcp.deployment, &known.lineage, token);
         let call = gcp.compute.instances.aggregated_list().set_project(&gcp.project);
-        let call = call.set_filter(format!("name = {name}")).set_return_partial_success(true);
+        let call = call.set_filter(format!("name = {name}"));
         let found = everywhere!(call, instances).await;
         let all = found.map_err(failed(format!("looking for {name}")))?;
         let own = all.into_iter().filter(|instance| instance.name.as_ref() == Some(&name) && !is_going(instance));

@@ -196,7 +196,9 @@ mod tests {
     fn what_was_stopped_or_weakened_shows() {
         let stopped = instance().set_status(Status::Terminated);
         assert_eq!(shown(&stopped)["state"], "TERMINATED");
-        let bare = Instance { shielded_instance_config: None, labels: std::collections::HashMap::new(), ..instance() };
+        let mut bare = instance();
+        bare.shielded_instance_config = None;
+        bare.labels.clear();
         assert_eq!((&shown(&bare)["shielded"], &shown(&bare)["labels"]), (&json!("off"), &json!("incomplete")));
         assert!(shown(&instance().set_status(Status::Staging)).get("state").is_none());
     }

@@ -45,7 +45,7 @@ pub async fn remove_versions(gcp: &Gcp, bucket: &str, doomed: Doomed<'_>) -> Res
     let mut token = String::new();
     while let Some(page) = page(gcp, bucket, doomed.prefix(), Versions::All, &token).await? {
         let all = page.items.iter().filter(|object| doomed.names(&object.name));
-        let removals = all.map(|object| remove(gcp, bucket, object));
+        let removals: Vec<_> = all.map(|object| remove(gcp, bucket, object)).collect();
         futures::stream::iter(removals).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         match page.next_page_token.filter(|next| !next.is_empty()) {
             Some(next) => token = next,

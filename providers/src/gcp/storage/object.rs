@@ -79,7 +79,7 @@ pub struct Found {
     pub metageneration: String,
     pub metadata: Labels,
     /// In bytes; a whole number in text.
-    size: String,
+    pub size: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
