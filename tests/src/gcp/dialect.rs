@@ -75,8 +75,8 @@ impl Dialect for GcpDialect {
     }
 
     fn forward<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer> {
-        let away = |why| error(502, "theFakeIsAway", why, "UNAVAILABLE");
-        pass_on(&self.client, &self.url, asked).map(move |answered| answered.unwrap_or_else(|why| away(&why))).boxed()
+        let away = |why: String| error(502, "theFakeIsAway", &why, "UNAVAILABLE");
+        pass_on(&self.client, &self.url, asked).map(move |answered| answered.unwrap_or_else(away)).boxed()
     }
 
     fn hide(&self, _asked: &Asked, _answer: &Answer, _looks: u32) {

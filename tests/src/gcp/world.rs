@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::BASE64_URL_SAFE;
 use jiff::tz::{TimeZone, offset};
 use jiff::{SignedDuration, Timestamp};
 
@@ -118,7 +118,7 @@ impl World {
     }
 
     pub fn fingerprint(&mut self) -> String {
-        BASE64_STANDARD.encode(self.count().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
+        BASE64_URL_SAFE.encode(self.count().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
     }
 
     /// Time goes on by this at once.
