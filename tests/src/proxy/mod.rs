@@ -100,7 +100,7 @@ impl<D: Dialect> Proxy<D> {
         lock(&self.shared.ledger).record = Some(file.expect("a file for requests"));
     }
 
-    /// Waits until nothing is under way any more: a killed client's calls are done to their end.
+    /// Waits until nothing is under way any more: a killed client's calls are done to their end, and who is to be killed is.
     #[track_caller]
     pub fn settle(&self) {
         let is_idle = || (self.shared.in_flight.load(Ordering::SeqCst) == 0).then_some(());
@@ -195,10 +195,12 @@ impl<D: Dialect> Shared<D> {
 
     fn kill_soon(self: &Arc<Self>) {
         self.killing.send_replace(true);
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(AFTER_ANSWER).await;
             shared.kill().await;
+            shared.in_flight.fetch_sub(1, Ordering::SeqCst);
         });
     }
 
