@@ -46,20 +46,6 @@ const ALL: &[Template] = &[
         next: "dsctl plan -f FILE",
     },
     Template {
-        name: "gcp",
-        file_name: "gcp.yaml",
-        description: "a private deployment on Google Cloud",
-        content: include_str!("../data/gcp.yaml"),
-        next: "dsctl plan -f FILE",
-    },
-    Template {
-        name: "azure",
-        file_name: "azure.yaml",
-        description: "a private deployment on Azure",
-        content: include_str!("../data/azure.yaml"),
-        next: "dsctl plan -f FILE",
-    },
-    Template {
         name: "rollout",
         file_name: "rollout.yaml",
         description: "a rollout in stages",
@@ -117,8 +103,7 @@ mod tests {
         let error = find("rolout").unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, aws, gcp, azure, rollout, prometheus, \
-             prometheus-rules"
+            "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, aws, rollout, prometheus, prometheus-rules"
         );
     }
 }
