@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use tests::cloud_home::CloudHome;
 use tests::home::VISIBILITY_VARIABLE;
 use tests::process::{Outcome, Running};
 use tests::proxy::{Call, Dialect, Fault, Moment, Proxy, Rule};
@@ -43,8 +44,7 @@ pub trait Stage: Send + Sync {
 
     fn proxy(&self) -> &Proxy<Self::Dialect>;
 
-    /// `dsctl` with these words, about the tests' deployment.
-    fn command(&self, words: &[&str]) -> Command;
+    fn home(&self) -> &CloudHome;
 
     /// That what is alive is what the state records, each once, and nothing that costs money lies about.
     fn agrees(&self, when: &str);
@@ -54,6 +54,18 @@ pub trait Stage: Send + Sync {
 
     /// Whether a call makes something that may not show at once.
     fn makes(call: &Call) -> bool;
+
+    /// `dsctl` with these words, about the tests' deployment.
+    fn run(&self, words: &[&str]) -> Outcome {
+        self.home().dsctl(words)
+    }
+
+    /// That nothing was changed since the proxy was cleared.
+    fn is_untouched(&self, when: &str) {
+        let calls = self.proxy().calls();
+        let changes: Vec<&str> = calls.iter().filter(|call| call.mutating).map(|call| call.operation.as_str()).collect();
+        assert!(changes.is_empty(), "{when}: calls that change something: {changes:?}");
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +230,7 @@ impl<S: Stage> Worker<S> {
     }
 
     fn command(&self, case: Option<&Case>, words: &[&str]) -> Command {
-        let mut command = self.stage.command(words);
+        let mut command = self.stage.home().command(words);
         if case.is_some_and(Case::hides) {
             command.env(VISIBILITY_VARIABLE, LONG_VISIBILITY);
         }

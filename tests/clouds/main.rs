@@ -10,3 +10,5 @@ mod aws;
 mod crash;
 #[cfg(feature = "gcp")]
 mod gcp;
+#[cfg(feature = "gcp")]
+mod scenes;

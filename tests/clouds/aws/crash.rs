@@ -1,7 +1,5 @@
 //! AWS under the crash matrix.
 
-use std::process::Command;
-
 use tests::aws::cloud::{Cloud, REGION};
 use tests::aws::dialect::AwsDialect;
 use tests::cloud_home::CloudHome;
@@ -39,8 +37,8 @@ impl Stage for Aws {
         &self.cloud.proxy
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        self.home.command(words)
+    fn home(&self) -> &CloudHome {
+        &self.home
     }
 
     fn agrees(&self, when: &str) {

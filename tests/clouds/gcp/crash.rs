@@ -1,7 +1,5 @@
 //! Google Cloud under the crash matrix.
 
-use std::process::Command;
-
 use tests::cloud_home::CloudHome;
 use tests::gcp::cloud::Cloud;
 use tests::gcp::dialect::GcpDialect;
@@ -14,7 +12,7 @@ fn after_a_crash_at_any_call_one_plain_command_leaves_no_orphan_and_no_duplicate
     matrix::<Gcp>("GCP");
 }
 
-struct Gcp {
+pub struct Gcp {
     cloud: Cloud,
     home: CloudHome,
 }
@@ -38,8 +36,8 @@ impl Stage for Gcp {
         &self.cloud.proxy
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        self.home.command(words)
+    fn home(&self) -> &CloudHome {
+        &self.home
     }
 
     fn agrees(&self, when: &str) {
