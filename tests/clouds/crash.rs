@@ -63,7 +63,8 @@ pub trait Stage: Send + Sync {
     /// That nothing was changed since the proxy was cleared.
     fn is_untouched(&self, when: &str) {
         let calls = self.proxy().calls();
-        let changes: Vec<&str> = calls.iter().filter(|call| call.mutating).map(|call| call.operation.as_str()).collect();
+        let changes: Vec<&str> =
+            calls.iter().filter(|call| call.mutating).map(|call| call.operation.as_str()).collect();
         assert!(changes.is_empty(), "{when}: calls that change something: {changes:?}");
     }
 }

@@ -31,7 +31,8 @@ fn it_is_private_encrypted_and_marked() {
     its_network_lets_one_port_in(&account);
     its_machine_is_guarded(&account);
     its_bucket_is_private(&account);
-    for kind in ["networks", "subnetworks", "routers", "firewalls", "instances", "disks", "service_accounts", "buckets"] {
+    for kind in ["networks", "subnetworks", "routers", "firewalls", "instances", "disks", "service_accounts", "buckets"]
+    {
         for thing in things(&account, kind) {
             assert_eq!(thing["ownership"]["deployment"], "default", "{kind}: {thing}");
             assert!(thing["ownership"]["token"].is_string(), "{kind}: {thing}");
@@ -77,9 +78,14 @@ fn its_bucket_is_private(account: &Value) {
     assert_eq!(body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"], true);
     assert_eq!(body["versioning"]["enabled"], true);
     let email = only(account, "service_accounts")["body"]["email"].as_str().unwrap().to_owned();
-    let of_machine: Vec<&Value> = bucket["policy"].as_array().unwrap().iter().filter(|binding| {
-        binding["members"].as_array().unwrap().iter().any(|member| member.as_str().unwrap().ends_with(&email))
-    }).collect();
+    let of_machine: Vec<&Value> = bucket["policy"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|binding| {
+            binding["members"].as_array().unwrap().iter().any(|member| member.as_str().unwrap().ends_with(&email))
+        })
+        .collect();
     assert!(!of_machine.is_empty(), "{bucket}");
     for binding in of_machine {
         let expression = binding["condition"]["expression"].as_str().unwrap_or_default();
