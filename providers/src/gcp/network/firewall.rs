@@ -75,7 +75,7 @@ impl Calls for Firewall {
         let wanted = wanted(desired, known)?;
         if !is_same(&firewall, &wanted) {
             let call = gcp.compute.firewalls.patch().set_project(&path.project).set_firewall(&path.name);
-            act!(format!("rules of {}", desired.address), call.set_body(wanted)).await?;
+            act!(format!("rules of {}", desired.address), call.set_body(wanted.set_name(&path.name))).await?;
         }
         Ok(id.clone())
     }
