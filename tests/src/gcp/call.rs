@@ -183,7 +183,7 @@ impl Refusal {
         self.status == 501
     }
 
-    /// The body. Storage says no `status`.
+    /// The body. Storage says no `status`, and of Compute only what stands before it: who is asking, how often, for how much.
     pub fn body(&self, method: &str) -> Value {
         let Self { status, reason, message, details } = self;
         let domain =
@@ -192,7 +192,8 @@ impl Refusal {
             "code": status, "message": message,
             "errors": [{"message": message, "domain": domain, "reason": reason}],
         });
-        if !method.starts_with("storage.") {
+        let is_plain = method.starts_with("compute.") && matches!(status, 400 | 404 | 409 | 412);
+        if !method.starts_with("storage.") && !is_plain {
             error["status"] = json!(status_name(*status, reason));
         }
         if !details.is_empty() {
@@ -210,7 +211,6 @@ impl Refusal {
 /// Of `google.rpc.Code`.
 fn status_name(status: u16, reason: &str) -> &'static str {
     match (status, reason) {
-        (400, "failedPrecondition" | "resourceInUseByAnotherResource" | "resourceNotReady") => "FAILED_PRECONDITION",
         (400, _) => "INVALID_ARGUMENT",
         (401, _) => "UNAUTHENTICATED",
         (403, "quotaExceeded") | (429, _) => "RESOURCE_EXHAUSTED",

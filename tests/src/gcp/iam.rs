@@ -146,9 +146,13 @@ fn patch(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
     Ok(Reply::Json(account.body.clone()))
 }
 
+/// Policies name it as a deleted one from then on, by its number: another of the same name gets nothing of it.
 fn delete(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
-    let email = text(&account(world, call)?.body["email"]).to_owned();
-    world.accounts.remove(&email);
+    let body = account(world, call)?.body.clone();
+    let (email, number) = (text(&body["email"]), text(&body["uniqueId"]));
+    world.accounts.remove(email);
+    let (named, deleted) = (format!("serviceAccount:{email}"), format!("deleted:serviceAccount:{email}?uid={number}"));
+    world.buckets.values_mut().for_each(|bucket| bucket.policy.rename(&named, &deleted));
     Ok(Reply::Json(json!({})))
 }
 

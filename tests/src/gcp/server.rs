@@ -33,8 +33,20 @@ impl Shared {
             None if contract::is_described(&asked.path) => {
                 self.violated(400, "", vec![format!("{} {}: no document has it", asked.verb, asked.path)])
             }
-            None => xml::answer(&mut lock(&self.world), asked),
+            None => self.xml(asked),
         }
+    }
+
+    fn xml(&self, asked: &Asked) -> Response {
+        let answered = xml::answer(&mut lock(&self.world), asked);
+        let refusal = match answered {
+            Ok(reply) => return reply.into_response(),
+            Err(refusal) => refusal,
+        };
+        if refusal.is_unserved() {
+            lock(&self.violations).push(refusal.message.clone());
+        }
+        xml::refused(&refusal)
     }
 
     fn call(&self, found: &Found, asked: &Asked) -> Response {

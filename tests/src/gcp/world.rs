@@ -117,6 +117,7 @@ impl World {
         (FIRST_GENERATION + self.count() * 1_009).to_string()
     }
 
+    /// In the letters that URLs take, as Google's are: its own crate reads no others.
     pub fn fingerprint(&mut self) -> String {
         BASE64_URL_SAFE.encode(self.count().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
     }
@@ -152,4 +153,26 @@ impl World {
 
 pub(super) fn written(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_other_each_time_and_safe_in_urls() {
+        let mut world = World::default();
+        let all: BTreeSet<String> = (0..500).map(|_| world.fingerprint()).collect();
+        assert_eq!(all.len(), 500);
+        assert!(all.iter().all(|it| !it.contains(['+', '/'])), "{all:?}");
+    }
+
+    #[test]
+    fn times_are_written_as_each_service_writes_them() {
+        let mut world = World::default();
+        assert!(world.time().ends_with('Z') && world.local_time().ends_with("-08:00"), "{}", world.local_time());
+        let before = world.now();
+        world.pass(SignedDuration::from_hours(5));
+        assert!(world.now().duration_since(before) >= SignedDuration::from_hours(5));
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::call::{Call, Refusal, Reply, items};
+use super::super::call::{Call, Refusal, Reply, items, text};
 use super::super::storage::merge;
 use super::super::world::World;
 use super::instance::access_config;
@@ -34,8 +34,7 @@ pub(super) fn answer(world: &mut World, call: &Call, kind: &Kind) -> Result<Repl
             let asked = call.body.clone();
             Box::new(move |body| merge(&mut body["shieldedInstanceConfig"], &asked))
         }
-        "start" => status("RUNNING", ("lastStartTimestamp", world.local_time())),
-        "stop" => status("TERMINATED", ("lastStopTimestamp", world.local_time())),
+        "start" | "stop" | "suspend" | "resume" => power(world, verb, &before)?,
         "addAccessConfig" => add_access(world, call, &before)?,
         "deleteAccessConfig" => delete_access(call, &before)?,
         _ => return Err(Refusal::unserved(call.method)),
@@ -84,11 +83,24 @@ fn service_account(asked: &Value) -> Change {
     Box::new(move |body| body["serviceAccounts"] = accounts)
 }
 
-fn status(after: &'static str, (field, time): (&'static str, String)) -> Change {
-    Box::new(move |body| {
+/// On and off, and to sleep: only from where that leads.
+fn power(world: &World, verb: &str, before: &Value) -> Result<Change, Refusal> {
+    let (from, after, field) = match verb {
+        "start" => (["TERMINATED", "RUNNING"], "RUNNING", "lastStartTimestamp"),
+        "resume" => (["SUSPENDED", "SUSPENDED"], "RUNNING", "lastStartTimestamp"),
+        "suspend" => (["RUNNING", "RUNNING"], "SUSPENDED", "lastSuspendedTimestamp"),
+        _ => (["RUNNING", "TERMINATED"], "TERMINATED", "lastStopTimestamp"),
+    };
+    let status = text(&before["status"]).to_owned();
+    if !from.contains(&status.as_str()) {
+        let message = format!("Invalid resource state: an instance that is {status} cannot {verb}.");
+        return Err(Refusal::new(400, "resourceNotReady", message));
+    }
+    let time = world.local_time();
+    Ok(Box::new(move |body| {
         body["status"] = json!(after);
         body[field] = json!(time);
-    })
+    }))
 }
 
 /// The number of the interface that a call names.

@@ -123,6 +123,11 @@ fn nats(body: &mut Value) -> Result<(), Refusal> {
 
 fn firewall(world: &mut World, place: &Place, body: &mut Value) -> Result<(), Refusal> {
     in_network(world, place, body)?;
+    completed_rule(body)
+}
+
+/// With what Google says where nothing was said.
+fn completed_rule(body: &mut Value) -> Result<(), Refusal> {
     rule(body)?;
     default(body, "direction", json!("INGRESS"));
     default(body, "priority", json!(1000));
@@ -206,24 +211,39 @@ fn remove_peering(world: &mut World, call: &Call, kind: &Kind) -> Result<Reply, 
     }))
 }
 
-/// Fields that were sent take the place of those that are there; lists as a whole.
+/// What an update leaves as it is, since only Google says it or it cannot change.
+const KEPT: [&str; 9] = [
+    "kind",
+    "id",
+    "name",
+    "creationTimestamp",
+    "selfLink",
+    "network",
+    "region",
+    "encryptedInterconnectRouter",
+    "logConfig",
+];
+
+/// A patch: fields that were sent take the place of those that are there, lists as a whole. An update leaves nothing else.
 fn patch(world: &mut World, call: &Call, kind: &'static Kind) -> Result<Reply, Refusal> {
     let path = target(world, call, kind)?;
     let thing = world.usable(&path)?;
     if kind.collection == "subnetworks" {
         check::fingerprint(&call.body["fingerprint"], &thing.body["fingerprint"], "resource")?;
     }
-    let mut after = thing.body.clone();
-    let mut asked = call.body.clone();
+    let (verb, mut after, mut asked) = (call.act().1, thing.body.clone(), call.body.clone());
     same(&mut asked, &after, "network", call.path("project"))?;
+    if verb == "update" {
+        after.as_object_mut().into_iter().for_each(|body| body.retain(|field, _| KEPT.contains(&field.as_str())));
+    }
     merge(&mut after, &asked);
     match kind.collection {
         "routers" => nats(&mut after)?,
-        "firewalls" => rule(&mut after)?,
+        "firewalls" => completed_rule(&mut after)?,
         _ => {}
     }
     let print = world.fingerprint();
-    Ok(operation::change(world, call, (&path, call.act().1), move |body| {
+    Ok(operation::change(world, call, (&path, verb), move |body| {
         *body = after;
         if body["fingerprint"].is_string() {
             body["fingerprint"] = json!(print);

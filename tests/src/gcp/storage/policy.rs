@@ -47,6 +47,12 @@ impl Policy {
         Self { bindings, written: world.count() }
     }
 
+    /// A member has another name now.
+    pub fn rename(&mut self, before: &str, after: &str) {
+        let lists = self.bindings.iter_mut().filter_map(|binding| binding.get_mut("members")?.as_array_mut());
+        lists.flatten().filter(|member| *member == before).for_each(|member| *member = json!(after));
+    }
+
     fn has_conditions(&self) -> bool {
         self.bindings.iter().any(|binding| binding["condition"].is_object())
     }

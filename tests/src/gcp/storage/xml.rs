@@ -13,24 +13,21 @@ use super::super::world::World;
 use super::object::{self, Generations, absent, content, listed};
 use super::{Conditions, bucket};
 
-pub(in crate::gcp) fn answer(world: &mut World, asked: &Asked) -> Response {
+pub(in crate::gcp) fn answer(world: &mut World, asked: &Asked) -> Result<Reply, Refusal> {
     let path = asked.path.trim_start_matches('/');
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
     let (bucket, key) = (decoded(bucket), decoded(key));
-    let answered = match (asked.verb.as_str(), key.as_str()) {
+    match (asked.verb.as_str(), key.as_str()) {
         ("GET", "") => list(world, asked, &bucket),
         ("PUT", key) if !key.is_empty() => put(world, asked, &bucket, key),
         ("GET" | "HEAD", key) => get(world, asked, &bucket, key),
         ("DELETE", key) if !key.is_empty() => remove(world, &bucket, key),
         _ => Err(Refusal::unserved(format!("{} {}", asked.verb, asked.path))),
-    };
-    match answered {
-        Ok(reply) => reply.into_response(),
-        Err(refusal) => refused(&refusal),
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
+/// A refusal as this API writes it.
+pub(in crate::gcp) fn refused(refusal: &Refusal) -> Response {
     let code = match refusal.status {
         404 if refusal.message.starts_with("No such object") => "NoSuchKey",
         404 => "NoSuchBucket",

@@ -132,44 +132,56 @@ fn a_test_says_how_operations_end() {
     desk.made(&instances(), &instance("one", MACHINE));
 }
 
+/// A machine, other than the tests' usual one.
+fn with(change: impl Fn(&mut Value)) -> Value {
+    let mut body = instance("one", MACHINE);
+    change(&mut body);
+    body
+}
+
 #[test]
 fn what_google_would_not_make_is_refused_at_once() {
     let desk = Desk::start().with_network();
-    let with = |change: &dyn Fn(&mut Value)| {
-        let mut body = instance("one", MACHINE);
-        change(&mut body);
-        body
-    };
     let refused =
         |body: Value, status: u16, reason: &str| desk.refused(("POST", &instances()), Some(&body), status, reason);
     let message = refused(instance("one", "g4-standard-48"), 400, "invalid");
     assert!(message.contains("does not exist in zone 'us-central1-a'"), "{message}");
     desk.google.withdraw_machine_type("g2-standard-8", ZONE);
     refused(instance("one", "g2-standard-8"), 400, "invalid");
-    refused(with(&|body| body["scheduling"]["onHostMaintenance"] = json!("MIGRATE")), 400, "badRequest");
-    refused(with(&|body| body["scheduling"]["instanceTerminationAction"] = json!("DELETE")), 400, "badRequest");
+    refused(with(|body| body["scheduling"]["onHostMaintenance"] = json!("MIGRATE")), 400, "badRequest");
+    refused(with(|body| body["scheduling"]["instanceTerminationAction"] = json!("DELETE")), 400, "badRequest");
+    refused(
+        with(|body| body["networkInterfaces"][0]["subnetwork"] = json!("regions/us-central1/subnetworks/x")),
+        404,
+        "notFound",
+    );
+    refused(with(|body| body["labels"] = json!({"a": "B"})), 400, "invalid");
+    refused(with(|body| body["networkInterfaces"] = json!([])), 400, "invalid");
+    let elsewhere = with(|body| body["machineType"] = json!("zones/us-central1-b/machineTypes/g2-standard-4"));
+    refused(elsewhere, 400, "invalid");
+}
+
+#[test]
+fn a_disk_suits_its_machine_and_its_image() {
+    let desk = Desk::start().with_network();
+    let refused =
+        |body: Value, status: u16, reason: &str| desk.refused(("POST", &instances()), Some(&body), status, reason);
     let disk = |body: &mut Value, field: &str, value: &str| body["disks"][0]["initializeParams"][field] = json!(value);
     let message = refused(
-        with(&|body| disk(body, "diskType", "zones/us-central1-a/diskTypes/hyperdisk-balanced")),
+        with(|body| disk(body, "diskType", "zones/us-central1-a/diskTypes/hyperdisk-balanced")),
         400,
         "badRequest",
     );
     assert_eq!(message, "hyperdisk-balanced disk type cannot be used by g2-standard-4 machine type.");
-    refused(with(&|body| disk(body, "diskSizeGb", "20")), 400, "invalid");
+    refused(with(|body| disk(body, "diskSizeGb", "20")), 400, "invalid");
     refused(
-        with(&|body| disk(body, "sourceImage", "projects/deeplearning-platform-release/global/images/x")),
+        with(|body| disk(body, "sourceImage", "projects/deeplearning-platform-release/global/images/x")),
         404,
         "notFound",
     );
-    refused(
-        with(&|body| body["networkInterfaces"][0]["subnetwork"] = json!("regions/us-central1/subnetworks/x")),
-        404,
-        "notFound",
-    );
-    refused(with(&|body| body["labels"] = json!({"a": "B"})), 400, "invalid");
-    refused(with(&|body| body["networkInterfaces"] = json!([])), 400, "invalid");
-    let elsewhere = with(&|body| body["machineType"] = json!("zones/us-central1-b/machineTypes/g2-standard-4"));
-    refused(elsewhere, 400, "invalid");
+    let one = format!("projects/{PROJECT}/zones/{ZONE}/disks/one");
+    refused(with(|body| body["disks"][0] = json!({"boot": true, "source": one})), 404, "notFound");
+    refused(with(|body| body["disks"] = json!([])), 400, "invalid");
 }
 
 #[test]
@@ -207,7 +219,7 @@ fn a_spot_machine_is_taken_back_as_its_action_says() {
 }
 
 #[test]
-fn somebody_else_opens_a_machine_and_stops_it() {
+fn somebody_else_opens_a_machine_and_turns_it_off() {
     let desk = Desk::start().with_network();
     desk.made(&instances(), &instance("one", MACHINE));
     let config = json!({"name": "external-nat", "type": "ONE_TO_ONE_NAT"});
@@ -217,8 +229,13 @@ fn somebody_else_opens_a_machine_and_stops_it() {
     assert!(desk.get(&one())["networkInterfaces"][0]["accessConfigs"][0]["natIP"].is_string());
     desk.done("POST", &format!("{}/deleteAccessConfig?accessConfig=external-nat&networkInterface=nic0", one()), None);
     assert!(desk.get(&one())["networkInterfaces"][0]["accessConfigs"].is_null());
-    desk.done("POST", &format!("{}/stop", one()), None);
-    assert_eq!(desk.get(&one())["status"], "TERMINATED");
+    for (verb, status) in
+        [("suspend", "SUSPENDED"), ("resume", "RUNNING"), ("stop", "TERMINATED"), ("start", "RUNNING")]
+    {
+        desk.done("POST", &format!("{}/{verb}", one()), None);
+        assert_eq!(desk.get(&one())["status"], status, "{verb}");
+    }
+    desk.refused(("POST", &format!("{}/resume", one())), None, 400, "resourceNotReady");
     desk.google.set_serial_port(&format!("projects/{PROJECT}/zones/{ZONE}/instances/one"), "dsctl: phase boot\n");
     assert_eq!(desk.get(&format!("{}/serialPort?port=1", one()))["contents"], "dsctl: phase boot\n");
 }

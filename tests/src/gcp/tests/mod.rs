@@ -1,6 +1,7 @@
 //! The fake against what is known of Google, by plain HTTP.
 
 mod contract;
+mod deployment;
 mod iam;
 mod instances;
 mod lists;

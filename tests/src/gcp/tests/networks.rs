@@ -93,6 +93,34 @@ fn a_firewall_rule_is_patched_in_whole_lists() {
 }
 
 #[test]
+fn an_update_leaves_only_what_was_sent() {
+    let desk = Desk::start().with_network();
+    let rule = json!({"name": "in", "network": "global/networks/net", "allowed": [{"IPProtocol": "tcp", "ports": ["8080"]}],
+        "sourceRanges": ["192.0.2.0/24"], "targetTags": ["a"], "priority": 7});
+    desk.made(&compute("global/firewalls"), &rule);
+    let place = compute("global/firewalls/in");
+    let update = json!({"name": "in", "network": "global/networks/net", "allowed": [{"IPProtocol": "udp"}],
+        "sourceRanges": ["192.0.2.0/25"]});
+    desk.done("PUT", &place, Some(&update));
+    let after = desk.get(&place);
+    assert_eq!((&after["targetTags"], &after["priority"]), (&json!(null), &json!(1000)));
+    assert_eq!((&after["allowed"], &after["sourceRanges"]), (&update["allowed"], &update["sourceRanges"]));
+    assert!(after["id"].is_string() && after["disabled"] == false, "{after}");
+}
+
+#[test]
+fn a_deletion_that_fails_leaves_what_there_was() {
+    let desk = Desk::start().with_network();
+    let failure = Failure::new("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", 400, "It is used.");
+    desk.google.fail_operations("compute.subnetworks.delete", 1, failure);
+    let sub = compute(&format!("{SUBNETWORKS}/sub"));
+    let operation = desk.ask("DELETE", &sub, None).has_status(200).json();
+    assert_eq!(desk.ended(&operation)["error"]["errors"][0]["code"], "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE");
+    assert_eq!(desk.get(&sub)["name"], "sub");
+    desk.done("DELETE", &sub, None);
+}
+
+#[test]
 fn a_router_comes_with_its_nat_and_is_patched() {
     let desk = Desk::start().with_network();
     let nat = json!({"name": "nat", "natIpAllocateOption": "AUTO_ONLY",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Looks, PROJECT};
+use super::super::{Looks, PROJECT, account};
 use super::Desk;
 use super::objects::{BUCKET, bucket};
 
@@ -70,6 +70,27 @@ fn a_new_account_is_not_known_for_some_looks() {
         desk.refused(("PUT", &place()), Some(&wanted), 400, "invalid");
     }
     desk.ask("PUT", &place(), Some(&wanted)).has_status(200);
+}
+
+#[test]
+fn an_account_that_is_deleted_stays_in_the_policy_as_such() {
+    let desk = Desk::start().with_bucket();
+    desk.google.set_looks(Looks { account: 0, ..Looks::default() });
+    with_account(&desk);
+    let wanted = with(&desk.get(&whole()), binding());
+    desk.ask("PUT", &place(), Some(&wanted)).has_status(200);
+    let alive = |desk: &Desk| account::alive(&desk.google.account()).contains(&format!("iam://{BUCKET}/{EMAIL}"));
+    assert!(alive(&desk));
+    desk.ask("DELETE", &format!("/v1/projects/{PROJECT}/serviceAccounts/{EMAIL}"), None).has_status(200);
+    let seen = desk.get(&whole());
+    let member = seen["bindings"][4]["members"][0].as_str().expect("a member");
+    assert!(member.starts_with(&format!("deleted:serviceAccount:{EMAIL}?uid=")), "{member}");
+    assert!(!alive(&desk));
+    // Another of the same name is another one; the policy can be written with the old one in it.
+    with_account(&desk);
+    let again = json!({"version": 3, "etag": seen["etag"], "bindings": seen["bindings"]});
+    desk.ask("PUT", &place(), Some(&again)).has_status(200);
+    assert!(!alive(&desk));
 }
 
 #[test]

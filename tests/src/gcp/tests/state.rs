@@ -1,5 +1,9 @@
 //! The calls of object_store, which keeps a deployment's state in a bucket: storage's XML API.
 
+use futures::TryStreamExt as _;
+use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder};
+use object_store::path::Path;
+use object_store::{ClientOptions, Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
@@ -70,4 +74,43 @@ fn states_are_listed_and_removed() {
     desk.google.set_page(1);
     let (_, _, page) = asked(&desk, Method::GET, "?list-type=2", &[], "");
     assert!(page.contains("<NextContinuationToken>page-1</NextContinuationToken>"), "{page}");
+}
+
+fn store(desk: &Desk) -> GoogleCloudStorage {
+    let url = desk.google.url();
+    // A proxy of the environment would be asked for loopback too; this one is for everything else, and nobody listens there.
+    let options = ClientOptions::new()
+        .with_allow_http(true)
+        .with_proxy_url("http://127.0.0.1:9")
+        .with_proxy_excludes("127.0.0.1");
+    let builder = GoogleCloudStorageBuilder::new().with_bucket_name(BUCKET).with_base_url(&url);
+    builder.with_bearer_token("ya29.fake").with_client_options(options).build().expect("a store")
+}
+
+fn put(store: &GoogleCloudStorage, content: &'static str, mode: PutMode) -> Result<UpdateVersion, Error> {
+    let path = Path::from("deployments/a/state.json");
+    let put = wait(store.put_opts(&path, content.into(), PutOptions::from(mode)))?;
+    Ok(UpdateVersion { e_tag: put.e_tag, version: put.version })
+}
+
+#[test]
+fn object_store_keeps_a_state_by_compare_and_swap() {
+    let desk = Desk::start().with_bucket();
+    let store = store(&desk);
+    let first = put(&store, "one", PutMode::Create).expect("the first");
+    assert!(matches!(put(&store, "again", PutMode::Create), Err(Error::AlreadyExists { .. })));
+    put(&store, "two", PutMode::Update(first.clone())).expect("the second");
+    assert!(matches!(put(&store, "late", PutMode::Update(first)), Err(Error::Precondition { .. })));
+    let path = Path::from("deployments/a/state.json");
+    let found = wait(async { store.get(&path).await?.bytes().await }).expect("the state");
+    assert_eq!(found, "two");
+    desk.google.set_page(1);
+    wait(store.put(&Path::from("deployments/b/x"), "y".into())).expect("another");
+    let all: Vec<_> = wait(store.list(Some(&Path::from("deployments"))).try_collect()).expect("a list");
+    assert_eq!(
+        all.iter().map(|it| (it.location.as_ref(), it.size)).collect::<Vec<_>>(),
+        [("deployments/a/state.json", 3), ("deployments/b/x", 1)]
+    );
+    wait(store.delete(&path)).expect("gone");
+    assert!(matches!(wait(store.head(&path)), Err(Error::NotFound { .. })));
 }
