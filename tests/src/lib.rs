@@ -10,6 +10,7 @@
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
 
 pub mod aws;
+pub mod azure;
 pub mod binaries;
 pub mod gate;
 pub mod home;
