@@ -6,6 +6,7 @@
 //! gate      a dsgate of a test's own, with a configuration written by hand      mock     a scripted OpenAI API
 //! process   what a command said; signals; pids          wait, http, load        looking, asking, asking all the time
 //! shelf     a web server with one file and a brake
+//! aws       moto and what it leaves out                 azure                    a cloud of our own, behind Microsoft's contract
 //! ```
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
 

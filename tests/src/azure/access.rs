@@ -140,17 +140,18 @@ fn principal_exists(world: &mut World, principal: &str, sort: &str) -> Result<()
     let is_machine = world.principals.contains(principal);
     if is_new || (!is_machine && sort == "ServicePrincipal" && principal != CALLER) {
         let message = format!(
-            "Principal {} does not exist in the directory {TENANT}. Check that you have the correct principal ID. If you are \
-             creating this principal and then immediately assigning a role, this error might be related to a replication \
-             delay. In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or \
-             Group. See https://aka.ms/docs-principaltype",
+            "Principal {} does not exist in the directory {TENANT}. Check that you have the correct principal ID. If \
+             you are creating this principal and then immediately assigning a role, this error might be related to a \
+             replication delay. In this case, set the role assignment principalType property to a value, such as \
+             ServicePrincipal, User, or Group. See https://aka.ms/docs-principaltype",
             principal.replace('-', "")
         );
         return Err(Refusal::new(400, "PrincipalNotFound", message));
     }
     if is_machine && !["", "ServicePrincipal"].contains(&sort) {
         let message = format!(
-            "The PrincipalId '{principal}' has type 'ServicePrincipal', which is different from specified PrinciaplType '{sort}'."
+            "The PrincipalId '{principal}' has type 'ServicePrincipal', which is different from specified \
+             PrinciaplType '{sort}'."
         );
         return Err(Refusal::new(400, "UnmatchedPrincipalType", message));
     }

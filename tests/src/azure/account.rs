@@ -23,10 +23,10 @@ const KINDS: [(&str, &str); 10] = [
     ("containers", CONTAINER),
 ];
 
-/// By kind, in lists: `groups`, `networks`, `security_groups`, `public_addresses`, `nat_gateways`, `interfaces`, `machines`,
-/// `disks`, `identities`, `storage_accounts`, `containers`, `role_assignments`, `locks`. Each has `id` and `tags`; the rest is as
-/// a look shows it. Machines have `custom_data`, `power`; disks, interfaces and addresses `attached_to`; containers `keys`
-/// and `versions`, as many as are kept of all keys together.
+/// By kind, in lists: `groups`, `networks`, `security_groups`, `public_addresses`, `nat_gateways`, `interfaces`,
+/// `machines`, `disks`, `identities`, `storage_accounts`, `containers`, `role_assignments`, `locks`. Each has `id` and
+/// `tags`; the rest is as a look shows it. Machines have `custom_data`, `power`; disks, interfaces and addresses
+/// `attached_to`; containers `keys` and `versions`, as many as are kept of all keys together.
 pub(super) fn list(world: &World) -> Value {
     let mut account = Map::new();
     let groups =
@@ -113,8 +113,9 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
-/// Ids of everything that a deployment's state records, sorted, in lower case as ids are compared; `az://account/container/key` for
-/// blobs. Disks, interfaces and a machine's addresses are their machine's; [`orphans`] tells those that have none.
+/// Ids of everything that a deployment's state records, sorted, in lower case as ids are compared;
+/// `az://account/container/key` for blobs. Disks, interfaces and a machine's addresses are their machine's;
+/// [`orphans`] tells those that have none.
 pub fn alive(account: &Value) -> Vec<String> {
     let recorded = [
         "groups",

@@ -44,9 +44,9 @@ fn zones_stay(put: &Put<'_>) -> Result<(), Refusal> {
     let Some(old) = put.old.filter(|old| old.asked["zones"] != put.asked["zones"]) else { return Ok(()) };
     let written = |zones: &Value| if zones.is_null() { "NoZone".to_owned() } else { zones.to_string() };
     let message = format!(
-        "Resource {} has an existing availability zone constraint {} and the request has availability zone constraint {}, \
-         which do not match. Zones cannot be added/updated/removed once the resource is created. The resource cannot be \
-         updated from regional to zonal or vice-versa.",
+        "Resource {} has an existing availability zone constraint {} and the request has availability zone \
+         constraint {}, which do not match. Zones cannot be added/updated/removed once the resource is created. The \
+         resource cannot be updated from regional to zonal or vice-versa.",
         old.id,
         written(&old.asked["zones"]),
         written(&put.asked["zones"])
@@ -80,9 +80,9 @@ pub(super) fn view(world: &World, thing: &Thing) -> Value {
 pub(super) fn may_go(world: &mut World, id: &str) -> Result<(), Refusal> {
     let Some(user) = user_of(world, id) else { return Ok(()) };
     let message = format!(
-        "Public IP address {id} can not be deleted since it is still allocated to resource {user}. In order to delete the \
-         public IP, disassociate/detach the Public IP address from the resource. To learn how to do this, see \
-         aka.ms/deletepublicip."
+        "Public IP address {id} can not be deleted since it is still allocated to resource {user}. In order to \
+         delete the public IP, disassociate/detach the Public IP address from the resource. To learn how to do this, \
+         see aka.ms/deletepublicip."
     );
     Err(Refusal::new(400, "PublicIPAddressCannotBeDeleted", message))
 }
@@ -94,7 +94,8 @@ pub(super) fn is_free_for(world: &World, address: &str, user: &str) -> Result<()
         None => Ok(()),
         Some(other) => {
             let message = format!(
-                "Resource {user} is referencing public IP address {address} that is already allocated to resource {other}."
+                "Resource {user} is referencing public IP address {address} that is already allocated to resource \
+                 {other}."
             );
             Err(Refusal::new(400, "PublicIPAddressInUse", message))
         }
@@ -128,8 +129,8 @@ pub(super) fn may_gateway_go(world: &mut World, id: &str) -> Result<(), Refusal>
         return Ok(());
     }
     let message = format!(
-        "NAT Gateway {id} is still configured on {} subnets. Remove NAT Gateway from all referenced subnets and then delete \
-         NAT Gateway.",
+        "NAT Gateway {id} is still configured on {} subnets. Remove NAT Gateway from all referenced subnets and then \
+         delete NAT Gateway.",
         subnets.len()
     );
     Err(Refusal::new(400, "CannotDeleteNatGatewayAssociatedToSubnet", message))

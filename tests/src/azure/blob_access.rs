@@ -91,7 +91,8 @@ fn without_token(asked: &Asked, account: &Thing) -> Refusal {
         return Refusal::new(403, "KeyBasedAuthenticationNotPermitted", message);
     }
     if asked.header("authorization").is_some() {
-        let message = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.";
+        let message = "Server failed to authenticate the request. Make sure the value of Authorization header is \
+                       formed correctly including the signature.";
         return Refusal::new(403, "AuthenticationFailed", message);
     }
     let message =

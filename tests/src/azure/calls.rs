@@ -15,8 +15,8 @@ pub struct Call {
     pub number: u64,
     /// From 1, among the calls of its operation.
     pub nth: u64,
-    /// As Microsoft's reference names it: `VirtualMachines_CreateOrUpdate`, `BlockBlob_Upload`; `Operations_Get` asks how
-    /// far something is.
+    /// As Microsoft's reference names it: `VirtualMachines_CreateOrUpdate`, `BlockBlob_Upload`; `Operations_Get` asks
+    /// how far something is.
     pub operation: String,
     pub method: String,
     pub path: String,
@@ -181,8 +181,9 @@ pub(super) fn refusal(asked: &Asked, fault: &Fault) -> Option<Refusal> {
         Fault::Quota => quota::refusal(&region(asked), quota::CORES, (0, 0, 24)),
         Fault::Denied => {
             let message = format!(
-                "The client 'ada@example.org' with object id '{CALLER}' does not have authorization to perform action over \
-                 scope '{}' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+                "The client 'ada@example.org' with object id '{CALLER}' does not have authorization to perform \
+                 action over scope '{}' or the scope is invalid. If access was recently granted, please refresh your \
+                 credentials.",
                 asked.path()
             );
             Refusal::new(403, "AuthorizationFailed", message)

@@ -1,5 +1,5 @@
-//! Microsoft's contract: which operation a request is, and what stands in its way. `python/azure_contract.py` writes it from
-//! Microsoft's own clients; it is made once and kept in the target folder.
+//! Microsoft's contract: which operation a request is, and what stands in its way. `python/azure_contract.py` writes
+//! it from Microsoft's own clients; it is made once and kept in the target folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

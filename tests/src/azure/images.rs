@@ -61,8 +61,8 @@ pub(super) fn exists(world: &World, put: &Put<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!(
-        "The platform image '{}:{}:{}:{version}' is not available. Verify that all fields in the storage profile are correct. \
-         For more details about storage profile information, please refer to https://aka.ms/storageprofile",
+        "The platform image '{}:{}:{}:{version}' is not available. Verify that all fields in the storage profile are \
+         correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile",
         text("publisher"),
         text("offer"),
         text("sku")

@@ -61,8 +61,8 @@ fn private_address(world: &World, put: &Put<'_>, asked: &Value, id: &str) -> Res
     let wanted = asked["properties"]["subnet"]["id"].as_str().unwrap_or_default();
     let (network, found) = subnet(world, wanted).ok_or_else(|| {
         let message = format!(
-            "Resource {wanted} referenced by resource {id} was not found. Please make sure that the referenced resource \
-             exists, and that both resources are in the same region."
+            "Resource {wanted} referenced by resource {id} was not found. Please make sure that the referenced \
+             resource exists, and that both resources are in the same region."
         );
         Refusal::new(400, "InvalidResourceReference", message)
     })?;
@@ -117,8 +117,8 @@ pub(super) fn may_go(world: &mut World, id: &str) -> Result<(), Refusal> {
 
 pub(super) fn in_use(interface: &str, machine: &str) -> Refusal {
     let message = format!(
-        "Network Interface {interface} is used by existing resource {machine}. In order to delete the network interface, it must \
-         be dissociated from the resource. To learn more, see aka.ms/deletenic."
+        "Network Interface {interface} is used by existing resource {machine}. In order to delete the network \
+         interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic."
     );
     Refusal::new(400, "NicInUse", message)
 }
@@ -131,8 +131,8 @@ pub(super) fn may_be_taken(world: &mut World, interface: &str, machine: &str) ->
     }
     *left -= 1;
     let message = format!(
-        "Nic(s) in request is reserved for another Virtual Machine for 180 seconds. Please provide another nic(s) or retry \
-         after 180 seconds. Reserved VM: {owner}"
+        "Nic(s) in request is reserved for another Virtual Machine for 180 seconds. Please provide another nic(s) or \
+         retry after 180 seconds. Reserved VM: {owner}"
     );
     Err(Refusal::new(400, "NicReservedForAnotherVm", message))
 }

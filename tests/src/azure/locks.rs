@@ -80,8 +80,8 @@ pub(super) fn scope_exists(world: &World, scope: &str) -> Result<(), Refusal> {
 
 fn refusal(id: &str, verb: &str, locked: &[String]) -> Refusal {
     let message = format!(
-        "The scope '{id}' cannot perform {verb} operation because following scope(s) are locked: '{}'. Please remove the lock \
-         and try again.",
+        "The scope '{id}' cannot perform {verb} operation because following scope(s) are locked: '{}'. Please remove \
+         the lock and try again.",
         locked.join(",")
     );
     Refusal::new(409, "ScopeLocked", message)

@@ -69,14 +69,16 @@ fn disk(put: &Put<'_>, size: &Size) -> Result<(), Refusal> {
     let sort = disk["managedDisk"]["storageAccountType"].as_str().unwrap_or("Standard_LRS");
     if sort.starts_with("Premium") && !size.has_premium_disks {
         let message = format!(
-            "Requested operation cannot be performed because the VM size {} does not support the storage account type {sort}.",
+            "Requested operation cannot be performed because the VM size {} does not support the storage account \
+             type {sort}.",
             size.name
         );
         return Err(invalid(message));
     }
     if disk["diskSizeGB"].as_i64().is_some_and(|gigabytes| gigabytes < IMAGE_GB) {
         let message = format!(
-            "The specified disk size {} GB is smaller than the size of the corresponding disk in the VM image: {IMAGE_GB} GB.",
+            "The specified disk size {} GB is smaller than the size of the corresponding disk in the VM image: \
+             {IMAGE_GB} GB.",
             disk["diskSizeGB"]
         );
         return Err(Refusal::new(400, "ResizeDiskError", message));
@@ -97,13 +99,15 @@ fn system(put: &Put<'_>) -> Result<(), Refusal> {
         && computer.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
     if !is_named {
         return Err(invalid(
-            "Linux host name cannot exceed 64 characters in length or contain characters other than letters, numbers, dots and hyphens.",
+            "Linux host name cannot exceed 64 characters in length or contain characters other than letters, \
+             numbers, dots and hyphens.",
         ));
     }
     let data = text("customData");
     if data.len() > LONGEST_DATA || BASE64_STANDARD.decode(data).is_err() {
         return Err(invalid(format!(
-            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of {LONGEST_DATA} characters."
+            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of {LONGEST_DATA} \
+             characters."
         )));
     }
     if put.old.is_none() { keys(system, user) } else { Ok(()) }
@@ -134,7 +138,8 @@ fn check_key(key: &Value, user: &str) -> Result<(), Refusal> {
     let place = format!("/home/{user}/.ssh/authorized_keys");
     if path != place {
         return Err(invalid(format!(
-            "Destination path for SSH public keys is currently limited to its default value {place} due to a known issue in Linux provisioning agent."
+            "Destination path for SSH public keys is currently limited to its default value {place} due to a known \
+             issue in Linux provisioning agent."
         )));
     }
     let mut parts = data.split_whitespace();
@@ -152,7 +157,8 @@ fn security(world: &World, put: &Put<'_>, size: &Size) -> Result<(), Refusal> {
     if security["encryptionAtHost"] == true {
         if !world.settings.encryption_at_host {
             return Err(invalid(
-                "The property 'securityProfile.encryptionAtHost' is not valid because the 'Microsoft.Compute/EncryptionAtHost' feature is not enabled for this subscription.",
+                "The property 'securityProfile.encryptionAtHost' is not valid because the \
+                 'Microsoft.Compute/EncryptionAtHost' feature is not enabled for this subscription.",
             ));
         }
         if !size.has_encryption_at_host {

@@ -136,8 +136,8 @@ impl Azure {
         self.with(|world| world.settings.looks = looks);
     }
 
-    /// How many machines of a size there is room for in a zone (none: for those that name no zone), and how it is said that
-    /// there are no more.
+    /// How many machines of a size there is room for in a zone (none: for those that name no zone), and how it is said
+    /// that there are no more.
     pub fn set_room(&self, size: &str, zone: Option<&str>, machines: u32, how: Shortage) {
         let place = (size.to_lowercase(), zone.map(str::to_owned));
         self.with(|world| world.settings.room.insert(place, (machines, how)));
@@ -239,7 +239,8 @@ impl Azure {
         text.and_then(|text| text.as_str().map(str::to_owned))
     }
 
-    /// One call of somebody else's, done to its end: `azure.somebody(Method::DELETE, "/subscriptions/…?api-version=…", None)`.
+    /// One call of somebody else's, done to its end: `azure.somebody(Method::DELETE, "/subscriptions/…?api-version=…",
+    /// None)`.
     #[track_caller]
     pub fn somebody(&self, method: Method, target: &str, body: Option<&Value>) -> Answer {
         let request = client().request(method, format!("{}{target}", self.past_url())).bearer_auth(token(CALLER));

@@ -61,7 +61,8 @@ fn not_a_range(text: &str) -> Refusal {
         400,
         "InvalidCIDRNotation",
         format!(
-            "The address prefix {text} has an invalid CIDR notation. For the given prefix length, the address prefix is wrong."
+            "The address prefix {text} has an invalid CIDR notation. For the given prefix length, the address prefix \
+             is wrong."
         ),
     )
 }
@@ -93,7 +94,8 @@ fn subnet_of(world: &World, put: &Put<'_>, asked: &Value, ranges: &[Range]) -> R
     let range = subnet_range(asked)?;
     if !ranges.iter().any(|outer| holds(*outer, range)) {
         let message = format!(
-            "Subnet '{}' is not valid because its IP address range is outside the IP address range of virtual network '{}'.",
+            "Subnet '{}' is not valid because its IP address range is outside the IP address range of virtual \
+             network '{}'.",
             name(asked),
             put.place.name()
         );
@@ -134,8 +136,8 @@ fn may_subnets_go(world: &World, put: &Put<'_>, stay: &[Value]) -> Result<(), Re
 fn may_subnet_go(world: &World, subnet: &Value) -> Result<(), Refusal> {
     let Some(user) = used_by(world, subnet["id"].as_str().unwrap_or_default()).first().cloned() else { return Ok(()) };
     let message = format!(
-        "Subnet {} is in use by {user} and cannot be deleted. In order to delete the subnet, delete all the resources within \
-         the subnet. See aka.ms/deletesubnet.",
+        "Subnet {} is in use by {user} and cannot be deleted. In order to delete the subnet, delete all the \
+         resources within the subnet. See aka.ms/deletesubnet.",
         name(subnet)
     );
     Err(Refusal::new(400, "InUseSubnetCannotBeDeleted", message))
@@ -190,7 +192,8 @@ fn rule_of(world: &World, put: &Put<'_>, asked: &Value) -> Result<Value, Refusal
     ];
     if let Some((one, _)) = pairs.iter().find(|(one, many)| !has(one, many)) {
         let message = format!(
-            "Required security rule parameters are missing for security rule with Id: {id}. Security rule must specify {one}."
+            "Required security rule parameters are missing for security rule with Id: {id}. Security rule must \
+             specify {one}."
         );
         return Err(Refusal::new(400, "SecurityRuleParameterNotSpecified", message));
     }
@@ -278,9 +281,9 @@ pub(super) fn may_security_group_go(world: &mut World, id: &str) -> Result<(), R
         return Ok(());
     }
     let message = format!(
-        "Network security group {id} cannot be deleted because it is in use by the following resources: {}. In order to delete \
-         the Network security group, remove the association with the resource(s). To learn how to do this, see \
-         aka.ms/deletensg.",
+        "Network security group {id} cannot be deleted because it is in use by the following resources: {}. In order \
+         to delete the Network security group, remove the association with the resource(s). To learn how to do this, \
+         see aka.ms/deletensg.",
         users.join(", ")
     );
     Err(Refusal::new(400, "InUseNetworkSecurityGroupCannotBeDeleted", message))

@@ -1,14 +1,14 @@
 //! What goes on for a while: a caller asks again and again until it is over.
 //!
-//! A look at the operation or at the thing itself brings the end nearer, so that a caller that died and only asks for the thing
-//! sees it come true as well.
+//! A look at the operation or at the thing itself brings the end nearer, so that a caller that died and only asks for
+//! the thing sees it come true as well.
 
 use serde_json::{Value, json};
 
 use super::ask::{Answer, Asked, Refusal};
 use super::kinds::Style;
 use super::place::{Place, key};
-use super::world::{World, written};
+use super::world::{World, merge, written};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Doing {
@@ -104,9 +104,11 @@ impl World {
         thing.operation = None;
         let is_made = operation.failure.is_none();
         thing.body["properties"]["provisioningState"] = if is_made { "Succeeded" } else { "Failed" }.into();
-        if let Some(failure) = &operation.failure {
-            thing.note["failure"] = failure.error();
-        } else if thing.note["power"].is_null() {
+        match &operation.failure {
+            Some(failure) => thing.note["failure"] = failure.error(),
+            None => merge(&mut thing.note, &json!({"failure": null, "doomed": null})),
+        }
+        if is_made && thing.note["power"].is_null() {
             thing.note["power"] = "running".into();
         }
     }

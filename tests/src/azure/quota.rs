@@ -92,11 +92,12 @@ pub(super) fn refusal(region: &str, name: &str, (limit, now, more): (i64, i64, i
         _ => format!("{name} Cores"),
     };
     let message = format!(
-        "Operation could not be completed as it results in exceeding approved {told} quota. Additional details - Deployment \
-         Model: Resource Manager, Location: {region}, Current Limit: {limit}, Current Usage: {now}, Additional Required: {more}, \
-         (Minimum) New Limit Required: {}. Setup Alerts when Quota reaches threshold. Learn more at \
-         https://aka.ms/quotamonitoringalerting . Submit a request for Quota increase at https://aka.ms/ProdportalCRP by \
-         specifying parameters listed in the 'Details' section for deployment to succeed. Please read more about quota limits at \
+        "Operation could not be completed as it results in exceeding approved {told} quota. Additional details - \
+         Deployment Model: Resource Manager, Location: {region}, Current Limit: {limit}, Current Usage: {now}, \
+         Additional Required: {more}, (Minimum) New Limit Required: {}. Setup Alerts when Quota reaches threshold. \
+         Learn more at https://aka.ms/quotamonitoringalerting . Submit a request for Quota increase at \
+         https://aka.ms/ProdportalCRP by specifying parameters listed in the 'Details' section for deployment to \
+         succeed. Please read more about quota limits at \
          https://docs.microsoft.com/en-us/azure/azure-supportability/per-vm-quota-requests",
         now + more
     );
@@ -125,24 +126,24 @@ pub(super) fn told(shortage: Shortage, size: &str, region: &str) -> Refusal {
     let (code, message) = match shortage {
         Shortage::SkuNotAvailable => {
             let message = format!(
-                "The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: {size}' is currently \
-                 not available in location '{region}'. Please try another size or deploy to a different location or different \
-                 zone. See https://aka.ms/azureskunotavailable for details."
+                "The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: {size}' \
+                 is currently not available in location '{region}'. Please try another size or deploy to a different \
+                 location or different zone. See https://aka.ms/azureskunotavailable for details."
             );
             return Refusal::new(409, "SkuNotAvailable", message);
         }
         Shortage::AllocationFailed => ("AllocationFailed", "in this region"),
         Shortage::ZonalAllocationFailed => ("ZonalAllocationFailed", "in this zone"),
         Shortage::OverconstrainedZonalAllocationRequest => {
-            let message = "Allocation failed. VM(s) with the following constraints cannot be allocated, because the condition is \
-                           too restrictive. Please remove some constraints and try again. Constraints applied are: VM Size, \
-                           Availability Zone";
+            let message = "Allocation failed. VM(s) with the following constraints cannot be allocated, because the \
+                           condition is too restrictive. Please remove some constraints and try again. Constraints \
+                           applied are: VM Size, Availability Zone";
             return Refusal::new(409, "OverconstrainedZonalAllocationRequest", message);
         }
     };
     let message = format!(
-        "Allocation failed. We do not have sufficient capacity for the requested VM size {message}. Read more about improving \
-         likelihood of allocation success at http://aka.ms/allocation-guidance"
+        "Allocation failed. We do not have sufficient capacity for the requested VM size {message}. Read more about \
+         improving likelihood of allocation success at http://aka.ms/allocation-guidance"
     );
     Refusal::new(409, code, message)
 }

@@ -38,7 +38,8 @@ impl Reader {
         Self { process, talk: Mutex::new(Talk { questions, answers }) }
     }
 
-    /// By kind, in lists, under the names that [`Azure::account`] has; what is in them is as `python/azure_account.py` writes it.
+    /// By kind, in lists, under the names that [`Azure::account`] has; what is in them is as `python/azure_account.py`
+    /// writes it.
     #[track_caller]
     pub fn list(&self, azure: &Azure) -> Value {
         azure.pass_time();

@@ -71,8 +71,8 @@ pub(super) fn is_registered(world: &World, namespace: &str) -> Result<(), Refusa
         return Ok(());
     }
     let message = format!(
-        "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to \
-         register subscriptions."
+        "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how \
+         to register subscriptions."
     );
     Err(Refusal::new(409, "MissingSubscriptionRegistration", message))
 }

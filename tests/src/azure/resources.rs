@@ -235,8 +235,8 @@ fn stays_where_it_is(old: Option<&Thing>, body: &Value, place: &Place) -> Result
         return Ok(());
     }
     let message = format!(
-        "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be \
-         created in location '{location}'. Please select a new resource name.",
+        "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name \
+         cannot be created in location '{location}'. Please select a new resource name.",
         old.name(),
         old.location(),
         place.group.as_deref().unwrap_or_default()
@@ -251,8 +251,8 @@ fn is_free(world: &World, place: &Place, kind: &Kind) -> Result<(), Refusal> {
         Style::Network => {
             let url = operations::url(world, kind.style, "eastus", &name, Where::Async);
             let message = format!(
-                "Another operation on this or dependent resource is in progress. To retrieve status of the operation use \
-                 uri: {url}."
+                "Another operation on this or dependent resource is in progress. To retrieve status of the operation \
+                 use uri: {url}."
             );
             Refusal::new(429, "AnotherOperationInProgress", message)
         }
@@ -262,8 +262,8 @@ fn is_free(world: &World, place: &Place, kind: &Kind) -> Result<(), Refusal> {
             Refusal::new(409, "StorageAccountOperationInProgress", message)
         }
         Style::Direct(_) | Style::Machine | Style::Disk => {
-            let message = "The request failed due to conflict with a concurrent request. To resolve it, please refer to \
-                           https://aka.ms/activitylog to get more details on the conflicting requests.";
+            let message = "The request failed due to conflict with a concurrent request. To resolve it, please refer \
+                           to https://aka.ms/activitylog to get more details on the conflicting requests.";
             Refusal::new(409, "Conflict", message)
         }
     })

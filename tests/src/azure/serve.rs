@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use super::ask::{Answer, Asked, Refusal};
 use super::calls::{Fault, Ledger, Moment, refusal};
 use super::contract::{Contract, Matched};
-use super::settings::Shortage;
 use super::world::World;
 use super::{actions, arm, blobs, check, operations, prices};
 use crate::aws::lock;
@@ -107,7 +106,12 @@ async fn play(shared: &Arc<Shared>, asked: &Asked, fault: Option<&Fault>) -> Opt
         lock(&shared.world).shortage = Some(*shortage);
     }
     let answer = shared.perform(asked, &sort);
-    lock(&shared.world).shortage = None::<Shortage>;
+    lock(&shared.world).shortage = None;
+    after(shared, asked, fault, answer).await
+}
+
+/// What becomes of an answer.
+async fn after(shared: &Arc<Shared>, asked: &Asked, fault: Option<&Fault>, answer: Answer) -> Option<Answer> {
     match fault {
         Some(Fault::Kill(Moment::AfterAnswered)) => shared.kill_soon(),
         Some(Fault::Kill(_)) => {

@@ -103,7 +103,8 @@ impl Size {
     }
 
     fn restrictions(&self, world: &World, region: &str) -> Vec<Value> {
-        let entry = |kind: &str, values: Value, info: Value| json!({"type": kind, "values": values, "restrictionInfo": info, "reasonCode": "NotAvailableForSubscription"});
+        let reason = "NotAvailableForSubscription";
+        let entry = |kind: &str, values: Value, info: Value| json!({"type": kind, "values": values, "restrictionInfo": info, "reasonCode": reason});
         match self.closed_zones(world, region) {
             None => {
                 let zones = self.zones_in(region).unwrap_or_default();

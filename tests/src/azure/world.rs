@@ -127,8 +127,8 @@ impl World {
     pub fn referred(&self, id: &str, by: &str) -> Result<&Thing, Refusal> {
         let found = self.thing(id).ok_or_else(|| {
             let message = format!(
-                "Resource {id} referenced by resource {by} was not found. Please make sure that the referenced resource \
-                 exists, and that both resources are in the same region."
+                "Resource {id} referenced by resource {by} was not found. Please make sure that the referenced \
+                 resource exists, and that both resources are in the same region."
             );
             Refusal::new(400, "InvalidResourceReference", message)
         })?;

@@ -12,8 +12,8 @@ const NAME: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER_NAME: &str = "11111111-2222-4333-8444-555555555556";
 
 pub fn assignment(role: &str, principal: &str, sort: &str) -> Value {
-    json!({"properties": {"roleDefinitionId": format!("/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{role}"),
-        "principalId": principal, "principalType": sort, "description": "dsctl deployment=demo token=r"}})
+    let definitions = format!("/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions");
+    json!({"properties": {"roleDefinitionId": format!("{definitions}/{role}"), "principalId": principal, "principalType": sort, "description": "dsctl deployment=demo token=r"}})
 }
 
 pub fn role(scope: &str, name: &str) -> String {

@@ -67,7 +67,8 @@ fn a_machine_reads_all_and_writes_where_its_condition_says() {
     let mut writes = assignment(BLOB_CONTRIBUTOR, &principal, "ServicePrincipal");
     writes["properties"]["conditionVersion"] = json!("2.0");
     writes["properties"]["condition"] = json!(format!(
-        "((!(ActionMatches{{'{blobs}/write'}})) OR (@Resource[{blobs}:path] StringLike 'host/*')) AND !(ActionMatches{{'{blobs}/delete'}})"
+        "((!(ActionMatches{{'{blobs}/write'}})) OR (@Resource[{blobs}:path] StringLike 'host/*')) AND \
+         !(ActionMatches{{'{blobs}/delete'}})"
     ));
     azure.put(&role(&container, &WRITER.replace("556", "557")), &writes).is(201);
     azure.puts("secrets/key", "secret", &[]).is(201);
@@ -222,7 +223,8 @@ fn several_are_removed_in_one_request() {
     azure.puts("a", "text", &[]).is(201);
     let part = |id: u32, key: &str| {
         format!(
-            "--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {id}\r\n\r\nDELETE /dsctltests/dsctl/{key} HTTP/1.1\r\nx-ms-version: 2023-11-03\r\n\r\n\r\n"
+            "--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: \
+             {id}\r\n\r\nDELETE /dsctltests/dsctl/{key} HTTP/1.1\r\nx-ms-version: 2023-11-03\r\n\r\n\r\n"
         )
     };
     let body = format!("{}{}--b--\r\n", part(0, "a"), part(1, "none"));
@@ -254,7 +256,9 @@ fn what_a_policy_keeps_is_neither_changed_nor_removed() {
 #[test]
 fn the_services_log_is_set_by_who_owns_the_account() {
     let (azure, _) = Azure::with_container();
-    let text = "<StorageServiceProperties><Logging><Version>2.0</Version><Delete>true</Delete><Read>true</Read><Write>true</Write><RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></Logging></StorageServiceProperties>";
+    let text = "<StorageServiceProperties><Logging><Version>2.0</Version><Delete>true</Delete><Read>true</Read>\
+                <Write>true</Write><RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></Logging>\
+                </StorageServiceProperties>";
     let target = "/?restype=service&comp=properties";
     assert!(azure.asks(Method::GET, target, &[]).is(200).body.contains("<Read>false</Read>"));
     azure.blob_as(CALLER, Method::PUT, target, &[], text).is(202);

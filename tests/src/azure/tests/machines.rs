@@ -248,15 +248,21 @@ fn images_have_versions_in_no_order() {
 #[test]
 fn prices_are_given_to_anybody() {
     let azure = Azure::start();
-    for (size, dollars, is_spot) in [("A", 3.673, false), ("A", 1.2, true), ("B", 7.0, false)] {
+    for (size, dollars, is_spot) in [("A", 4.0, false), ("A", 1.5, true), ("B", 7.0, false)] {
         azure.set_price(Price { size: size.to_owned(), region: "eastus".to_owned(), dollars, is_spot });
     }
-    let filter = "serviceName eq 'Virtual Machines' and priceType eq 'Consumption' and armRegionName eq 'eastus' and (armSkuName eq 'A' or armSkuName eq 'C')";
+    let filter = "serviceName eq 'Virtual Machines' and priceType eq 'Consumption' and armRegionName eq 'eastus' and \
+                  (armSkuName eq 'A' or armSkuName eq 'C')";
     let url = format!("{}/api/retail/prices?$filter={filter}", azure.url());
     let page = send(Method::GET, &url, &[], None).is(200).json();
-    let prices: Vec<(&Value, &Value)> =
-        page["Items"].as_array().expect("items").iter().map(|it| (&it["retailPrice"], &it["meterName"])).collect();
-    assert_eq!(prices, [(&json!(3.673), &json!("A")), (&json!(1.2), &json!("A Spot"))]);
+    let items = page["Items"].as_array().expect("items").clone();
+    let prices = |product: &str| -> Vec<(Value, Value)> {
+        let of_it = items.iter().filter(|it| it["productName"] == product);
+        of_it.map(|it| (it["retailPrice"].clone(), it["meterName"].clone())).collect()
+    };
+    let plain = [(json!(4.0), json!("A")), (json!(1.0), json!("A Low Priority")), (json!(1.5), json!("A Spot"))];
+    assert_eq!(prices("Virtual Machines NC Series"), plain);
+    assert_eq!(prices("Virtual Machines NC Series Windows").len(), 2);
 }
 
 #[test]

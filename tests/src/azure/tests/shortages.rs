@@ -110,8 +110,8 @@ fn quotas_count_what_is_used() {
     let refused = azure.put(&thing(OTHER), &other(&body));
     refused.refused(409, "OperationNotAllowed");
     let message = refused.json()["error"]["message"].as_str().expect("a message").to_owned();
-    let figures = "exceeding approved StandardNCADSA100v4Family Cores quota. Additional details - Deployment Model: Resource \
-                   Manager, Location: eastus, Current Limit: 40, Current Usage: 24, Additional Required: 24";
+    let figures = "exceeding approved StandardNCADSA100v4Family Cores quota. Additional details - Deployment Model: \
+                   Resource Manager, Location: eastus, Current Limit: 40, Current Usage: 24, Additional Required: 24";
     assert!(message.contains(figures), "{message}");
     let mut spot = other(&body);
     spot["properties"]["priority"] = json!("Spot");
