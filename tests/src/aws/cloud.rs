@@ -82,16 +82,7 @@ impl Cloud {
 
     #[track_caller]
     pub fn home_in(&self, region: &str) -> CloudHome {
-        let home = variables(&self.proxy.url(), region)
-            .into_iter()
-            .fold(Home::light(), |home, (name, value)| home.variable(name, &value))
-            .variable(VISIBILITY_VARIABLE, VISIBILITY);
-        let binaries = home.scratch().join("binaries");
-        std::fs::create_dir(&binaries).expect("a folder for the host's programs");
-        for name in ["dsctl", "dsserve", "dsgate"] {
-            std::fs::write(binaries.join(name), format!("{name} of the host")).expect("a program of the host");
-        }
-        CloudHome { home, binaries, region: region.to_owned() }
+        CloudHome::new("aws", variables(&self.proxy.url(), region), region)
     }
 
     /// That what is alive is what the state records, each once, and nothing that costs money lies about.
@@ -115,18 +106,35 @@ impl Cloud {
     }
 }
 
-/// A home whose `dsctl` goes to a [`Cloud`].
+/// A home whose `dsctl` goes to a cloud of the tests.
 #[derive(Debug)]
 pub struct CloudHome {
     pub home: Home,
+    /// As `--cloud` names it.
+    pub cloud: &'static str,
     pub binaries: PathBuf,
     pub region: String,
 }
 
 impl CloudHome {
+    /// With the variables that lead there.
+    #[track_caller]
+    pub(crate) fn new(cloud: &'static str, variables: Vec<(&'static str, String)>, region: &str) -> Self {
+        let home = variables
+            .into_iter()
+            .fold(Home::light(), |home, (name, value)| home.variable(name, &value))
+            .variable(VISIBILITY_VARIABLE, VISIBILITY);
+        let binaries = home.scratch().join("binaries");
+        std::fs::create_dir(&binaries).expect("a folder for the host's programs");
+        for name in ["dsctl", "dsserve", "dsgate"] {
+            std::fs::write(binaries.join(name), format!("{name} of the host")).expect("a program of the host");
+        }
+        Self { home, cloud, binaries, region: region.to_owned() }
+    }
+
     fn words(&self, words: &[&str]) -> Vec<String> {
         let binaries = self.binaries.display().to_string();
-        let spec = ["--cloud", "aws", "--model", MODEL, "--binaries", &binaries];
+        let spec = ["--cloud", self.cloud, "--model", MODEL, "--binaries", &binaries];
         let takes_spec = words.first().is_some_and(|word| ["up", "plan"].contains(word));
         let spec = if takes_spec { spec.to_vec() } else { Vec::new() };
         words.iter().take(1).chain(&spec).chain(words.iter().skip(1)).map(|word| (*word).to_owned()).collect()

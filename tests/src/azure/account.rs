@@ -114,8 +114,8 @@ fn text(value: &Value) -> &str {
 }
 
 /// Ids of everything that a deployment's state records, sorted, in lower case as ids are compared;
-/// `az://account/container/key` for blobs. Disks, interfaces and a machine's addresses are their machine's;
-/// [`orphans`] tells those that have none.
+/// `az://account/container/key` for blobs. Disks, interfaces and a machine's addresses are their machine's; [`orphans`]
+/// tells those that have none. An assignment with a condition is recorded with the one that goes before it.
 pub fn alive(account: &Value) -> Vec<String> {
     let recorded = [
         "groups",
@@ -126,18 +126,19 @@ pub fn alive(account: &Value) -> Vec<String> {
         "identities",
         "storage_accounts",
         "containers",
-        "role_assignments",
     ];
     let ids = recorded.iter().flat_map(|kind| things(account, kind)).map(|thing| text(&thing["id"]).to_lowercase());
-    let of_gateways =
-        things(account, "public_addresses").filter(|address| text(&address["attached_to"]).contains("/natGateways/"));
+    let of_no_interface = things(account, "public_addresses")
+        .filter(|address| !text(&address["attached_to"]).to_lowercase().contains("/ipconfigurations/"));
     let blobs = things(account, "containers").flat_map(|container| {
         let name = super::place::name_of(text(&container["id"])).to_owned();
         let keys = container["keys"].as_array().into_iter().flatten();
         keys.map(move |key| format!("az://{}/{name}/{}", text(&container["account"]), text(key))).collect::<Vec<_>>()
     });
-    let addresses = of_gateways.map(|address| text(&address["id"]).to_lowercase());
-    let mut alive: Vec<String> = ids.chain(addresses).chain(blobs).collect();
+    let roles = things(account, "role_assignments").filter(|role| role["condition"].is_null());
+    let roles = roles.map(|role| text(&role["id"]).to_lowercase());
+    let addresses = of_no_interface.map(|address| text(&address["id"]).to_lowercase());
+    let mut alive: Vec<String> = ids.chain(roles).chain(addresses).chain(blobs).collect();
     alive.sort();
     alive
 }

@@ -22,6 +22,7 @@ mod blobs;
 pub mod calls;
 mod catalogue;
 mod check;
+pub mod cloud;
 mod conditions;
 mod containers;
 pub mod contract;
@@ -237,6 +238,11 @@ impl Azure {
     pub fn blob(&self, account: &str, container: &str, key: &str) -> Option<String> {
         let text = self.with(|world| blobs::text(world, account, container, key));
         text.and_then(|text| text.as_str().map(str::to_owned))
+    }
+
+    /// Puts a blob as a machine would, or somebody else who may.
+    pub fn put_blob(&self, account: &str, container: &str, key: &str, body: &str) {
+        self.with(|world| world.blobs.write(account, container, key, body.to_owned().into()));
     }
 
     /// One call of somebody else's, done to its end: `azure.somebody(Method::DELETE, "/subscriptions/…?api-version=…",

@@ -121,7 +121,20 @@ pub(super) fn put_life_cycle(_: &World, put: &Put<'_>) -> Result<Value, Refusal>
     if put.property("policy")["rules"].as_array().is_none_or(Vec::is_empty) {
         return Err(Refusal::new(400, "InvalidRequestPropertyValue", "The policy must have rules."));
     }
-    Ok(json!({"properties": {"policy": put.property("policy"), "lastModifiedTime": written(jiff::Timestamp::now())}}))
+    let mut policy = put.property("policy").clone();
+    show_days(&mut policy);
+    Ok(json!({"properties": {"policy": policy, "lastModifiedTime": written(jiff::Timestamp::now())}}))
+}
+
+/// Days are shown with a fraction, however they came.
+fn show_days(value: &mut Value) {
+    for (name, inner) in value.as_object_mut().into_iter().flatten() {
+        match inner.as_f64() {
+            Some(days) if name.starts_with("daysAfter") => *inner = days.into(),
+            _ => show_days(inner),
+        }
+    }
+    value.as_array_mut().into_iter().flatten().for_each(show_days);
 }
 
 /// The account that a name means.

@@ -90,7 +90,9 @@ fn settings_of_blobs_are_there_from_the_first() {
     let rule = json!({"name": "old", "enabled": true, "type": "Lifecycle", "definition": {
         "actions": {"version": {"delete": {"daysAfterCreationGreaterThan": 1}}}, "filters": {"blobTypes": ["blockBlob"]}}});
     azure.put(&life, &json!({"properties": {"policy": {"rules": [rule]}}})).is(200);
-    assert_eq!(azure.get(&life).is(200).json()["properties"]["policy"]["rules"][0]["name"], "old");
+    let shown = azure.get(&life).is(200).json()["properties"]["policy"]["rules"][0].clone();
+    let days = "/definition/actions/version/delete/daysAfterCreationGreaterThan";
+    assert_eq!((&shown["name"], shown.pointer(days).map(Value::to_string).as_deref()), (&json!("old"), Some("1.0")));
     azure.delete(&life).is(200);
     azure.delete(&life).is(204);
     let nowhere = service.replace("dsctltests", "dsctlnone");
