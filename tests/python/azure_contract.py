@@ -26,6 +26,7 @@ PACKAGES = {
     "azure.mgmt.msi.v2024_11_30": {"UserAssignedIdentities"},
     "azure.mgmt.authorization.v2022_04_01": {"RoleAssignments", "RoleDefinitions"},
     "azure.mgmt.resource.resources": {"ResourceGroups", "Resources", "Providers"},
+    "azure.mgmt.resource.features": {"Features"},
     "azure.mgmt.resource.locks": {"ManagementLocks"},
     "azure.mgmt.resource.subscriptions": {"Subscriptions"},
     "azure.storage.blob._generated": {"Service", "Container", "Blob", "BlockBlob"},

@@ -8,7 +8,7 @@ use axum::http::Method;
 
 use super::ask::{Answer, Asked, Refusal};
 use super::place::{Place, key};
-use super::world::World;
+use super::world::{Thing, World};
 use super::{access, catalogue, groups, locks, nested, operations, registrations, resources};
 
 pub(super) fn answer(world: &mut World, asked: &Asked) -> Answer {
@@ -34,8 +34,10 @@ impl World {
     /// A look at something that does not show, or at a list that it would be in.
     fn looked(&mut self, asked: &Asked) {
         let path = key(&format!("/{}", asked.segments().join("/")));
-        let is_list = Place::of(&path).is_some_and(|place| !place.is_thing() && operations::asked_for(asked).is_none());
-        let things = self.things.values_mut().filter(|it| key(&it.id) == path || is_list);
+        let listed = Place::of(&path).filter(|place| place.types.len() == place.names.len() + 1);
+        let listed = listed.map(|place| place.kind()).unwrap_or_default();
+        let is_shown_in = |thing: &Thing| thing.kind.name.eq_ignore_ascii_case(&listed) || path.ends_with("/resources");
+        let things = self.things.values_mut().filter(|it| key(&it.id) == path || is_shown_in(it));
         things.for_each(|thing| thing.unseen = thing.unseen.saturating_sub(1));
         let groups = self.groups.values_mut().filter(|it| key(&it.id) == path || path.ends_with("/resourcegroups"));
         groups.for_each(|group| group.unseen = group.unseen.saturating_sub(1));
@@ -69,6 +71,9 @@ fn room(world: &mut World, asked: &Asked, place: &Place) -> Result<Answer, Refus
         ("microsoft.authorization", "roledefinitions") => access::definitions(world, asked, place),
         ("microsoft.compute", "skus" | "locations") | ("microsoft.storage", "checknameavailability") => {
             catalogue::answer(world, asked, place)
+        }
+        _ if place.scope.to_ascii_lowercase().ends_with("/providers/microsoft.features") => {
+            registrations::features(world, asked, place)
         }
         (_, "" | "register" | "unregister") => registrations::answer(world, asked, place),
         _ if nested::is_inline(place) => nested::answer(world, asked, place),

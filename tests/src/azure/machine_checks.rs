@@ -10,7 +10,7 @@ use super::networks::subnet;
 use super::place::key;
 use super::sizes::{self, Size};
 use super::world::World;
-use super::{images, interfaces, quota, settings};
+use super::{images, interfaces, quota, registrations, settings};
 
 /// The smallest disk that the image fits on, in GB.
 const IMAGE_GB: i64 = 30;
@@ -155,7 +155,7 @@ fn check_key(key: &Value, user: &str) -> Result<(), Refusal> {
 fn security(world: &World, put: &Put<'_>, size: &Size) -> Result<(), Refusal> {
     let security = put.property("securityProfile");
     if security["encryptionAtHost"] == true {
-        if !world.settings.encryption_at_host {
+        if !registrations::has_feature(world) {
             return Err(invalid(
                 "The property 'securityProfile.encryptionAtHost' is not valid because the \
                  'Microsoft.Compute/EncryptionAtHost' feature is not enabled for this subscription.",

@@ -64,6 +64,48 @@ fn view(world: &World, namespace: &str) -> Value {
         "resourceTypes": []})
 }
 
+/// The one feature that machines may need; it is asked for once, which takes a while, too.
+const FEATURE: &str = "EncryptionAtHost";
+
+/// `…/Microsoft.Features/providers/Microsoft.Compute/features/EncryptionAtHost`.
+pub(super) fn features(world: &mut World, asked: &Asked, place: &Place) -> Result<Answer, Refusal> {
+    let (thing, is_action) = match place.acted_on() {
+        Some((thing, action)) => (thing, action.eq_ignore_ascii_case("register")),
+        None => (place.clone(), false),
+    };
+    if !thing.name().eq_ignore_ascii_case(FEATURE) {
+        let message = format!("The feature '{}' could not be found.", thing.name());
+        return Err(Refusal::new(404, "FeatureNotFound", message));
+    }
+    match (asked.method.as_str(), is_action) {
+        ("GET", false) => look(world, FEATURE),
+        ("POST", true) if !world.settings.encryption_at_host => {
+            world.settings.encryption_at_host = true;
+            world.registering.insert(FEATURE.to_lowercase(), world.settings.looks.registration);
+        }
+        ("POST", true) => {}
+        _ => return Err(not_served(asked)),
+    }
+    Ok(Answer::json(200, &feature(world)))
+}
+
+fn feature(world: &World) -> Value {
+    let state = match (has_feature(world), world.settings.encryption_at_host) {
+        (true, _) => "Registered",
+        (false, true) => "Registering",
+        (false, false) => "NotRegistered",
+    };
+    let subscription = &world.settings.subscription;
+    let id = format!("/subscriptions/{subscription}/providers/Microsoft.Features/providers/Microsoft.Compute/features");
+    json!({"id": format!("{id}/{FEATURE}"), "name": format!("Microsoft.Compute/{FEATURE}"),
+        "type": "Microsoft.Features/providers/features", "properties": {"state": state}})
+}
+
+/// Whether machines may encrypt at their host.
+pub(super) fn has_feature(world: &World) -> bool {
+    world.settings.encryption_at_host && !world.registering.contains_key(&FEATURE.to_lowercase())
+}
+
 /// Whether something of a service may be made.
 pub(super) fn is_registered(world: &World, namespace: &str) -> Result<(), Refusal> {
     let name = namespace.to_lowercase();

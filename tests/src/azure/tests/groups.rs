@@ -105,6 +105,21 @@ fn a_service_is_registered_before_it_is_used() {
 }
 
 #[test]
+fn a_feature_is_registered_before_it_is_used() {
+    let azure = Azure::ready();
+    let features =
+        format!("/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Features/providers/Microsoft.Compute/features");
+    let feature = format!("{features}/EncryptionAtHost");
+    let state = |told: super::Told| told.is(200).json()["properties"]["state"].clone();
+    assert_eq!(state(azure.get(&feature)), "Registered");
+    azure.set_encryption_at_host(false);
+    assert_eq!(state(azure.get(&feature)), "NotRegistered");
+    assert_eq!(state(azure.call(Method::POST, &format!("{feature}/register"), None)), "Registering");
+    assert_eq!(state(azure.get(&feature)), "Registered");
+    azure.get(&format!("{features}/Other")).refused(404, "FeatureNotFound");
+}
+
+#[test]
 fn a_stranger_and_another_subscription_are_refused() {
     let azure = Azure::ready();
     let url = format!("{}{}?api-version=2025-04-01", azure.url(), group());

@@ -81,6 +81,7 @@ fn version(path: &str) -> &'static str {
         }
     }
     let versions = [
+        ("microsoft.features", "2021-07-01"),
         ("/locks", "2020-05-01"),
         ("/roleassignments", "2022-04-01"),
         ("/roledefinitions", "2022-04-01"),
