@@ -6,11 +6,12 @@
 //! gate      a dsgate of a test's own, with a configuration written by hand      mock     a scripted OpenAI API
 //! process   what a command said; signals; pids          wait, http, load        looking, asking, asking all the time
 //! shelf     a web server with one file and a brake              proxy    before a cloud's API: records, and fails on order
-//! aws, gcp  clouds on loopback                          cloud_home  a home whose dsctl goes to one of them
+//! aws, gcp, azure  clouds on loopback                   cloud_home  a home whose dsctl goes to one of them
 //! ```
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
 
 pub mod aws;
+pub mod azure;
 pub mod binaries;
 pub mod cloud_home;
 pub mod gate;

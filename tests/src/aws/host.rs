@@ -6,9 +6,9 @@ use super::account::things;
 use super::cloud::Cloud;
 use crate::cloud_home::CloudHome;
 
-const DESIRED: &str = "host/main/desired.json";
-pub(super) const STATUS: &str = "host/main/status.json";
-const THEN: &str = "2026-11-24T12:00:00Z";
+pub(crate) const DESIRED: &str = "host/main/desired.json";
+pub(crate) const STATUS: &str = "host/main/status.json";
+pub(crate) const THEN: &str = "2026-11-24T12:00:00Z";
 
 impl Cloud {
     /// The host spec as it lies in the bucket.
@@ -34,18 +34,13 @@ impl Cloud {
     /// The machine reports that a real token was generated with the host spec as it is now.
     #[track_caller]
     pub fn report_ready(&self, home: &CloudHome) {
-        let phases = json!([{"phase": "first-token", "state": "done", "detail": "a token in 0.4 s", "progress": null,
-            "started_at": THEN, "ended_at": THEN, "failure": null}]);
-        self.report(home, phases, json!(THEN));
+        self.report(home, first_token(), json!(THEN));
     }
 
     /// The machine reports that its weights could not be had.
     #[track_caller]
     pub fn report_failed(&self, home: &CloudHome, message: &str) {
-        let failure = json!({"message": message, "log_tail": [], "next": "dsctl up"});
-        let phases = json!([{"phase": "weights", "state": "failed", "detail": message, "progress": null,
-            "started_at": THEN, "ended_at": THEN, "failure": failure}]);
-        self.report(home, phases, Value::Null);
+        self.report(home, no_weights(message), Value::Null);
     }
 
     /// By an agent that began with the machine that the state names.
@@ -54,11 +49,28 @@ impl Cloud {
         let (desired, id) = (self.desired(home), home.id("machine.main"));
         let account = self.account(&home.region);
         let machine = things(&account, "instances").find(|it| it["id"] == id.as_str()).expect("the machine");
-        let status = json!({
-            "deployment": desired["deployment"], "host": desired["host"], "generation": desired["generation"],
-            "written_at": THEN, "agent": {"pid": 1, "version": "0.1.0", "started_at": machine["launched"]},
-            "phases": phases, "weights": [], "units": [], "ready_since": ready_since, "outcomes": [],
-        });
-        self.put_object(home, STATUS, &status.to_string());
+        self.put_object(home, STATUS, &status(&desired, &machine["launched"], phases, ready_since).to_string());
     }
+}
+
+/// A report of an agent that began at a time.
+pub(crate) fn status(desired: &Value, started_at: &Value, phases: Value, ready_since: Value) -> Value {
+    json!({
+        "deployment": desired["deployment"], "host": desired["host"], "generation": desired["generation"],
+        "written_at": THEN, "agent": {"pid": 1, "version": "0.1.0", "started_at": started_at},
+        "phases": phases, "weights": [], "units": [], "ready_since": ready_since, "outcomes": [],
+    })
+}
+
+/// A real token was generated.
+pub(crate) fn first_token() -> Value {
+    json!([{"phase": "first-token", "state": "done", "detail": "a token in 0.4 s", "progress": null,
+        "started_at": THEN, "ended_at": THEN, "failure": null}])
+}
+
+/// The weights could not be had.
+pub(crate) fn no_weights(message: &str) -> Value {
+    let failure = json!({"message": message, "log_tail": [], "next": "dsctl up"});
+    json!([{"phase": "weights", "state": "failed", "detail": message, "progress": null,
+        "started_at": THEN, "ended_at": THEN, "failure": failure}])
 }
