@@ -20,7 +20,7 @@ use providers::cloud::{
 use providers::local::SecretText;
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use serde::Serialize;
-use spec::deployment::Deployment;
+use spec::deployment::{Cloud, Deployment};
 use spec::layout::DeploymentLayout;
 use spec::machine::{Market, Offer, ResolvedMachine};
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
@@ -101,7 +101,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
         Some(placed) => stay_in_the_zones(&mut machine, placed, &cloud.laid_out.zones),
     }
     let account = survey.identity.account.clone();
-    refuse_another_account(&cloud, &account)?;
+    refuse_another_account(&cloud, asked.spec.cloud, &account)?;
     let report = report(&asked, &machine, &survey, &image, notes);
     let facts = facts(&asked, &cloud, survey, image)?;
     let region = machine.region.clone();
@@ -115,11 +115,15 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     Ok(Prepared { deployment, spec, layout: asked.layout, graph, site, target, saved: None })
 }
 
-fn refuse_another_account(cloud: &CloudSite, found: &str) -> Result<(), Failure> {
-    match &cloud.laid_out.account {
+fn refuse_another_account(site: &CloudSite, cloud: Cloud, found: &str) -> Result<(), Failure> {
+    match &site.laid_out.account {
         Some(home) if home != found => {
             let message = format!("the deployment lies in the account {home}; the credentials are of {found}");
-            Err(Failure::new(Kind::Credentials, message).next("export AWS_PROFILE=… (a profile of that account)"))
+            let next = match cloud {
+                Cloud::Azure => format!("az account set --subscription {home}"),
+                _ => "export AWS_PROFILE=… (a profile of that account)".to_owned(),
+            };
+            Err(Failure::new(Kind::Credentials, message).next(next))
         }
         _ => Ok(()),
     }

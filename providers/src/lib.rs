@@ -3,6 +3,9 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "azure")]
+pub mod azure;
+pub mod boot_script;
 pub mod cloud;
 pub mod cloud_graph;
 pub mod host_plan;
@@ -10,4 +13,5 @@ pub mod host_spec;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod local;
+pub mod making;
 pub mod store;

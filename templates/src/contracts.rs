@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use spec::deployment::Deployment;
+use spec::deployment::{Cloud, Deployment};
 use spec::metric::{self, Metric, MetricKind};
 use spec::rollout::RolloutSpec;
 use spec::yaml;
@@ -141,20 +141,33 @@ fn the_starters_are_what_their_keys_are_read_as() {
 }
 
 #[test]
-fn the_starter_of_aws_is_valid_with_all_that_it_offers() {
-    let plain = Deployment::parse(content("aws"), "aws.yaml").unwrap();
-    assert_eq!((plain.cloud, plain.model.as_deref()), (Some(spec::deployment::Cloud::Aws), Some("70b-int8")));
-    // An offer is a key behind a mark; prose begins with a capital.
-    let opened = |line: &str| {
-        let rest = line.trim_start().strip_prefix("# ").filter(|rest| {
-            rest.trim_start().starts_with(|first: char| first.is_ascii_lowercase()) && rest.contains(':')
-        });
-        rest.map_or_else(|| line.to_owned(), |rest| line.replace(&format!("# {rest}"), rest))
-    };
-    let text: Vec<String> = content("aws").lines().map(opened).collect();
-    let all = Deployment::parse(&text.join("\n"), "aws.yaml").unwrap();
-    assert!(all.machine.image.is_some() && all.network.tls.is_some() && all.budget.egress_gb.is_some(), "{all:?}");
-    assert!(all.state.is_some() && all.region.is_some() && all.baseline.is_some() && !all.compliance.is_empty());
+fn the_starters_of_clouds_are_valid_with_all_that_they_offer() {
+    for (name, cloud) in [("aws", Cloud::Aws), ("azure", Cloud::Azure)] {
+        let plain = Deployment::parse(content(name), name).unwrap();
+        assert_eq!((plain.cloud, plain.model.as_deref()), (Some(cloud), Some("70b-int8")));
+        let text: Vec<String> = content(name).lines().map(opened).collect();
+        let all = Deployment::parse(&text.join("\n"), name).unwrap();
+        assert!(all.machine.image.is_some() && all.network.tls.is_some() && all.budget.egress_gb.is_some(), "{all:?}");
+        assert!(all.state.is_some() && all.region.is_some() && all.baseline.is_some() && !all.compliance.is_empty());
+    }
+}
+
+/// An offer is a key behind a mark; prose begins with a capital.
+fn opened(line: &str) -> String {
+    let rest = line.trim_start().strip_prefix("# ").filter(|rest| {
+        rest.trim_start().starts_with(|first: char| first.is_ascii_lowercase()) && rest.contains(':')
+    });
+    rest.map_or_else(|| line.to_owned(), |rest| line.replace(&format!("# {rest}"), rest))
+}
+
+/// What a machine boots with is small, fetches by its own identity and checks what it fetched.
+#[test]
+fn the_first_boots_of_clouds_hold_no_secret_and_check_what_they_fetch() {
+    for script in [crate::AWS_BOOT, crate::AZURE_BOOT] {
+        assert!(script.starts_with("#cloud-config\n") && script.lines().count() <= 60);
+        assert!(script.contains("sha256sum --check") && script.contains("@DSCTL_SHA256@"));
+        assert!(script.contains("dsctl agent --bucket ") && script.contains("@BUCKET@ --host main"));
+    }
 }
 
 /// What is commented out is an offer: with its marks taken off it must be valid too.

@@ -46,6 +46,13 @@ const ALL: &[Template] = &[
         next: "dsctl plan -f FILE",
     },
     Template {
+        name: "azure",
+        file_name: "azure.yaml",
+        description: "a private deployment on Azure",
+        content: include_str!("../data/azure.yaml"),
+        next: "dsctl plan -f FILE",
+    },
+    Template {
         name: "rollout",
         file_name: "rollout.yaml",
         description: "a rollout in stages",
@@ -70,6 +77,8 @@ const ALL: &[Template] = &[
 
 /// First boot of a machine on AWS (cloud-init); its placeholders are filled in when the machine is made.
 pub const AWS_BOOT: &str = include_str!("../data/cloud-init/aws.yaml");
+/// The same on Azure.
+pub const AZURE_BOOT: &str = include_str!("../data/cloud-init/azure.yaml");
 
 /// All of them, in the order in which they are listed.
 pub const fn starters() -> &'static [Template] {
@@ -103,7 +112,7 @@ mod tests {
         let error = find("rolout").unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, aws, rollout, prometheus, prometheus-rules"
+            "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, aws, azure, rollout, prometheus, prometheus-rules"
         );
     }
 }

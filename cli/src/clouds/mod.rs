@@ -12,12 +12,18 @@ mod aws;
 #[cfg(not(feature = "aws"))]
 #[path = "without_aws.rs"]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(not(feature = "azure"))]
+#[path = "without_azure.rs"]
+mod azure;
 
 /// Reads the user's own settings and credentials of the cloud; asks the cloud nothing yet.
 pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
     match cloud {
         Cloud::Aws => aws::load().await,
-        Cloud::Local | Cloud::Gcp | Cloud::Azure => {
+        Cloud::Azure => azure::load().await,
+        Cloud::Local | Cloud::Gcp => {
             let message = format!("cloud: this dsctl has no adapter for {cloud} yet");
             Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"))
         }
@@ -26,13 +32,15 @@ pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
 
 /// Clouds whose adapters this dsctl has.
 pub fn built_in() -> Vec<Cloud> {
-    if aws::IS_BUILT_IN { vec![Cloud::Aws] } else { Vec::new() }
+    let all = [(Cloud::Aws, aws::IS_BUILT_IN), (Cloud::Azure, azure::IS_BUILT_IN)];
+    all.into_iter().filter(|(_, is_built_in)| *is_built_in).map(|(cloud, _)| cloud).collect()
 }
 
 /// The script of a machine's first boot, with the placeholders of `providers::cloud::BOOT_PLACEHOLDERS`.
 pub const fn boot_script(cloud: Cloud) -> &'static str {
     match cloud {
         Cloud::Aws => templates::AWS_BOOT,
-        Cloud::Local | Cloud::Gcp | Cloud::Azure => "",
+        Cloud::Azure => templates::AZURE_BOOT,
+        Cloud::Local | Cloud::Gcp => "",
     }
 }
