@@ -30,11 +30,7 @@ pub fn inputs<T: DeserializeOwned>(desired: &Desired) -> Result<T, ProviderError
 }
 
 /// The id of another resource that inputs name by its address.
-pub fn id<'a>(
-    desired: &Desired,
-    known: &'a Known,
-    address: &str,
-) -> Result<&'a str, ProviderError> {
+pub fn id<'a>(desired: &Desired, known: &'a Known, address: &str) -> Result<&'a str, ProviderError> {
     let named = Address::parse(address)
         .ok_or_else(|| ProviderError::permanent(&desired.address, format!("\"{address}\" is no address")))?;
     Ok(known.needed(&desired.address, &named)?.0.as_str())

@@ -154,9 +154,10 @@ fn the_starters_of_clouds_are_valid_with_all_that_they_offer() {
 
 /// An offer is a key behind a mark; prose begins with a capital.
 fn opened(line: &str) -> String {
-    let rest = line.trim_start().strip_prefix("# ").filter(|rest| {
-        rest.trim_start().starts_with(|first: char| first.is_ascii_lowercase()) && rest.contains(':')
-    });
+    let rest = line
+        .trim_start()
+        .strip_prefix("# ")
+        .filter(|rest| rest.trim_start().starts_with(|first: char| first.is_ascii_lowercase()) && rest.contains(':'));
     rest.map_or_else(|| line.to_owned(), |rest| line.replace(&format!("# {rest}"), rest))
 }
 

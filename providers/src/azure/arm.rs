@@ -79,7 +79,8 @@ impl Arm {
     /// Whether the subscription is there for these credentials.
     pub async fn subscription(&self, id: &str) -> Result<Value, ProviderError> {
         let seen = self.look_at(&format!("/subscriptions/{id}"), SUBSCRIPTION_VERSION, &[]).await?;
-        let missing = || ProviderError::new(ErrorKind::Credentials, "account", format!("there is no subscription {id}"));
+        let missing =
+            || ProviderError::new(ErrorKind::Credentials, "account", format!("there is no subscription {id}"));
         seen.ok_or_else(|| missing().with_next("az account list, then az account set --subscription …"))
     }
 
@@ -207,7 +208,10 @@ impl Arm {
 
     async fn request(&self, method: Method, url: &str) -> Result<reqwest::RequestBuilder, ProviderError> {
         if !is_home(&self.base, url) {
-            return Err(ProviderError::permanent("Azure", format!("it leads to another place: {}", without_query(url))));
+            return Err(ProviderError::permanent(
+                "Azure",
+                format!("it leads to another place: {}", without_query(url)),
+            ));
         }
         let token = self.tokens.token(Audience::Manager).await?;
         Ok(self.http.request(method, url).bearer_auth(token))

@@ -33,7 +33,9 @@ impl Server {
                 let body = if body.is_null() { String::new() } else { body.to_string().replace('@', &base) };
                 let headers = headers.replace('@', &base);
                 let length = body.len();
-                let answer = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
@@ -46,7 +48,8 @@ impl Server {
 
     /// Method and path of each request.
     fn asked(&self) -> Vec<String> {
-        let line = |request: &String| request.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+        let line =
+            |request: &String| request.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
         self.asked.lock().unwrap().iter().map(line).collect()
     }
 }
@@ -59,7 +62,8 @@ async fn request(stream: &mut TcpStream) -> String {
         bytes.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if read == 0 || body.len() >= length.unwrap_or(0) {
             return text;
         }
@@ -107,7 +111,8 @@ async fn an_operation_that_failed_says_why_and_is_not_begun_again() {
         ("Failed", json!({"code": "InternalExecutionError", "message": "sorry"}), ErrorKind::Ambiguous),
     ] {
         let server =
-            Server::start(vec![(201, OPERATION, Value::Null), (200, "", json!({"status": status, "error": error}))]).await;
+            Server::start(vec![(201, OPERATION, Value::Null), (200, "", json!({"status": status, "error": error}))])
+                .await;
         let failed = server.arm().put("machine.main", ID, &json!({})).await.unwrap_err();
         assert_eq!(failed.kind, kind, "{failed}");
         assert_eq!(server.asked().len(), 2);
@@ -177,16 +182,14 @@ async fn a_list_has_many_pages() {
     .await;
     let all = server.arm().list("/subscriptions/s/resources", "v", &[("$filter", "a eq 'b'")]).await.unwrap();
     assert_eq!(all, [1, 2]);
-    let first = "GET /subscriptions/s/resources?api-version=v&%24filter=a%20eq%20%27b%27";
+    let first = "GET /subscriptions/s/resources?api-version=v&$filter=a%20eq%20%27b%27";
     assert_eq!(server.asked(), [first, "GET /more?page=2"]);
 }
 
 #[tokio::test]
 async fn a_token_goes_nowhere_else() {
-    let server = Server::start(vec![
-        (202, "location: https://elsewhere.example/x\r\nretry-after: 0\r\n", Value::Null),
-    ])
-    .await;
+    let server =
+        Server::start(vec![(202, "location: https://elsewhere.example/x\r\nretry-after: 0\r\n", Value::Null)]).await;
     let failed = server.arm().delete(ID).await.unwrap_err();
     assert!(failed.to_string().contains("elsewhere.example"), "{failed}");
     assert!(is_home("https://management.azure.com", "https://westeurope.management.azure.com/x"));

@@ -158,7 +158,8 @@ impl Blobs {
 
     /// Changes what is told of an object, never its value.
     pub async fn set_metadata(&self, place: &Place, metadata: &Metadata, over: Over<'_>) -> Result<(), ProviderError> {
-        let request = self.request(Method::PUT, &self.url(place, "?comp=metadata")).await?.header("content-length", "0");
+        let request =
+            self.request(Method::PUT, &self.url(place, "?comp=metadata")).await?.header("content-length", "0");
         self.act(place, conditioned(with_metadata(request, metadata), over)).await
     }
 
@@ -307,7 +308,9 @@ fn parsed<T: serde::de::DeserializeOwned>(what: impl ToString, answer: &Answer) 
 fn logging(logged: bool) -> String {
     let kept = "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy>";
     let what = format!("<Delete>{logged}</Delete><Read>{logged}</Read><Write>{logged}</Write>");
-    format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties><Logging><Version>2.0</Version>{what}{kept}</Logging></StorageServiceProperties>")
+    format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties><Logging><Version>2.0</Version>{what}{kept}</Logging></StorageServiceProperties>"
+    )
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ impl Tokens {
     pub async fn token(&self, audience: Audience) -> Result<String, ProviderError> {
         let Self::Chain(chosen) = self else { return Ok(OF_TESTS.to_owned()) };
         let credential = chosen.get_or_try_init(choose).await?;
-        let token = credential.get_token(&[audience.scope()], None).await.map_err(|error| refused(&error.to_string()))?;
+        let token =
+            credential.get_token(&[audience.scope()], None).await.map_err(|error| refused(&error.to_string()))?;
         Ok(token.token.secret().to_owned())
     }
 
@@ -118,7 +119,9 @@ async fn answers(address: &str) -> bool {
 }
 
 /// A credential that gives a token.
-async fn tried(credential: azure_core::Result<Arc<dyn TokenCredential>>) -> azure_core::Result<Arc<dyn TokenCredential>> {
+async fn tried(
+    credential: azure_core::Result<Arc<dyn TokenCredential>>,
+) -> azure_core::Result<Arc<dyn TokenCredential>> {
     let credential = credential?;
     credential.get_token(&[Audience::Manager.scope()], None).await?;
     Ok(credential)

@@ -209,11 +209,14 @@ fn next(kind: ErrorKind, told: &Told) -> Option<String> {
         return Some(format!("az feature register --namespace Microsoft.Compute --name EncryptionAtHost {wait}"));
     }
     if has("RoleAssignmentExists") {
-        return Some("az role assignment delete --ids … (the one that the message names; dsctl makes its own)".to_owned());
+        return Some(
+            "az role assignment delete --ids … (the one that the message names; dsctl makes its own)".to_owned(),
+        );
     }
     match kind {
         ErrorKind::Credentials if has("AuthorizationFailed") || has("LinkedAuthorizationFailed") => Some(
-            "az role assignment list --assignee \"$(az ad signed-in-user show --query id -o tsv)\" (it needs Owner)".to_owned(),
+            "az role assignment list --assignee \"$(az ad signed-in-user show --query id -o tsv)\" (it needs Owner)"
+                .to_owned(),
         ),
         ErrorKind::Credentials if told.codes().any(|code| code.contains("Subscription")) => {
             Some("az account list, then az account set --subscription …".to_owned())
@@ -243,7 +246,9 @@ fn more_quota(message: &str) -> String {
 pub fn quota_command(subscription: &str, region: &str, name: &str, limit: impl ToString) -> String {
     let scope = format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}");
     let limit = limit.to_string();
-    format!("az quota update --resource-name \"{name}\" --scope \"{scope}\" --limit-object value={limit} --resource-type dedicated")
+    format!(
+        "az quota update --resource-name \"{name}\" --scope \"{scope}\" --limit-object value={limit} --resource-type dedicated"
+    )
 }
 
 #[cfg(test)]
@@ -271,7 +276,8 @@ mod tests {
 
     #[test]
     fn each_code_has_its_meaning() {
-        for code in ["SkuNotAvailable", "AllocationFailed", "ZonalAllocationFailed", "OverconstrainedAllocationRequest"] {
+        for code in ["SkuNotAvailable", "AllocationFailed", "ZonalAllocationFailed", "OverconstrainedAllocationRequest"]
+        {
             assert_eq!(of(409, code), ErrorKind::Capacity, "{code}");
         }
         assert_eq!(of(429, "TooManyRequests"), ErrorKind::Throttled { retry_after: None });

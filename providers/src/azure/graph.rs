@@ -56,7 +56,9 @@ impl Site<'_> {
     fn network(&self) -> Result<Vec<Desired>, CloudGraphError> {
         let range = self.machine.network.range.trunc();
         if range.prefix_len() > SMALLEST_RANGE {
-            return Err(wrong(format!("network.range: {range} is too small; Azure takes /{SMALLEST_RANGE} and larger")));
+            return Err(wrong(format!(
+                "network.range: {range} is too small; Azure takes /{SMALLEST_RANGE} and larger"
+            )));
         }
         let nat_gateway = self.has_nat().then(|| name(kind::NAT_GATEWAY, "main"));
         let summary = format!("{range}, out by {}", nat_gateway.as_deref().unwrap_or_else(|| self.way_out()));
@@ -96,8 +98,7 @@ impl Site<'_> {
     /// What lies in the bucket is written by whoever has access to it, and goes before the access does.
     fn storage(&self) -> Result<Vec<Desired>, CloudGraphError> {
         let records = self.machine.records;
-        let inputs =
-            StorageInputs { group: group(), audit_days: records.audit_days, access_log: records.access_log };
+        let inputs = StorageInputs { group: group(), audit_days: records.audit_days, access_log: records.access_log };
         let container = BucketInputs { storage: storage() };
         let container = resource(kind::BUCKET, "main", &container, "the container of the deployment's objects")?;
         let mut all = vec![

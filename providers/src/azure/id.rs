@@ -205,8 +205,10 @@ mod tests {
 
     #[test]
     fn an_id_has_one_form_whatever_azure_makes_of_it() {
-        let written = "/subscriptions/S/resourcegroups/DSCTL-A/providers/microsoft.network/VIRTUALNETWORKS/Main/subnets/M/";
-        let expected = "/subscriptions/s/resourceGroups/dsctl-a/providers/Microsoft.Network/virtualNetworks/main/subnets/m";
+        let written =
+            "/subscriptions/S/resourcegroups/DSCTL-A/providers/microsoft.network/VIRTUALNETWORKS/Main/subnets/M/";
+        let expected =
+            "/subscriptions/s/resourceGroups/dsctl-a/providers/Microsoft.Network/virtualNetworks/main/subnets/m";
         assert_eq!(canonical(written), expected);
         assert_eq!(canonical(expected), expected);
     }
@@ -249,7 +251,10 @@ mod tests {
         assert_ne!(id("access.machine"), id("access.operator"));
         assert!(names.id(&Address::new("secret", "api-key"), &token).is_none(), "it is no thing of Resource Manager");
         let other = Names { lineage: "11ff00ff00ff00ff", ..names };
-        assert_ne!(other.id(&Address::new("storage", "main"), &token), names.id(&Address::new("storage", "main"), &token));
+        assert_ne!(
+            other.id(&Address::new("storage", "main"), &token),
+            names.id(&Address::new("storage", "main"), &token)
+        );
     }
 
     #[test]

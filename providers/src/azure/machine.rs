@@ -124,17 +124,21 @@ impl Calls for Machine {
 }
 
 /// A machine that could not be had stands there all the same, with a disk that is paid for: it is taken away before another is
-/// tried for. What nobody knows the end of is left as it is.
+/// tried for. One that nobody knows the end of is left as it is.
 async fn after_clearing(azure: &Azure, id: &str, error: ProviderError) -> ProviderError {
-    if error.kind == ErrorKind::Ambiguous {
-        return error;
-    }
-    match azure.arm.delete(id).await {
+    match clear(azure, id).await {
         Ok(()) => error,
         Err(left) => {
             let message = format!("{}; and what is left of it can't be removed: {left}", error.message);
             ProviderError { kind: ErrorKind::Ambiguous, message, ..error }
         }
+    }
+}
+
+async fn clear(azure: &Azure, id: &str) -> Result<(), ProviderError> {
+    match azure.arm.get(id).await? {
+        Some(seen) if matches!(state(&seen).as_str(), "failed" | "canceled") => azure.arm.delete(id).await,
+        _ => Ok(()),
     }
 }
 
@@ -285,7 +289,8 @@ mod tests {
 
     #[test]
     fn a_machine_has_the_one_identity_and_no_other() {
-        let own = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/machine";
+        let own =
+            "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/machine";
         let with = |kind: &str, ids: &[&str]| {
             let all: Map<String, Value> = ids.iter().map(|id| ((*id).to_owned(), json!({"clientId": "c"}))).collect();
             other_identity(&json!({"identity": {"type": kind, "userAssignedIdentities": all}}), own)
@@ -299,7 +304,9 @@ mod tests {
     #[test]
     fn why_it_never_ran_decides_what_is_next() {
         let desired = crate::cloud_graph::resource("machine", "main", &json!({}), "").unwrap();
-        let of = |code: &str| failure(&json!({"properties": {"instanceView": {"statuses": [{"code": code}]}}}), &desired).kind;
+        let of = |code: &str| {
+            failure(&json!({"properties": {"instanceView": {"statuses": [{"code": code}]}}}), &desired).kind
+        };
         assert_eq!(of("ProvisioningState/failed/AllocationFailed"), ErrorKind::Capacity);
         assert_eq!(of("ProvisioningState/failed/OSProvisioningTimedOut"), ErrorKind::TokenSpent);
         assert_eq!(of("ProvisioningState/failed"), ErrorKind::TokenSpent);

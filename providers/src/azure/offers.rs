@@ -73,14 +73,17 @@ async fn encryption_note(place: Place<'_>) -> Option<String> {
     let state = text(&seen, "/properties/state").to_owned();
     let command = "az feature register --namespace Microsoft.Compute --name EncryptionAtHost";
     let is_registered = state.eq_ignore_ascii_case("Registered");
-    (!is_registered).then(|| format!("encryption at host is {state} in this subscription, and no machine is made without: {command}"))
+    (!is_registered).then(|| {
+        format!("encryption at host is {state} in this subscription, and no machine is made without: {command}")
+    })
 }
 
 fn grid_note(question: &Question) -> Option<String> {
     let needs = question.offers.iter().find(|offer| offer.machine_type.starts_with(NEEDS_GRID))?;
     let name = &needs.machine_type;
-    (question.image == ImageWish::Newest)
-        .then(|| format!("{name} needs NVIDIA's GRID driver, which Microsoft's image does not have: name one with --image"))
+    (question.image == ImageWish::Newest).then(|| {
+        format!("{name} needs NVIDIA's GRID driver, which Microsoft's image does not have: name one with --image")
+    })
 }
 
 /// Zones that could not be asked are the catalogue's.

@@ -69,7 +69,11 @@ fn the_tightest_limit_counts() {
     );
     let family = quota(Market::OnDemand, &sizes, &usages(24.0, 100.0)).unwrap();
     assert_eq!((family.code.as_str(), family.has_room()), ("Standard NCADSA100v4 Family", false));
-    assert!(family.request.contains("value=28") && family.request.contains("locations/westeurope"), "{}", family.request);
+    assert!(
+        family.request.contains("value=28") && family.request.contains("locations/westeurope"),
+        "{}",
+        family.request
+    );
     let all = quota(Market::OnDemand, &sizes, &usages(100.0, 50.0)).unwrap();
     assert_eq!((all.code.as_str(), all.has_room()), ("cores", true));
     let spot = quota(Market::Spot, &sizes, &usages(100.0, 100.0)).unwrap();

@@ -82,7 +82,11 @@ impl Place<'_> {
     }
 
     /// Groups that carry the tag, or hold something that does.
-    async fn groups(&self, tag: &str, wanted: Option<&DeploymentName>) -> Result<BTreeMap<String, Value>, ProviderError> {
+    async fn groups(
+        &self,
+        tag: &str,
+        wanted: Option<&DeploymentName>,
+    ) -> Result<BTreeMap<String, Value>, ProviderError> {
         let filter = filter(tag, wanted);
         let query = [("$filter", filter.as_str())];
         let own = format!("/subscriptions/{}/resourcegroups", self.subscription);
@@ -122,11 +126,12 @@ impl Place<'_> {
         let path = format!("{id}/providers/Microsoft.Authorization/roleAssignments");
         let all = self.arm.list(&path, ROLES_VERSION, &[]).await?;
         let location = text(thing, "/location");
-        let found = all.iter().filter_map(|assignment| {
+        let ids: Vec<String> = all.iter().map(|assignment| canonical(text(assignment, "/id"))).collect();
+        let found = all.iter().zip(&ids).filter_map(|(assignment, own)| {
             let tags = access::described(assignment);
-            // What is said of an account's other things holds for its container's too.
-            let is_below = canonical(text(assignment, "/id")).starts_with(&id);
-            (is_below && is_of(&tags, tag, wanted)).then(|| {
+            // The list has those of all that the account lies in, too.
+            let is_ours = own.starts_with(&id) && !access::machine::is_second(own, &ids);
+            (is_ours && is_of(&tags, tag, wanted)).then(|| {
                 let role = name_of(text(assignment, "/properties/roleDefinitionId")).to_owned();
                 Found { region: location.to_owned(), ..found_in(assignment, &tags, role) }
             })
@@ -225,7 +230,8 @@ mod tests {
         let found = found_in(&seen, &tags::of(&seen), "d".to_owned());
         assert_eq!((found.kind.as_str(), found.deployment.as_str()), ("machine", "default"));
         assert_eq!(found.owned.address, Address::parse("machine.main"));
-        let expected = "/subscriptions/s/resourceGroups/dsctl-default-00ff00ff/providers/Microsoft.Compute/virtualMachines/main-1";
+        let expected =
+            "/subscriptions/s/resourceGroups/dsctl-default-00ff00ff/providers/Microsoft.Compute/virtualMachines/main-1";
         assert_eq!(found.owned.remote_id.0, expected);
         assert_eq!(found.created.as_deref(), Some("2026-11-26T10:00:00Z"));
     }

@@ -95,7 +95,8 @@ pub fn is_kept(tags: &Tags) -> bool {
 /// Ours as they are always made, over what somebody else put beside them. The token is that of the intent that made it.
 pub fn mended(seen: &Tags, mark: &Mark<'_>) -> Tags {
     let mut tags = seen.clone();
-    let kept: Tags = [TOKEN, OWNER].iter().filter_map(|key| Some(((*key).to_owned(), seen.get(*key)?.clone()))).collect();
+    let kept: Tags =
+        [TOKEN, OWNER].iter().filter_map(|key| Some(((*key).to_owned(), seen.get(*key)?.clone()))).collect();
     tags.extend(mark.tags());
     tags.extend(kept);
     tags
@@ -135,7 +136,10 @@ pub fn from_description(text: &str) -> Tags {
     if words.next() != Some(WORD) {
         return Tags::new();
     }
-    words.filter_map(|word| word.split_once('=')).map(|(key, value)| (format!("dsctl-{key}"), value.to_owned())).collect()
+    words
+        .filter_map(|word| word.split_once('='))
+        .map(|(key, value)| (format!("dsctl-{key}"), value.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]

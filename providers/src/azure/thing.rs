@@ -59,12 +59,7 @@ pub async fn mend(
 }
 
 /// Ours as they are always made. An update is given no token: the tags have it.
-pub async fn wanted_tags(
-    azure: &Azure,
-    seen: &Tags,
-    address: &Address,
-    known: &Known,
-) -> Result<Tags, ProviderError> {
+pub async fn wanted_tags(azure: &Azure, seen: &Tags, address: &Address, known: &Known) -> Result<Tags, ProviderError> {
     let lost = Token("lost".to_owned());
     Ok(tags::mended(seen, &azure.mark_of(address, &lost, &known.lineage).await?))
 }

@@ -99,6 +99,11 @@ fn writer_id(reader: &str) -> String {
     role_assignment(scope(reader), "access.machine writer")
 }
 
+/// Whether an assignment hangs on another of these, as whose part it is known.
+pub fn is_second(id: &str, all: &[String]) -> bool {
+    all.iter().any(|first| first != id && writer_id(first) == id)
+}
+
 async fn needed(azure: &Azure, identity: &str) -> Result<String, ProviderError> {
     let principal = identity::principal(azure, identity).await?;
     principal.ok_or_else(|| ProviderError::permanent(identity, "there is no such identity").with_next("dsctl up"))
@@ -168,7 +173,9 @@ mod tests {
     fn the_machine_writes_under_its_folder_and_removes_nothing() {
         assert!(WRITES.contains("StringLike 'host/*'"));
         for action in ["blobs/write", "blobs/add/action", "blobs/delete", "blobs/move/action"] {
-            assert!(WRITES.contains(&format!("!(ActionMatches{{'Microsoft.Storage/storageAccounts/blobServices/containers/{action}'}})")));
+            assert!(WRITES.contains(&format!(
+                "!(ActionMatches{{'Microsoft.Storage/storageAccounts/blobServices/containers/{action}'}})"
+            )));
         }
         assert_eq!(WRITES.matches('(').count(), WRITES.matches(')').count());
     }
@@ -187,7 +194,8 @@ mod tests {
             seen.observed("bucket.main".to_owned())
         };
         assert_eq!(shown(|seen| seen.writer = None)["writer"], "missing");
-        let loosened = shown(|seen| seen.writer = Some(Grant { condition: None, ..writer("p") }.body("s", &Tags::new())));
+        let loosened =
+            shown(|seen| seen.writer = Some(Grant { condition: None, ..writer("p") }.body("s", &Tags::new())));
         assert_eq!(loosened["writer"], "other");
         assert_eq!(shown(|seen| seen.principal = Some("q".to_owned()))["identity"], "p", "the identity is another now");
         let more = shown(|seen| {
@@ -204,5 +212,8 @@ mod tests {
         let first = role_assignment("/subscriptions/s", "access.machine");
         assert_eq!(scope(&writer_id(&first)), "/subscriptions/s");
         assert_ne!(writer_id(&first), first);
+        let both = [writer_id(&first), first.clone()];
+        assert!(is_second(&both[0], &both) && !is_second(&first, &both));
+        assert!(!is_second(&both[0], &both[..1]), "left alone, it is found by itself");
     }
 }

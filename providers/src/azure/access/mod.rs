@@ -32,7 +32,8 @@ struct Grant<'a> {
 
 impl Grant<'_> {
     fn body(&self, subscription: &str, tags: &Tags) -> Value {
-        let role = format!("/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{}", self.role);
+        let role =
+            format!("/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{}", self.role);
         let mut properties = json!({
             "roleDefinitionId": role,
             "principalId": self.principal,

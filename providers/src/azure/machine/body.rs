@@ -52,7 +52,8 @@ impl Parts<'_> {
     fn zone(&self) -> Result<Option<&str>, ProviderError> {
         let Some(zone) = &self.inputs.zone else { return Ok(None) };
         let number = zone.strip_prefix(self.azure.region.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        let wrong = || ProviderError::permanent(&self.making.desired.address, format!("{zone} is no zone of this region"));
+        let wrong =
+            || ProviderError::permanent(&self.making.desired.address, format!("{zone} is no zone of this region"));
         number.map(Some).ok_or_else(wrong)
     }
 
@@ -137,7 +138,8 @@ pub fn diagnostics() -> Value {
 
 /// The public half of a key pair (RFC 8709) whose other half is forgotten here.
 fn public_key() -> Result<String, ProviderError> {
-    let pair = Ed25519KeyPair::generate().map_err(|error| ProviderError::permanent("a key for the administrator", error))?;
+    let pair =
+        Ed25519KeyPair::generate().map_err(|error| ProviderError::permanent("a key for the administrator", error))?;
     Ok(written(pair.public_key().as_ref()))
 }
 
@@ -229,7 +231,8 @@ mod tests {
 
     #[test]
     fn spot_a_zone_and_a_public_address_are_asked_for_where_they_are_wished() {
-        let wished = MachineInputs { zone: Some("westeurope-2".to_owned()), market: Market::Spot, public: true, ..inputs() };
+        let wished =
+            MachineInputs { zone: Some("westeurope-2".to_owned()), market: Market::Spot, public: true, ..inputs() };
         let made = body(&wished, &Size::default()).unwrap();
         assert_eq!(made["zones"], json!(["2"]));
         let properties = &made["properties"];
@@ -246,10 +249,7 @@ mod tests {
     fn a_key_is_written_as_ssh_reads_it() {
         // RFC 8032, section 7.1, test 1, in OpenSSH's form.
         let key = hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap();
-        assert_eq!(
-            written(&key),
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
-        );
+        assert_eq!(written(&key), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea");
         assert_ne!(public_key().unwrap(), public_key().unwrap());
     }
 }

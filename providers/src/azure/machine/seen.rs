@@ -166,7 +166,11 @@ impl Seen {
         let interfaces = list(machine, INTERFACES).len();
         let odd = [
             ("encryption_at_host", json!("off"), is("/properties/securityProfile/encryptionAtHost", false)),
-            ("password_login", json!("allowed"), is("/properties/osProfile/linuxConfiguration/disablePasswordAuthentication", false)),
+            (
+                "password_login",
+                json!("allowed"),
+                is("/properties/osProfile/linuxConfiguration/disablePasswordAuthentication", false),
+            ),
             ("boot_diagnostics", json!("off"), !has_boot_diagnostics(machine)),
             ("further_identities", json!(further), !further.is_empty()),
             ("interfaces", json!(interfaces), interfaces > 1),
@@ -200,7 +204,8 @@ mod tests {
 
     const ID: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/main-abcdef";
     const NETWORK: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/main";
-    const IDENTITY: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/machine";
+    const IDENTITY: &str =
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/machine";
 
     fn machine(provisioning: &str, power: Option<&str>) -> Value {
         let power = power.map(|power| json!({"code": format!("PowerState/{power}")}));

@@ -76,7 +76,8 @@ fn observed(seen: &Value, group: String, recorded: &Value) -> Value {
     let named = |name: &str| rules.iter().find(|rule| text(rule, "/name").eq_ignore_ascii_case(name));
     let (own, allow) = named(ALLOW).and_then(|rule| own(rule, recorded)).unzip();
     let denies = named(DENY).is_some_and(|rule| fulfils(rule, &deny()));
-    let is_ours = |rule: &&Value| (text(rule, "/name") == ALLOW && own.is_some()) || (text(rule, "/name") == DENY && denies);
+    let is_ours =
+        |rule: &&Value| (text(rule, "/name") == ALLOW && own.is_some()) || (text(rule, "/name") == DENY && denies);
     let further: Vec<String> = rules.iter().filter(|rule| !is_ours(rule)).map(words).collect();
     let port = own.map_or_else(|| recorded["port"].clone(), Value::from);
     let mut shown = json!({ "group": group, "port": port, "allow": allow.unwrap_or_default() });
@@ -130,8 +131,10 @@ mod tests {
     }
 
     fn shown(rules: Vec<Value>, recorded: &SecurityGroupInputs) -> Value {
-        let tags = ["dsctl-token", "dsctl-address", "dsctl-lineage", "dsctl-deployment"].map(|key| (key.to_owned(), json!("x")));
-        let seen = json!({ "tags": Value::Object(tags.into_iter().collect()), "properties": { "securityRules": rules } });
+        let tags = ["dsctl-token", "dsctl-address", "dsctl-lineage", "dsctl-deployment"]
+            .map(|key| (key.to_owned(), json!("x")));
+        let seen =
+            json!({ "tags": Value::Object(tags.into_iter().collect()), "properties": { "securityRules": rules } });
         observed(&seen, "group.main".to_owned(), &serde_json::to_value(recorded).unwrap())
     }
 

@@ -99,7 +99,11 @@ fn oddities(seen: &Value, own: &Value) -> Vec<(&'static str, Value)> {
         ("further_ranges", json!(further_ranges), !further_ranges.is_empty()),
         ("further_subnets", json!(others), !others.is_empty()),
         ("peerings", json!(names(PEERINGS)), !names(PEERINGS).is_empty()),
-        ("default_outbound_access", json!(true), own.pointer("/properties/defaultOutboundAccess") != Some(&json!(false))),
+        (
+            "default_outbound_access",
+            json!(true),
+            own.pointer("/properties/defaultOutboundAccess") != Some(&json!(false)),
+        ),
         ("storage_endpoint", json!("off"), !reaches_storage),
     ];
     odd.into_iter().filter(|(.., is_odd)| *is_odd).map(|(key, odd, _)| (key, odd)).collect()
@@ -122,11 +126,9 @@ mod tests {
             let id = RemoteId(format!("{GROUP}/providers/Microsoft.Network/{own}"));
             (Address::parse(address).unwrap(), Resource::unread(id))
         };
-        let resources: BTreeMap<Address, Resource> = [
-            id("security-group.machine", "networkSecurityGroups/machine"),
-            id("nat-gateway.main", "natGateways/main"),
-        ]
-        .into();
+        let resources: BTreeMap<Address, Resource> =
+            [id("security-group.machine", "networkSecurityGroups/machine"), id("nat-gateway.main", "natGateways/main")]
+                .into();
         let deployment = "default".parse().unwrap();
         Known::of(&State { format: 1, deployment, lineage: "l".to_owned(), serial: 1, resources, replaced: Vec::new() })
     }

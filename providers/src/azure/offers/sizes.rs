@@ -36,7 +36,7 @@ impl Sizes {
         Ok(Self::of(&arm.list(&path, SIZES_VERSION, &[("$filter", &filter)]).await?, region))
     }
 
-    fn of(all: &[Value], region: &str) -> Self {
+    pub(super) fn of(all: &[Value], region: &str) -> Self {
         let machines = all.iter().filter(|sku| text(sku, "/resourceType").eq_ignore_ascii_case(MACHINES));
         Self(machines.map(|sku| (text(sku, "/name").to_ascii_lowercase(), size(sku, region))).collect())
     }

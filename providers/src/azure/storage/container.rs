@@ -161,7 +161,9 @@ mod tests {
     const ID: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a/blobServices/default/containers/dsctl";
 
     fn tags() -> Tags {
-        ["dsctl-deployment", "dsctl-address", "dsctl-token", "dsctl-lineage"].map(|key| (key.to_owned(), "x".to_owned())).into()
+        ["dsctl-deployment", "dsctl-address", "dsctl-token", "dsctl-lineage"]
+            .map(|key| (key.to_owned(), "x".to_owned()))
+            .into()
     }
 
     #[test]

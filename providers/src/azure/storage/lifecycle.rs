@@ -74,8 +74,8 @@ mod tests {
         more["properties"]["policy"]["rules"].as_array_mut().unwrap().push(rule("x", &["audit/"], &json!({})));
         assert!(!is_as_wanted(&more, None));
         let mut shorter = policy(Some(2192));
-        shorter["properties"]["policy"]["rules"][1]["definition"]["actions"]["version"]["delete"]
-            ["daysAfterCreationGreaterThan"] = json!(1);
+        shorter["properties"]["policy"]["rules"][1]["definition"]["actions"]["version"]["delete"]["daysAfterCreationGreaterThan"] =
+            json!(1);
         assert!(!is_as_wanted(&shorter, Some(2192)));
         let mut moved = policy(None);
         moved["properties"]["policy"]["rules"][0]["definition"]["actions"]["baseBlob"] =

@@ -50,7 +50,9 @@ fn bucket() -> Address {
 pub fn bucket_address(found: &Place, resource: &Resource, known: &Known) -> Value {
     let own = known.id(&bucket()).and_then(|id| place(&id.0, "x").ok());
     match (own, resource.inputs.get("bucket")) {
-        (Some(own), _) if own.account == found.account && own.container == found.container => bucket().to_string().into(),
+        (Some(own), _) if own.account == found.account && own.container == found.container => {
+            bucket().to_string().into()
+        }
         (None, Some(recorded)) => recorded.clone(),
         _ => format!("az://{}/{}", found.account, found.container).into(),
     }

@@ -96,7 +96,8 @@ impl Settings {
     pub fn observed(&self, group: String) -> Value {
         let audit_days = lifecycle::audit_days(&self.policy);
         let mut shown = json!({ "group": group, "audit_days": audit_days, "access_log": self.access_log });
-        let odd: Map<String, Value> = self.oddities(audit_days).map(|(key, how)| (key.to_owned(), json!(how))).collect();
+        let odd: Map<String, Value> =
+            self.oddities(audit_days).map(|(key, how)| (key.to_owned(), json!(how))).collect();
         if let Some(fields) = shown.as_object_mut() {
             fields.extend(odd);
         }
@@ -105,8 +106,8 @@ impl Settings {
 
     fn oddities(&self, audit_days: Option<u32>) -> impl Iterator<Item = (&'static str, &'static str)> {
         let properties = &self.account["properties"];
-        let of_account =
-            protections().map(|(key, how, wanted)| (key, how, fulfils(properties, &wanted) || is_newer(properties, key)));
+        let of_account = protections()
+            .map(|(key, how, wanted)| (key, how, fulfils(properties, &wanted) || is_newer(properties, key)));
         let wanted = blob_service();
         let is_on = |key: &str| fulfils(&self.blobs["properties"][key], &wanted["properties"][key]);
         let of_blobs = [
@@ -164,7 +165,8 @@ mod tests {
 
     fn made(audit_days: Option<u32>, access_log: bool) -> Settings {
         let mut account = made_with();
-        account["tags"] = json!({"dsctl-token": "x", "dsctl-address": "x", "dsctl-lineage": "x", "dsctl-deployment": "x"});
+        account["tags"] =
+            json!({"dsctl-token": "x", "dsctl-address": "x", "dsctl-lineage": "x", "dsctl-deployment": "x"});
         Settings { account, blobs: blob_service(), policy: lifecycle::policy(audit_days), access_log }
     }
 
@@ -184,7 +186,9 @@ mod tests {
         for (key, how, _) in protections() {
             assert_eq!(shown[key], how);
         }
-        for (key, how) in [("versioning", "off"), ("delete_retention", "other"), ("lifecycle", "other"), ("tags", "incomplete")] {
+        for (key, how) in
+            [("versioning", "off"), ("delete_retention", "other"), ("lifecycle", "other"), ("tags", "incomplete")]
+        {
             assert_eq!(shown[key], how);
         }
     }
