@@ -296,7 +296,7 @@ pub fn state(thing: &Value) -> String {
     state.unwrap_or("Succeeded").to_ascii_lowercase()
 }
 
-fn is_settled(thing: &Value) -> bool {
+pub fn is_settled(thing: &Value) -> bool {
     matches!(state(thing).as_str(), "succeeded" | "failed" | "canceled")
 }
 

@@ -249,11 +249,6 @@ async fn set_lock(azure: &Azure, id: &str, wanted: bool) -> Result<(), ProviderE
     }
 }
 
-/// Whether Azure is still at it; for the view from outside.
-pub fn is_settled(seen: &Value) -> bool {
-    matches!(state(seen).as_str(), "succeeded" | "failed")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,27 +24,25 @@ pub mod sizes;
 /// Limits that count all families together.
 const ALL_CORES: &str = "cores";
 const SPOT_CORES: &str = "lowPriorityCores";
-const FEATURES_VERSION: &str = "2021-07-01";
 const NEEDS_GRID: &str = "Standard_NV";
 
 pub async fn survey(session: &Session, question: &Question) -> Result<Survey, ProviderError> {
     let (subscription, region) = (session.subscription()?, question.region.as_str());
     let place = Place { arm: &session.arm, subscription, region };
     let types: Vec<String> = question.offers.iter().map(|offer| offer.machine_type.clone()).collect();
-    let (identity, image, sizes, prices, usages, encryption) = futures::join!(
+    let (identity, image, sizes, prices, usages) = futures::join!(
         session.identity(),
         image::ask(place, &question.image),
         Sizes::ask(&session.arm, subscription, region),
         asked_prices(session, region, &types),
         usages(place),
-        encryption_note(place),
     );
     let identity = identity?;
     let mut notes = Vec::new();
     let sizes = noted(sizes, "zones", &mut notes);
     let prices = noted(prices, "prices", &mut notes);
     let usages = noted(usages, "quotas", &mut notes);
-    notes.extend(encryption.into_iter().chain(grid_note(question)));
+    notes.extend(grid_note(question));
     let quotas = Limits { subscription, question, sizes: &sizes, usages: &usages }.quotas();
     Ok(Survey { identity, image: image?, offers: offers(question, &sizes, &prices), quotas, notes })
 }
@@ -61,21 +59,6 @@ async fn asked_prices(session: &Session, region: &str, types: &[String]) -> Resu
         return Ok(Prices::new());
     }
     prices::ask(&session.http, &session.prices, region, types).await
-}
-
-/// Machines are made with it: said early, since a machine is made last.
-async fn encryption_note(place: Place<'_>) -> Option<String> {
-    let path = format!(
-        "/subscriptions/{}/providers/Microsoft.Features/providers/Microsoft.Compute/features/EncryptionAtHost",
-        place.subscription
-    );
-    let seen = place.arm.look_at(&path, FEATURES_VERSION, &[]).await.ok()??;
-    let state = text(&seen, "/properties/state").to_owned();
-    let command = "az feature register --namespace Microsoft.Compute --name EncryptionAtHost";
-    let is_registered = state.eq_ignore_ascii_case("Registered");
-    (!is_registered).then(|| {
-        format!("encryption at host is {state} in this subscription, and no machine is made without: {command}")
-    })
 }
 
 fn grid_note(question: &Question) -> Option<String> {

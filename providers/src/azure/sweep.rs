@@ -20,11 +20,12 @@ use crate::cloud::{Found, Search};
 
 const MACHINES: &str = "Microsoft.Compute/virtualMachines";
 const DISKS: &str = "Microsoft.Compute/disks";
+const INTERFACES: &str = "Microsoft.Network/networkInterfaces";
 const ACCOUNTS: &str = "Microsoft.Storage/storageAccounts";
 /// Kinds by type, in the order in which what nobody knows of can be removed.
 const KINDS: [(&str, &str); 12] = [
     (MACHINES, kind::MACHINE),
-    ("Microsoft.Network/networkInterfaces", "network-interface"),
+    (INTERFACES, "network-interface"),
     (DISKS, "disk"),
     ("Microsoft.Network/virtualNetworks", kind::NETWORK),
     ("Microsoft.Network/natGateways", kind::NAT_GATEWAY),
@@ -73,12 +74,24 @@ impl Place<'_> {
             inherit(&mut things, &group);
             things.push(group);
             things.retain(|thing| is_of(&tags::of(thing), tag, wanted));
-            for thing in things {
-                found.extend(self.assignments(&thing, tag, wanted).await?);
-                found.push(found_in(&thing, &tags::of(&thing), self.detail(&thing).await?));
+            let parts = self.parts(&things).await?;
+            for thing in things.iter().filter(|thing| !parts.is_held(thing)) {
+                found.extend(self.assignments(thing, tag, wanted).await?);
+                found.push(found_in(thing, &tags::of(thing), self.detail(thing).await?));
             }
         }
         Ok(found)
+    }
+
+    /// What the list does not tell of a machine's parts: what they hang on.
+    async fn parts(&self, things: &[Value]) -> Result<Parts, ProviderError> {
+        let mut parts = Parts::default();
+        for thing in things.iter().filter(|thing| is_part(thing)) {
+            let id = canonical(text(thing, "/id"));
+            let seen = self.arm.get(&id).await?.unwrap_or_default();
+            parts.0.insert(id, held_by(&seen));
+        }
+        Ok(parts)
     }
 
     /// Groups that carry the tag, or hold something that does.
@@ -156,6 +169,37 @@ impl Place<'_> {
     }
 }
 
+/// Parts of machines, and what each hangs on.
+#[derive(Debug, Default)]
+struct Parts(BTreeMap<String, Option<String>>);
+
+impl Parts {
+    /// Those on a machine go with it, and so does an address on such an interface.
+    fn is_held(&self, thing: &Value) -> bool {
+        let holder = |id: &str| self.0.get(id).and_then(Option::as_deref);
+        match holder(&canonical(text(thing, "/id"))) {
+            None => false,
+            Some(by) if type_of(by) == MACHINES => true,
+            Some(by) => holder(by).is_some_and(|by| type_of(by) == MACHINES),
+        }
+    }
+}
+
+/// A disk, an interface or an address that is a machine's.
+fn is_part(thing: &Value) -> bool {
+    let own = type_of(text(thing, "/id"));
+    let is_machines = tags::of(thing).get(tags::ADDRESS).is_some_and(|address| address.starts_with("machine."));
+    is_machines && own != MACHINES
+}
+
+/// The machine that a disk or an interface is on; the interface that an address is on.
+fn held_by(seen: &Value) -> Option<String> {
+    let machine = ["/managedBy", "/properties/virtualMachine/id"].map(|pointer| text(seen, pointer));
+    let interface = text(seen, "/properties/ipConfiguration/id");
+    let interface = interface.split_once("/ipConfigurations/").map_or(interface, |(interface, _)| interface);
+    [machine[0], machine[1], interface].into_iter().find(|id| !id.is_empty()).map(canonical)
+}
+
 fn filter(tag: &str, wanted: Option<&DeploymentName>) -> String {
     match wanted {
         Some(deployment) => format!("tagName eq '{tag}' and tagValue eq '{deployment}'"),
@@ -172,8 +216,8 @@ fn inherit(things: &mut [Value], group: &Value) {
     let of_group = tags::of(group);
     for thing in things {
         let id = canonical(text(thing, "/id"));
-        let is_part = [DISKS, "Microsoft.Network/networkInterfaces"].contains(&type_of(&id).as_str());
-        if is_part && name_of(&id).starts_with(PART) && tags::of(thing).is_empty() {
+        let may_be = [DISKS, INTERFACES].contains(&type_of(&id).as_str());
+        if may_be && name_of(&id).starts_with(PART) && tags::of(thing).is_empty() {
             let mut tags = of_group.clone();
             tags.remove(tags::TOKEN);
             tags.insert(tags::ADDRESS.to_owned(), Address::new(kind::MACHINE, "main").to_string());
@@ -249,6 +293,34 @@ mod tests {
         assert_eq!((tags[tags::ADDRESS].as_str(), tags[tags::LINEAGE].as_str()), ("machine.main", "l"));
         assert!(!tags.contains_key(tags::TOKEN));
         assert!(tags::of(&things[1]).is_empty() && tags::of(&things[2]).is_empty());
+    }
+
+    #[test]
+    fn what_hangs_on_a_machine_goes_with_it_and_what_it_left_is_found() {
+        let machine = id("Microsoft.Compute/virtualMachines/main-1");
+        let nic = id("Microsoft.Network/networkInterfaces/main-1");
+        let address = json!({"properties": {"ipConfiguration": {"id": format!("{nic}/ipConfigurations/main")}}});
+        let held = |nic_seen: &Value| {
+            let tags = json!({"dsctl-address": "machine.main"});
+            let [disk, nic, ip] = [
+                "Microsoft.Compute/disks/main-1",
+                "Microsoft.Network/networkInterfaces/main-1",
+                "Microsoft.Network/publicIPAddresses/main-1",
+            ]
+            .map(|own| thing(own, tags.clone()));
+            let seen = [
+                (&disk, json!({"managedBy": machine.to_uppercase()})),
+                (&nic, nic_seen.clone()),
+                (&ip, address.clone()),
+            ];
+            let parts = seen.iter().map(|(thing, seen)| (canonical(text(thing, "/id")), held_by(seen))).collect();
+            let parts = Parts(parts);
+            [&disk, &nic, &ip].map(|thing| (is_part(thing), parts.is_held(thing)))
+        };
+        assert_eq!(held(&json!({"properties": {"virtualMachine": {"id": machine}}})), [(true, true); 3]);
+        assert_eq!(held(&json!({"properties": {}})), [(true, true), (true, false), (true, false)]);
+        let nat = thing("Microsoft.Network/publicIPAddresses/nat", json!({"dsctl-address": "public-address.nat"}));
+        assert!(!is_part(&nat));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use engine::provider::{Known, ProviderError};
 use serde_json::{Map, Value, json};
 use spec::machine::Market;
 
-use super::{is_settled, lock_of};
-use crate::azure::arm::state;
+use super::lock_of;
+use crate::azure::arm::{is_settled, state};
 use crate::azure::auth::{Azure, named};
 use crate::azure::id::{canonical, group_of};
 use crate::azure::network::{list, text};

@@ -147,16 +147,18 @@ pub async fn mend(
         let policy = lifecycle::policy(inputs.audit_days);
         azure.arm.put(format!("{address}: lifecycle"), &policy_of(id), &policy).await?;
     }
-    set_log(azure, id, inputs.access_log).await
-}
-
-/// Was it on, or should it be: nothing else is ever asked about it.
-async fn set_log(azure: &Azure, id: &str, wanted: bool) -> Result<(), ProviderError> {
-    let account = name_of(id);
-    if wanted && !azure.blobs.is_logged(account).await? {
-        azure.blobs.set_logged(account, true).await?;
+    // A pack that asks for a log asks for records that are kept too: without either nobody needs to ask about it.
+    if inputs.access_log || lifecycle::audit_days(&seen.policy).is_some() {
+        set_log(azure, name_of(id), inputs.access_log).await?;
     }
     Ok(())
+}
+
+async fn set_log(azure: &Azure, account: &str, wanted: bool) -> Result<(), ProviderError> {
+    if azure.blobs.is_logged(account).await? == wanted {
+        return Ok(());
+    }
+    azure.blobs.set_logged(account, wanted).await
 }
 
 #[cfg(test)]
