@@ -183,6 +183,8 @@ pub(crate) fn total(
             parts.push(part("nat gateway", around.nat_gateway));
             parts.push(part("public address of the nat gateway", around.public_address));
         }
+        // Private Google Access and Azure's service endpoints cost nothing.
+        (Exposure::Private, Egress::Endpoints) if candidate.offer.cloud != Cloud::Aws => {}
         (Exposure::Private, Egress::Endpoints) => {
             let monthly = around.interface_endpoint.map(|each| each.times(ENDPOINT_SERVICES).times(zones));
             parts.push(part("private endpoints", monthly));

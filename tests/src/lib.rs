@@ -5,18 +5,20 @@
 //! home      a DSCTL_HOME of a test's own; its deployments end with it           python   a virtual environment with pip
 //! gate      a dsgate of a test's own, with a configuration written by hand      mock     a scripted OpenAI API
 //! process   what a command said; signals; pids          wait, http, load        looking, asking, asking all the time
-//! shelf     a web server with one file and a brake
+//! shelf     a web server with one file and a brake              proxy    before a cloud's API: records, and fails on order
 //! ```
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
 
 pub mod aws;
 pub mod binaries;
+pub mod cloud_home;
 pub mod gate;
 pub mod home;
 pub mod http;
 pub mod load;
 pub mod mock;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod shelf;
 pub mod wait;

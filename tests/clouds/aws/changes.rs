@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use tests::aws::account::things;
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
+use tests::aws::cloud::{Cloud, REGION};
 use tests::aws::overlay::IMAGE;
+use tests::cloud_home::CloudHome;
 
 /// Ids of the machines that are alive.
 fn machines(cloud: &Cloud) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! Somebody else was in the account: `drift` says what and changes nothing, `up` puts it right.
 
 use serde_json::{Value, json};
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
+use tests::aws::cloud::{Cloud, REGION};
+use tests::cloud_home::CloudHome;
 
 /// `drift --json`, which must have asked the cloud for nothing that changes something.
 #[track_caller]

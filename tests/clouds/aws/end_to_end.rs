@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::aws::account::things;
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
+use tests::aws::cloud::{Cloud, REGION};
 use tests::aws::contract;
 use tests::aws::overlay::IMAGE;
+use tests::cloud_home::CloudHome;
 
 /// More than this EC2 does not take.
 const USER_DATA_LIMIT: usize = 16 << 10;

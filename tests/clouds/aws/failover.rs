@@ -1,8 +1,9 @@
 //! Machines that can't be had: the next zone, the next type, and when it is over what there is and what it costs.
 
 use tests::aws::account::things;
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
-use tests::aws::proxy::{Fault, Rule};
+use tests::aws::cloud::{Cloud, REGION};
+use tests::cloud_home::CloudHome;
+use tests::proxy::{Fault, Rule};
 
 fn no_capacity(attempts: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = Rule> {
     attempts.map(|nth| Rule::nth("RunInstances", nth, Fault::Capacity))

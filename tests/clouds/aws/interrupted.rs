@@ -1,8 +1,9 @@
 //! Ctrl-C in the middle of it: what is there, what it costs, and the next `up` goes on from there.
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
-use tests::aws::proxy::Looks;
+use tests::aws::cloud::{Cloud, REGION};
+use tests::aws::dialect::Looks;
+use tests::cloud_home::CloudHome;
 use tests::process::Running;
 use tests::wait::until;
 

@@ -1,9 +1,10 @@
 //! What can't be or may not be on AWS: an exit code a script can act on, a sentence, the next command; and nothing made.
 
-use tests::aws::cloud::{Cloud, CloudHome, MODEL, REGION};
+use tests::aws::cloud::{Cloud, MODEL, REGION};
 use tests::aws::overlay::{spot_prices, zone_offerings};
-use tests::aws::proxy::{Fault, Rule};
+use tests::cloud_home::CloudHome;
 use tests::process::{Outcome, run};
+use tests::proxy::{Fault, Rule};
 
 /// Running On-Demand G and VT instances; the same on the spot market.
 const ON_DEMAND_G: &str = "L-DB2E81BA";

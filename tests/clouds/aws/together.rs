@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use tests::aws::account;
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
-use tests::aws::proxy::Looks;
+use tests::aws::cloud::{Cloud, REGION};
+use tests::aws::dialect::Looks;
+use tests::cloud_home::CloudHome;
 use tests::process::Running;
 use tests::wait::until;
 

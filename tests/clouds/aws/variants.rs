@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use tests::aws::account::things;
-use tests::aws::cloud::{Cloud, CloudHome, REGION};
+use tests::aws::cloud::{Cloud, REGION};
 use tests::aws::contract;
 use tests::aws::overlay::{spot_prices, zone_offerings};
-use tests::aws::proxy::{Fault, Rule};
+use tests::cloud_home::CloudHome;
+use tests::proxy::{Fault, Rule};
 
 /// Six years with their leap days.
 const AUDIT_DAYS: u64 = 2192;
@@ -197,7 +198,7 @@ fn what_is_pinned_is_what_comes() {
         "0",
     ];
     home.up(&wish).exits(0).says("region us-east-2").says("endpoint  http://172.20.");
-    let home = CloudHome { region: "us-east-2".to_owned(), ..home };
+    let home = home.in_region("us-east-2");
     let account = cloud.account("us-east-2");
     let machine = machine(&account);
     assert_eq!((&machine["type"], &machine["zone"]), (&json!("g6.48xlarge"), &json!("us-east-2b")));

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use super::lock;
 use crate::process;
+use crate::proxy::lock;
 
 /// Starting python and reading Amazon's models takes a second: one process serves a whole test.
 #[derive(Debug)]

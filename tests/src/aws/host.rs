@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::account::things;
-use super::cloud::{Cloud, CloudHome};
+use super::cloud::Cloud;
+use crate::cloud_home::CloudHome;
 
 const DESIRED: &str = "host/main/desired.json";
 pub(super) const STATUS: &str = "host/main/status.json";

@@ -9,31 +9,24 @@
 
 pub mod account;
 pub mod cloud;
+pub mod dialect;
 pub mod host;
 pub mod moto;
 pub mod overlay;
-pub mod proxy;
 
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use axum::http::{HeaderMap, Method, header};
+use serde_json::json;
 
-use crate::http::runtime;
 use crate::process::{Outcome, run};
+use crate::proxy::message::{Answer, Asked, field, pairs};
 use crate::python;
 
 /// Id and secret of the tests; moto believes anybody.
 pub const ACCESS_KEY: &str = "testing";
-/// Larger than any artifact of the tests.
-const LARGEST_BODY: usize = 256 << 20;
 
 /// The variables that lead Amazon's SDKs to an endpoint on loopback and away from everything of the developer's own.
 pub fn variables(endpoint: &str, region: &str) -> Vec<(&'static str, String)> {
@@ -58,52 +51,28 @@ pub fn contract(record: &Path) -> Outcome {
     run(command.arg(script).arg(record))
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Serves until the process ends, on a port of its own.
-pub(crate) fn serve(router: Router) -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.set_nonblocking(true).expect("a listener for the runtime");
-    let address = listener.local_addr().expect("an address");
-    runtime().spawn(async move {
-        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-        axum::serve(listener, router).await.expect("it serves");
-    });
-    address
-}
-
-/// A request, whole.
+/// A request as AWS understands it.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub method: Method,
-    /// As it came: `/bucket/key?tagging`.
-    pub target: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Signed {
+    asked: Asked,
     /// As the signature says: `ec2`, `s3`.
     pub service: String,
     pub region: String,
 }
 
-impl Asked {
-    /// None for a client that went away in the middle of it.
-    pub async fn read(request: Request) -> Option<Self> {
-        let (parts, body) = request.into_parts();
-        let body = to_bytes(body, LARGEST_BODY).await.ok()?;
-        let scope = scope(&parts.headers, parts.uri.query().unwrap_or_default());
+impl Deref for Signed {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        &self.asked
+    }
+}
+
+impl Signed {
+    pub fn of(asked: &Asked) -> Self {
+        let scope = scope(&asked.headers, asked.query_text());
         let (service, region) = scope.unwrap_or_else(|| ("unknown".to_owned(), String::new()));
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        Some(Self { method: parts.method, target, headers: parts.headers, body, service, region })
-    }
-
-    pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
-    }
-
-    pub fn query(&self) -> Vec<(String, String)> {
-        pairs(self.target.split_once('?').map_or("", |(_, query)| query))
+        Self { asked: asked.clone(), service, region }
     }
 
     /// The fields of the query protocol; none for the others.
@@ -125,28 +94,10 @@ impl Asked {
         };
         named.unwrap_or_else(|| format!("{} {}", self.method, self.path()))
     }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
 }
 
 pub(crate) fn is_mutating(operation: &str) -> bool {
     !["Describe", "Get", "List", "Head"].iter().any(|verb| operation.starts_with(verb))
-}
-
-/// The first value of a form's field.
-pub(crate) fn field<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-fn pairs(encoded: &str) -> Vec<(String, String)> {
-    let url = reqwest::Url::parse(&format!("http://loopback/?{encoded}")).expect("a URL of any query");
-    url.query_pairs().into_owned().collect()
 }
 
 /// Service and region that a request is signed for.
@@ -191,7 +142,7 @@ const S3_PARTS: [(&str, &str); 11] = [
     ("acl", "Acl"),
 ];
 
-fn s3_operation(asked: &Asked) -> String {
+fn s3_operation(asked: &Signed) -> String {
     let query = asked.query();
     let has = |name: &str| query.iter().any(|(key, _)| key == name);
     let path = asked.path().trim_start_matches('/');
@@ -232,7 +183,7 @@ fn bucket_operation(method: &Method, has: impl Fn(&str) -> bool) -> &'static str
     }
 }
 
-fn object_operation(asked: &Asked, has: impl Fn(&str) -> bool) -> &'static str {
+fn object_operation(asked: &Signed, has: impl Fn(&str) -> bool) -> &'static str {
     let is_copy = asked.headers.contains_key("x-amz-copy-source");
     match asked.method.as_str() {
         "PUT" if has("uploadId") && is_copy => "UploadPartCopy",
@@ -280,41 +231,19 @@ impl Refusal {
     }
 }
 
-/// An answer, whole.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-}
-
-impl Answer {
-    pub fn new(status: u16, kind: &'static str, body: String) -> Self {
-        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        Self { status, headers, body: body.into() }
-    }
-
-    pub const fn is_success(&self) -> bool {
-        self.status / 100 == 2
-    }
-}
-
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, self.headers, Body::from(self.body)).into_response()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+
     use super::*;
 
-    async fn asked(method: &str, target: &str, service: &str, body: &str) -> Asked {
+    async fn asked(method: &str, target: &str, service: &str, body: &str) -> Signed {
         let scope =
             format!("AWS4-HMAC-SHA256 Credential=K/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host");
         let request = Request::builder().method(method).uri(target).header("authorization", scope);
-        Asked::read(request.body(Body::from(body.to_owned())).expect("a request")).await.expect("whole")
+        let request = request.body(Body::from(body.to_owned())).expect("a request");
+        Signed::of(&Asked::read(request).await.expect("whole"))
     }
 
     #[tokio::test]

@@ -9,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Answer, Asked, Refusal, field, is_mutating};
+use super::{Refusal, Signed, is_mutating};
 use crate::http::{ask, client, send, wait};
+use crate::proxy::message::{Answer, field};
 use crate::wait::within;
 use crate::{binaries, process, python};
 
@@ -166,7 +167,7 @@ struct Unseen {
 
 impl World {
     /// What a call made does not show in so many looks.
-    pub fn hide(&mut self, asked: &Asked, answer: &Answer, looks: u32) {
+    pub fn hide(&mut self, asked: &Signed, answer: &Answer, looks: u32) {
         let operation = asked.operation();
         let text = String::from_utf8_lossy(&answer.body);
         let made = KINDS.iter().filter(|(_, maker, ..)| *maker == operation);
@@ -182,7 +183,7 @@ impl World {
     }
 
     /// For a look that names what does not show yet.
-    pub fn refusal(&mut self, asked: &Asked) -> Option<Refusal> {
+    pub fn refusal(&mut self, asked: &Signed) -> Option<Refusal> {
         let form = asked.form();
         let names = |name: &String| form.iter().any(|(key, value)| !key.starts_with("Filter") && value == name);
         for unseen in self.unseen.iter_mut().filter(|unseen| unseen.looks > 0 && !is_mutating(&asked.operation())) {
@@ -198,7 +199,7 @@ impl World {
     }
 
     /// An answer of moto's becomes one of EC2's.
-    pub fn change(&mut self, asked: &Asked, answer: &mut Answer) {
+    pub fn change(&mut self, asked: &Signed, answer: &mut Answer) {
         let operation = asked.operation();
         let mut text = String::from_utf8_lossy(&answer.body).into_owned();
         match operation.as_str() {

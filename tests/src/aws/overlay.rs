@@ -11,7 +11,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Asked, Refusal, lock, serve};
+use super::{Refusal, Signed};
+use crate::proxy::message::Asked;
+use crate::proxy::{lock, serve};
 
 /// `Deep Learning AMI Ubuntu Linux`: moto knows it in every region. Its root device is `/dev/sda1`.
 pub const IMAGE: &str = "ami-dca37ea5";
@@ -82,6 +84,7 @@ impl Overlay {
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let Some(asked) = Asked::read(request).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let asked = Signed::of(&asked);
     let answered = match (asked.service.as_str(), asked.operation().as_str()) {
         ("servicequotas", "GetServiceQuota") => quota(&shared, &asked),
         ("pricing", "GetProducts") => Ok(products(&shared, &asked)),
@@ -94,7 +97,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     }
 }
 
-fn quota(shared: &Shared, asked: &Asked) -> Result<Value, Refusal> {
+fn quota(shared: &Shared, asked: &Signed) -> Result<Value, Refusal> {
     let body = asked.json();
     let code = body["QuotaCode"].as_str().unwrap_or_default();
     let limit = lock(&shared.quotas).get(code).copied().filter(|_| body["ServiceCode"] == "ec2");
@@ -107,7 +110,7 @@ fn quota(shared: &Shared, asked: &Asked) -> Result<Value, Refusal> {
 }
 
 /// Filters other than type and region pass everything: there is one product of each.
-fn products(shared: &Shared, asked: &Asked) -> Value {
+fn products(shared: &Shared, asked: &Signed) -> Value {
     let body = asked.json();
     let filters = body["Filters"].as_array().cloned().unwrap_or_default();
     let wanted =
@@ -137,7 +140,7 @@ fn product(machine_type: &str, region: &str, usd: &str) -> String {
     .to_string()
 }
 
-fn parameter(shared: &Shared, asked: &Asked) -> Result<Value, Refusal> {
+fn parameter(shared: &Shared, asked: &Signed) -> Result<Value, Refusal> {
     let name = asked.json()["Name"].clone();
     let image = lock(&shared.image).clone().filter(|_| name == IMAGE_PARAMETER);
     let image = image.ok_or_else(|| Refusal::new(400, "ParameterNotFound", "there is no such parameter"))?;
@@ -146,7 +149,7 @@ fn parameter(shared: &Shared, asked: &Asked) -> Result<Value, Refusal> {
         "LastModifiedDate": 1_790_000_000.5, "DataType": "aws:ec2:image"}}))
 }
 
-/// EC2's answer to `DescribeSpotPriceHistory`, for [`super::proxy::Proxy::answer_with`]: moto's prices are all the same and
+/// EC2's answer to `DescribeSpotPriceHistory`, for [`crate::proxy::Proxy::answer_with`]: moto's prices are all the same and
 /// twenty years old. Type, zone, dollars an hour.
 pub fn spot_prices(prices: &[(&str, &str, &str)]) -> String {
     let item = |(kind, zone, usd): &(&str, &str, &str)| {
