@@ -215,7 +215,7 @@ fn next(kind: ErrorKind, told: &Told) -> Option<String> {
     }
     match kind {
         ErrorKind::Credentials if has("AuthorizationFailed") || has("LinkedAuthorizationFailed") => Some(
-            "az role assignment list --assignee \"$(az ad signed-in-user show --query id -o tsv)\" (it needs Owner)"
+            "az role assignment list --assignee \"$(az ad signed-in-user show --query id -o tsv)\" (it needs Owner, or Contributor and User Access Administrator)"
                 .to_owned(),
         ),
         ErrorKind::Credentials if told.codes().any(|code| code.contains("Subscription")) => {
