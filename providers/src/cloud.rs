@@ -86,6 +86,9 @@ impl Survey {
         if live.on_demand_hourly.is_some() {
             row = Offer { on_demand_hourly: live.on_demand_hourly, ..priced(&row) };
         }
+        if let Some(everywhere) = live.spot_hourly.get(&offer.region) {
+            return vec![Offer { spot_hourly: Some(*everywhere), ..priced(&row) }];
+        }
         if live.spot_hourly.is_empty() {
             return vec![row];
         }
@@ -110,7 +113,7 @@ pub struct LiveOffer {
     /// Full names, sorted.
     pub zones: Vec<String>,
     pub on_demand_hourly: Option<Usd>,
-    /// By zone.
+    /// By zone; by the region where it is the same in all of them.
     pub spot_hourly: BTreeMap<String, Usd>,
 }
 
@@ -298,4 +301,53 @@ pub trait CloudAdapter: Send + Sync {
 
     /// Everything that carries dsctl's tags in every region that the account uses.
     async fn find_all(&self) -> Result<Search, ProviderError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::deployment::Cloud;
+    use spec::machine::Gpu;
+
+    use super::*;
+
+    fn offer() -> Offer {
+        Offer {
+            cloud: Cloud::Azure,
+            machine_type: "m".to_owned(),
+            region: "r".to_owned(),
+            zones: vec!["r-9".to_owned()],
+            vcpus: 1,
+            memory_mib: 1,
+            gpu: Gpu { name: "T4".to_owned(), memory_mib: 1 },
+            gpu_count: 1,
+            on_demand_hourly: "2".parse().ok(),
+            spot_hourly: None,
+            price_as_of: None,
+            price_source: String::new(),
+            on_demand_quota: None,
+            spot_quota: None,
+        }
+    }
+
+    fn rows(spot: &[(&str, &str)]) -> Vec<Offer> {
+        let zones = vec!["r-1".to_owned(), "r-2".to_owned()];
+        let spot_hourly = spot.iter().map(|(at, price)| ((*at).to_owned(), price.parse().unwrap())).collect();
+        let live = LiveOffer { zones, on_demand_hourly: None, spot_hourly };
+        let survey = Survey {
+            identity: Identity { account: String::new(), caller: String::new() },
+            image: None,
+            offers: [("m".to_owned(), live)].into(),
+            quotas: BTreeMap::new(),
+            notes: Vec::new(),
+        };
+        survey.rows(&offer(), "2026-11-26")
+    }
+
+    #[test]
+    fn a_row_for_each_zone_with_a_price_of_its_own_and_one_where_all_have_the_same() {
+        let prices = |rows: &[Offer]| rows.iter().map(|row| (row.zones.len(), row.spot_hourly)).collect::<Vec<_>>();
+        assert_eq!(prices(&rows(&[("r-1", "1"), ("r-2", "3")])), [(1, "1".parse().ok()), (1, "3".parse().ok())]);
+        assert_eq!(prices(&rows(&[("r", "1")])), [(2, "1".parse().ok())]);
+        assert_eq!(prices(&rows(&[])), [(2, None)]);
+    }
 }

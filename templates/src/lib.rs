@@ -84,6 +84,8 @@ const ALL: &[Template] = &[
 
 /// First boot of a machine on AWS (cloud-init); its placeholders are filled in when the machine is made.
 pub const AWS_BOOT: &str = include_str!("../data/cloud-init/aws.yaml");
+/// The same on Azure.
+pub const AZURE_BOOT: &str = include_str!("../data/cloud-init/azure.yaml");
 
 /// The same on GCP.
 pub const GCP_BOOT: &str = include_str!("../data/cloud-init/gcp.yaml");

@@ -12,6 +12,11 @@ mod aws;
 #[cfg(not(feature = "aws"))]
 #[path = "without_aws.rs"]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(not(feature = "azure"))]
+#[path = "without_azure.rs"]
+mod azure;
 #[cfg(feature = "gcp")]
 mod gcp;
 #[cfg(not(feature = "gcp"))]
@@ -23,7 +28,8 @@ pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
     match cloud {
         Cloud::Aws => aws::load().await,
         Cloud::Gcp => gcp::load(),
-        Cloud::Local | Cloud::Azure => {
+        Cloud::Azure => azure::load().await,
+        Cloud::Local => {
             let message = format!("cloud: this dsctl has no adapter for {cloud} yet");
             Err(Failure::usage(message).next("dsctl up --cloud local --model smollm2-135m"))
         }
@@ -32,8 +38,8 @@ pub async fn adapter(cloud: Cloud) -> Result<Arc<dyn CloudAdapter>, Failure> {
 
 /// Clouds whose adapters this dsctl has.
 pub fn built_in() -> Vec<Cloud> {
-    let all = [(aws::IS_BUILT_IN, Cloud::Aws), (gcp::IS_BUILT_IN, Cloud::Gcp)];
-    all.into_iter().filter(|(is_built_in, _)| *is_built_in).map(|(_, cloud)| cloud).collect()
+    let all = [(Cloud::Aws, aws::IS_BUILT_IN), (Cloud::Gcp, gcp::IS_BUILT_IN), (Cloud::Azure, azure::IS_BUILT_IN)];
+    all.into_iter().filter(|(_, is_built_in)| *is_built_in).map(|(cloud, _)| cloud).collect()
 }
 
 /// The script of a machine's first boot, with the placeholders of `providers::cloud::BOOT_PLACEHOLDERS`.
@@ -41,7 +47,8 @@ pub const fn boot_script(cloud: Cloud) -> &'static str {
     match cloud {
         Cloud::Aws => templates::AWS_BOOT,
         Cloud::Gcp => templates::GCP_BOOT,
-        Cloud::Local | Cloud::Azure => "",
+        Cloud::Azure => templates::AZURE_BOOT,
+        Cloud::Local => "",
     }
 }
 
@@ -49,6 +56,7 @@ pub const fn boot_script(cloud: Cloud) -> &'static str {
 pub fn switch_account(cloud: Cloud, home: &str) -> String {
     match cloud {
         Cloud::Gcp => format!("gcloud config set project {home}"),
-        Cloud::Local | Cloud::Aws | Cloud::Azure => "export AWS_PROFILE=… (a profile of that account)".to_owned(),
+        Cloud::Azure => format!("az account set --subscription {home}"),
+        Cloud::Local | Cloud::Aws => "export AWS_PROFILE=… (a profile of that account)".to_owned(),
     }
 }

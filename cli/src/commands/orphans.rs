@@ -35,8 +35,15 @@ pub async fn run(context: &Context, args: OrphansArgs) -> Result<ExitCode, Failu
     }
     let known = known_here(context).await?;
     let (mut rows, mut is_whole) = (Vec::new(), true);
+    let is_one_of_several = args.cloud.is_none() && clouds.len() > 1;
     for cloud in clouds {
-        let Search { found, notes } = clouds::adapter(cloud).await?.find_all().await?;
+        let Search { found, notes } = match clouds::adapter(cloud).await?.find_all().await {
+            // Few have credentials of every cloud.
+            Err(error) if is_one_of_several => {
+                Search { found: Vec::new(), notes: vec![format!("{cloud} was not looked through: {error}")] }
+            }
+            answer => answer?,
+        };
         notes.iter().for_each(|note| say(format!("Note: {note}")));
         is_whole &= notes.is_empty();
         let row = |found: Found| OrphanRow { known_here: known.contains(&found.owned.remote_id.0), found };

@@ -1,0 +1,167 @@
+//! `host-spec.main`: `host/main/desired.json`, written whole, its generation one up each time, and only over what was read.
+
+use async_trait::async_trait;
+use engine::graph::{Address, Desired};
+use engine::provider::{Known, ProviderError, Token};
+use engine::state::{RemoteId, Resource};
+use serde_json::{Value, json};
+use spec::host::{HostSpec as Spec, RunState};
+use spec::id::HostName;
+use spec::layout::BucketLayout;
+
+use super::object;
+use crate::azure::auth::{Azure, Making, inputs};
+use crate::azure::blobs::{Head, Metadata, Over, Place, Write};
+use crate::azure::kind::HostSpecInputs;
+use crate::azure::resource::Calls;
+use crate::host_spec;
+
+#[derive(Debug)]
+pub struct HostSpec;
+
+#[async_trait]
+impl Calls for HostSpec {
+    async fn read(&self, azure: &Azure, resource: &Resource, known: &Known) -> Result<Option<Value>, ProviderError> {
+        let place = object::parse(&resource.remote_id)?;
+        let Some(stored) = load(azure, &place, known).await? else { return Ok(None) };
+        let seen = observed(&stored.spec, &object::bucket_address(&place, resource, known));
+        seen.map(Some).map_err(|error| ProviderError::permanent(&place, error))
+    }
+
+    async fn find(
+        &self,
+        azure: &Azure,
+        address: &Address,
+        token: &Token,
+        known: &Known,
+    ) -> Result<Option<RemoteId>, ProviderError> {
+        match object::known_place(known, key(address)?)? {
+            Some(place) => object::made_by(azure, &place, token, known).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Over what an earlier intent left, if it left something: a host may follow it already.
+    async fn create(&self, azure: &Azure, making: &Making<'_>) -> Result<RemoteId, ProviderError> {
+        let inputs: HostSpecInputs = making.inputs()?;
+        let place = object::place(making.id(&inputs.bucket)?, key(&making.desired.address)?)?;
+        let stored = load(azure, &place, making.known).await?;
+        store(azure, &place, &inputs.host, stored.as_ref(), &object::metadata(making)).await?;
+        Ok(object::id(&place))
+    }
+
+    async fn update(
+        &self,
+        azure: &Azure,
+        id: &RemoteId,
+        desired: &Desired,
+        known: &Known,
+    ) -> Result<RemoteId, ProviderError> {
+        let inputs: HostSpecInputs = inputs(desired)?;
+        let place = object::parse(id)?;
+        let stored = load(azure, &place, known).await?.ok_or_else(|| object::lost(&place))?;
+        if !is_wanted(&stored.spec, &inputs.host).map_err(|error| ProviderError::permanent(&place, error))? {
+            store(azure, &place, &inputs.host, Some(&stored), &stored.head.metadata).await?;
+        }
+        Ok(id.clone())
+    }
+
+    async fn delete(&self, azure: &Azure, resource: &Resource, known: &Known) -> Result<(), ProviderError> {
+        object::remove(azure, resource, known).await
+    }
+}
+
+/// What lies in the container.
+struct Stored {
+    spec: Spec,
+    head: Head,
+}
+
+fn key(address: &Address) -> Result<String, ProviderError> {
+    let host: HostName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
+    Ok(BucketLayout::desired_key(&host))
+}
+
+/// A spec that says "stopped" is what an interrupted `down` left: not what a running deployment wants.
+fn is_wanted(spec: &Spec, host: &Value) -> Result<bool, serde_json::Error> {
+    Ok(spec.run == RunState::Running && host_spec::inputs(spec)? == *host)
+}
+
+/// In the shape of [`HostSpecInputs`].
+fn observed(spec: &Spec, bucket: &Value) -> Result<Value, serde_json::Error> {
+    let mut seen = json!({ "bucket": bucket, "host": host_spec::inputs(spec)? });
+    if spec.run != RunState::Running {
+        seen["run"] = serde_json::to_value(spec.run)?;
+    }
+    Ok(seen)
+}
+
+/// The next one after what is there.
+fn following(host: &Value, stored: Option<&Spec>) -> Result<Spec, serde_json::Error> {
+    let (generation, actions) = stored.map_or((0, Vec::new()), |spec| (spec.generation, spec.actions.clone()));
+    host_spec::from_inputs(host, generation + 1, actions)
+}
+
+async fn load(azure: &Azure, place: &Place, known: &Known) -> Result<Option<Stored>, ProviderError> {
+    let answer = match azure.blobs.get(place).await {
+        Err(error) => object::if_account_lives(azure, place, known, error).await?,
+        Ok(answer) => answer,
+    };
+    let Some((head, bytes)) = answer else { return Ok(None) };
+    let spec = serde_json::from_slice(&bytes).map_err(|error| ProviderError::permanent(place, error))?;
+    Ok(Some(Stored { spec, head }))
+}
+
+/// Only over what was read, so that no action that somebody asks for meanwhile is lost.
+async fn store(
+    azure: &Azure,
+    place: &Place,
+    host: &Value,
+    stored: Option<&Stored>,
+    metadata: &Metadata,
+) -> Result<(), ProviderError> {
+    let spec = following(host, stored.map(|stored| &stored.spec));
+    let bytes = spec.and_then(|spec| serde_json::to_vec_pretty(&spec));
+    let bytes = bytes.map_err(|error| ProviderError::permanent(place, error))?;
+    let over = stored.map_or(Over::Nothing, |stored| Over::Read(&stored.head.e_tag));
+    let length = bytes.len() as u64;
+    let write = Write { metadata, over, content_type: "application/json", length, body: bytes.into() };
+    azure.blobs.put(place, write).await
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::host::{Act, Action};
+
+    use super::*;
+
+    fn host() -> Value {
+        json!({"deployment": "default", "host": "main", "weights": [], "files": [], "units": [], "first_token": []})
+    }
+
+    #[test]
+    fn the_generation_goes_up_and_actions_stay() {
+        let first = following(&host(), None).unwrap();
+        assert_eq!(first.generation, 1);
+        let action = Action { id: "a".to_owned(), act: Act::Restart("dsserve".parse().unwrap()) };
+        let asked = Spec { actions: vec![action], ..first };
+        let second = following(&host(), Some(&asked)).unwrap();
+        assert_eq!((second.generation, second.actions), (2, asked.actions));
+    }
+
+    #[test]
+    fn a_spec_that_an_interrupted_down_left_differs() {
+        let running = following(&host(), None).unwrap();
+        assert!(is_wanted(&running, &host()).unwrap());
+        let bucket = json!("bucket.main");
+        assert_eq!(observed(&running, &bucket).unwrap(), json!({"bucket": "bucket.main", "host": host()}));
+        let stopped = Spec { run: RunState::Stopped, ..running };
+        assert!(!is_wanted(&stopped, &host()).unwrap());
+        assert_eq!(observed(&stopped, &bucket).unwrap()["run"], "stopped");
+    }
+
+    #[test]
+    fn the_key_is_where_the_host_looks() {
+        assert_eq!(key(&Address::new("host-spec", "main")).unwrap(), "host/main/desired.json");
+    }
+}
