@@ -6,9 +6,11 @@
 
 #[cfg(feature = "aws")]
 mod aws;
-#[cfg(any(feature = "aws", feature = "gcp"))]
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod crash;
 #[cfg(feature = "gcp")]
 mod gcp;
-#[cfg(feature = "gcp")]
+#[cfg(any(feature = "azure", feature = "gcp"))]
 mod scenes;

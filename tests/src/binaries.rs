@@ -53,7 +53,7 @@ fn build() -> PathBuf {
         Some(other) => other,
         None => panic!("{} has no name", folder.display()),
     };
-    let clouds = [("aws", cfg!(feature = "aws")), ("gcp", cfg!(feature = "gcp"))];
+    let clouds = [("aws", cfg!(feature = "aws")), ("azure", cfg!(feature = "azure")), ("gcp", cfg!(feature = "gcp"))];
     let clouds = clouds.into_iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name).collect::<Vec<_>>().join(",");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

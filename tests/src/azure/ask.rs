@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use reqwest::Url;
 use serde_json::{Value, json};
 
+use crate::proxy::message;
+
 /// Larger than any artifact of the tests.
 const LARGEST_BODY: usize = 256 << 20;
 
@@ -18,6 +20,13 @@ pub(super) struct Asked {
     pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl From<&message::Asked> for Asked {
+    fn from(asked: &message::Asked) -> Self {
+        let message::Asked { method, target, headers, body } = asked.clone();
+        Self { method, target, headers, body }
+    }
 }
 
 impl Asked {
@@ -121,6 +130,12 @@ impl Answer {
 
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+impl From<Answer> for message::Answer {
+    fn from(answer: Answer) -> Self {
+        Self { status: answer.status, headers: answer.headers, body: answer.body }
     }
 }
 

@@ -1,20 +1,44 @@
-//! A home whose `dsctl` goes to an [`Azure`], what the two must agree on, and what a machine that nobody boots would say.
+//! An Azure of a test's own and a home whose `dsctl` goes there, what the two must agree on, and what a machine that nobody boots would say.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::account::{alive, orphans, things};
+use super::dialect::AzureDialect;
 use super::{Azure, variables};
 use crate::aws::host;
 use crate::cloud_home::CloudHome;
+use crate::proxy::Proxy;
 
 pub const REGION: &str = "eastus";
 pub const MODEL: &str = "70b-int8";
 /// The container of every deployment.
 const CONTAINER: &str = "dsctl";
 
-impl Azure {
+/// The fake, and the proxy before it.
+#[derive(Debug)]
+pub struct Cloud {
+    pub proxy: Proxy<AzureDialect>,
+    pub azure: Arc<Azure>,
+}
+
+impl Cloud {
+    #[track_caller]
+    pub fn start() -> Self {
+        let azure = Arc::new(Azure::start());
+        let proxy = Proxy::start(AzureDialect::new(&azure));
+        azure.served_at(&proxy.url());
+        Self { proxy, azure }
+    }
+
+    /// As it was at first: nothing in it, no faults.
+    pub fn reset(&self) {
+        self.proxy.reset();
+        self.azure.reset();
+    }
+
     /// A home whose commands go to this cloud.
     #[track_caller]
     pub fn home(&self) -> CloudHome {
@@ -23,12 +47,12 @@ impl Azure {
 
     #[track_caller]
     pub fn home_in(&self, region: &str) -> CloudHome {
-        CloudHome::new("azure", MODEL, region, variables(&self.url(), region))
+        CloudHome::new("azure", MODEL, region, variables(&self.proxy.url(), region))
     }
 
     /// What a command asked of the cloud that changes something, in its order.
     pub fn changes(&self) -> Vec<String> {
-        self.calls().into_iter().filter(|call| call.mutating).map(|call| call.operation).collect()
+        self.proxy.calls().into_iter().filter(|call| call.mutating).map(|call| call.operation).collect()
     }
 
     /// That nothing was changed since the calls were cleared.
@@ -40,7 +64,7 @@ impl Azure {
     /// That what is alive is what the state records, each once, and nothing that costs money lies about.
     #[track_caller]
     pub fn agrees_with(&self, home: &CloudHome, when: &str) {
-        let account = self.account();
+        let account = self.azure.account();
         let mut alive = alive(&account);
         // What the machine reports.
         alive.retain(|id| !id.ends_with(host::STATUS));
@@ -53,7 +77,7 @@ impl Azure {
     /// That nothing of dsctl's is left.
     #[track_caller]
     pub fn is_empty(&self, when: &str) {
-        let account = self.account();
+        let account = self.azure.account();
         assert_eq!(alive(&account), Vec::<String>::new(), "{when}");
         assert_eq!(orphans(&account), BTreeSet::new(), "{when}: orphans");
     }
@@ -68,7 +92,7 @@ impl Azure {
     #[track_caller]
     pub fn object(&self, home: &CloudHome, key: &str) -> String {
         let account = self.storage_of(home);
-        self.blob(&account, CONTAINER, key).unwrap_or_else(|| panic!("no {key} in {account}"))
+        self.azure.blob(&account, CONTAINER, key).unwrap_or_else(|| panic!("no {key} in {account}"))
     }
 
     /// The host spec as it lies in the container.
@@ -92,10 +116,10 @@ impl Azure {
     /// By an agent that began with the machine that the state names.
     #[track_caller]
     fn report(&self, home: &CloudHome, phases: Value, ready_since: Value) {
-        let (account, id) = (self.account(), home.id("machine.main"));
+        let (account, id) = (self.azure.account(), home.id("machine.main"));
         let is_it = |machine: &&Value| machine["id"].as_str().is_some_and(|of_it| of_it.eq_ignore_ascii_case(&id));
         let machine = things(&account, "machines").find(is_it).expect("the machine");
         let status = host::status(&self.desired(home), &machine["properties"]["timeCreated"], phases, ready_since);
-        self.put_blob(&self.storage_of(home), CONTAINER, host::STATUS, &status.to_string());
+        self.azure.put_blob(&self.storage_of(home), CONTAINER, host::STATUS, &status.to_string());
     }
 }

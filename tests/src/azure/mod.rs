@@ -1,7 +1,7 @@
-//! Azure on loopback: a cloud that keeps what it is given, says what Azure would say, and fails on order.
+//! Azure on loopback: a cloud that keeps what it is given and says what Azure would say.
 //!
 //! ```text
-//! dsctl -> serve (records, fails on order) -> check (Microsoft's contract) -> arm | blobs -> world
+//! dsctl -> a proxy (records, fails on order: `dialect`) -> serve -> check (Microsoft's contract) -> arm | blobs -> world
 //!          arm: groups, resources (kinds: networks, addresses, interfaces, machines, disks, identities, storage, containers),
 //!               access, locks, registrations, catalogue, operations
 //! account lists everything alive past all that; python/azure_account.py lists it with Microsoft's own clients
@@ -19,13 +19,13 @@ mod blob_access;
 mod blob_list;
 mod blob_store;
 mod blobs;
-pub mod calls;
 mod catalogue;
 mod check;
 pub mod cloud;
 mod conditions;
 mod containers;
 pub mod contract;
+pub mod dialect;
 mod disks;
 mod groups;
 mod identities;
@@ -55,8 +55,7 @@ mod tests;
 mod world;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use base64::Engine as _;
@@ -64,8 +63,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-pub use self::calls::{Call, Fault, Moment, Rule, Which};
-use self::serve::{Shared, arrive, arrive_unseen};
+use self::serve::{Shared, arrive};
 pub use self::settings::{CALLER, Looks, Price, Restriction, SUBSCRIPTION, Shortage, TENANT};
 use self::world::World;
 use crate::http::{Answer, ask, client};
@@ -94,8 +92,8 @@ pub fn token(principal: &str) -> String {
 #[derive(Debug)]
 pub struct Azure {
     address: SocketAddr,
-    /// Where somebody else asks.
-    past: SocketAddr,
+    /// Where its callers think it is: what it says of itself begins with it.
+    origin: Mutex<String>,
     shared: Arc<Shared>,
 }
 
@@ -106,9 +104,8 @@ impl Azure {
         // The world must know its own address, which is known once it is served.
         let shared = Arc::new(Shared::new(""));
         let address = serve(Router::new().fallback(arrive).with_state(Arc::clone(&shared)));
-        let past = serve(Router::new().fallback(arrive_unseen).with_state(Arc::clone(&shared)));
-        let azure = Self { address, past, shared };
-        *lock(&azure.shared.world) = World::new(&azure.url());
+        let azure = Self { address, origin: Mutex::default(), shared };
+        azure.served_at(&azure.url());
         azure
     }
 
@@ -117,16 +114,20 @@ impl Azure {
         format!("http://{}", self.address)
     }
 
-    /// The same, neither recorded nor failed: for readers and for somebody else.
-    pub fn past_url(&self) -> String {
-        format!("http://{}", self.past)
+    /// As it was at first: nothing in it, everything after one look. Violations stay.
+    pub fn reset(&self) {
+        *lock(&self.shared.world) = World::new(&lock(&self.origin));
     }
 
-    /// As it was at first: nothing in it, no faults, everything after one look. Violations stay.
-    pub fn reset(&self) {
-        self.clear();
-        *lock(&self.shared.world) = World::new(&self.url());
-        *lock(&self.shared.target) = None;
+    /// Callers come by another address: a proxy's. Everything is forgotten.
+    pub fn served_at(&self, origin: &str) {
+        origin.clone_into(&mut lock(&self.origin));
+        self.reset();
+    }
+
+    /// What a request made does not show in so many looks at it.
+    fn hide(&self, asked: &ask::Asked, looks: u32) {
+        self.with(|world| world.hide(asked, looks));
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
@@ -188,39 +189,6 @@ impl Azure {
         self.with(|world| world.thing_mut(machine).expect("a machine").note["console"] = text.into());
     }
 
-    /// Adds to the rules that wait for their call.
-    pub fn arm(&self, rules: impl IntoIterator<Item = Rule>) {
-        lock(&self.shared.ledger).rules.extend(rules);
-    }
-
-    /// Rules whose call never came.
-    pub fn waiting(&self) -> Vec<Rule> {
-        lock(&self.shared.ledger).rules.clone()
-    }
-
-    /// The process that [`Fault::Kill`] ends, once.
-    pub fn set_target(&self, pid: u32) {
-        *lock(&self.shared.target) = Some(pid);
-    }
-
-    pub fn calls(&self) -> Vec<Call> {
-        lock(&self.shared.ledger).calls.clone()
-    }
-
-    /// Waits until nothing is under way any more: a killed client's calls are done to their end.
-    #[track_caller]
-    pub fn settle(&self) {
-        let is_idle = || (self.shared.in_flight.load(Ordering::SeqCst) == 0).then_some(());
-        crate::wait::until("no call is under way", is_idle);
-    }
-
-    /// Forgets calls and rules; numbers begin at 1 again. The world stays.
-    #[track_caller]
-    pub fn clear(&self) {
-        self.settle();
-        lock(&self.shared.ledger).clear();
-    }
-
     /// Everything that goes on comes to its end.
     pub fn pass_time(&self) {
         self.with(World::pass_time);
@@ -249,7 +217,7 @@ impl Azure {
     /// None)`.
     #[track_caller]
     pub fn somebody(&self, method: Method, target: &str, body: Option<&Value>) -> Answer {
-        let request = client().request(method, format!("{}{target}", self.past_url())).bearer_auth(token(CALLER));
+        let request = client().request(method, format!("{}{target}", self.url())).bearer_auth(token(CALLER));
         let answer = ask(match body {
             Some(body) => request.json(body),
             None => request,

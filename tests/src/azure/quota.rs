@@ -106,9 +106,6 @@ pub(super) fn refusal(region: &str, name: &str, (limit, now, more): (i64, i64, i
 
 /// How it is said that there is no room for one more of a size in a zone; none if there is.
 pub(super) fn shortage(world: &World, machine: &Thing) -> Option<Shortage> {
-    if world.shortage.is_some() {
-        return world.shortage;
-    }
     let size = machine.body["properties"]["hardwareProfile"]["vmSize"].as_str()?;
     let zone = machine.body["zones"][0].as_str().map(str::to_owned);
     let (room, how) = world.settings.room.get(&(size.to_lowercase(), zone.clone()))?;

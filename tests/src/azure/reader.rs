@@ -43,7 +43,7 @@ impl Reader {
     #[track_caller]
     pub fn list(&self, azure: &Azure) -> Value {
         azure.pass_time();
-        let question = json!({"endpoint": azure.past_url(), "subscription": SUBSCRIPTION, "token": token(CALLER)});
+        let question = json!({"endpoint": azure.url(), "subscription": SUBSCRIPTION, "token": token(CALLER)});
         let mut talk = lock(&self.talk);
         writeln!(talk.questions, "{question}").expect("python listens");
         let mut line = String::new();

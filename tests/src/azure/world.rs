@@ -14,7 +14,7 @@ use super::kinds::Kind;
 use super::locks::Lock;
 use super::operations::Operation;
 use super::place::{Place, is_within, key};
-use super::settings::{Settings, Shortage};
+use super::settings::Settings;
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -34,8 +34,6 @@ pub(super) struct World {
     /// Principals that the directory does not show everywhere yet.
     pub new_principals: BTreeMap<String, u32>,
     pub principals: BTreeSet<String>,
-    /// What the next machine fails with, whatever room there is.
-    pub shortage: Option<Shortage>,
     counter: AtomicU64,
 }
 
@@ -101,7 +99,6 @@ impl World {
             reserved: BTreeMap::new(),
             new_principals: BTreeMap::new(),
             principals: BTreeSet::new(),
-            shortage: None,
             counter: AtomicU64::new(0),
         }
     }

@@ -3,7 +3,6 @@
 mod access;
 mod blobs;
 mod contract;
-mod faults;
 mod groups;
 mod machines;
 mod networks;

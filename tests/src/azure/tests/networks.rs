@@ -199,14 +199,12 @@ fn somebody_opens_a_port_and_adds_a_subnet_by_their_own_calls() {
         &thing(RULES),
         &json!({"location": "eastus", "properties": {"securityRules": [rule("serve", 100, "Allow")]}}),
     );
-    let before = azure.calls().len();
     let open = rule("open", 200, "Allow");
     let target = format!("{}/securityRules/open?api-version=2025-05-01", thing(RULES));
     azure.somebody(Method::PUT, &target, Some(&open)).has_status(201);
     let subnet = json!({"properties": {"addressPrefix": "10.0.0.0/25"}});
     let overlapping = format!("{}/subnets/more?api-version=2025-05-01", thing(NETWORK));
     azure.somebody(Method::PUT, &overlapping, Some(&subnet)).has_status(400);
-    assert_eq!(azure.calls().len(), before, "somebody else is not recorded");
     let rules = azure.get(&thing(RULES)).json();
     assert_eq!(rules["properties"]["securityRules"][1]["name"], "open");
     azure.somebody(Method::DELETE, &target, None).has_status(202);
