@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn what_is_unknown_stays_unknown() {
         let rates = rates().unwrap();
-        let azure = rates.around(Cloud::Azure, "westeurope", DISK, 100);
-        assert!(azure.disk.is_none() && azure.nat_gateway.is_some());
+        let gcp = rates.around(Cloud::Gcp, "europe-west4", DISK, 100);
+        assert!(gcp.interface_endpoint.is_none() && gcp.nat_gateway.is_some());
         let local = rates.around(Cloud::Local, "here", DISK, 100);
         assert!(local.disk.is_none() && local.egress.is_none() && local.source.contains("no rates"));
     }

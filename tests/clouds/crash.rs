@@ -32,6 +32,8 @@ const DOWN: &[&str] = &["down", "--yes"];
 /// A cloud, and a home whose `dsctl` goes there.
 pub trait Stage: Send + Sync {
     type Dialect: Dialect;
+    /// As `--cloud` takes it.
+    const CLOUD: &'static str;
     /// After so many rounds the cloud begins anew: a fake that keeps all that was ever made takes the longer for it.
     const ROUNDS_A_CLOUD: u32;
     /// The operation that makes the machine.

@@ -19,6 +19,7 @@ struct Aws {
 
 impl Stage for Aws {
     type Dialect = AwsDialect;
+    const CLOUD: &'static str = "aws";
     const ROUNDS_A_CLOUD: u32 = 8;
     const MACHINE: &'static str = "RunInstances";
 

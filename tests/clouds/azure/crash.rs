@@ -19,6 +19,7 @@ pub struct Azure {
 
 impl Stage for Azure {
     type Dialect = AzureDialect;
+    const CLOUD: &'static str = "azure";
     const ROUNDS_A_CLOUD: u32 = 100;
     const MACHINE: &'static str = "VirtualMachines_CreateOrUpdate";
 

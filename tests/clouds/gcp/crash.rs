@@ -19,6 +19,7 @@ pub struct Gcp {
 
 impl Stage for Gcp {
     type Dialect = GcpDialect;
+    const CLOUD: &'static str = "gcp";
     const ROUNDS_A_CLOUD: u32 = 100;
     const MACHINE: &'static str = "compute.instances.insert";
 
