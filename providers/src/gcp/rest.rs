@@ -88,8 +88,8 @@ impl Rest {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             Ok(CacheableResource::NotModified) => Ok(HeaderMap::new()),
             Err(error) => {
-                let heard = if error.is_transient() { Heard::NotSent } else { Heard::NoCredentials };
-                Err(Denied::new(what, &Fault { heard, message: chain(&error), ..Fault::default() }))
+                let (heard, message) = (Heard::NoCredentials, chain(&error));
+                Err(Denied::new(what, &Fault { heard, message, ..Fault::default() }))
             }
         }
     }
