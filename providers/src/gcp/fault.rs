@@ -163,7 +163,7 @@ fn heard(error: &Error) -> Heard {
 
 fn unanswered(error: &Error) -> String {
     match heard(error) {
-        Heard::NoCredentials => chain(error),
+        Heard::NoCredentials => no_token(error),
         Heard::NotSent => format!("nobody answers there: {}", innermost(error)),
         Heard::Lost if error.is_timeout() => "no answer in time".to_owned(),
         Heard::Lost => format!("no answer that can be read: {}", innermost(error)),
@@ -183,6 +183,11 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     };
     causes(error).fold(String::new(), |text, cause| if text.is_empty() { cause.to_string() } else { add(text, cause) })
+}
+
+/// The crate tells at length how to get some; the next command does so too.
+pub fn no_token(error: &(dyn std::error::Error + 'static)) -> String {
+    format!("the credentials give no token: {}", innermost(error))
 }
 
 /// Without what stands around it, such as the URL.

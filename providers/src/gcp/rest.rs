@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Url};
 
 use super::error::Denied;
-use super::fault::{Fault, Heard, chain};
+use super::fault::{Fault, Heard, no_token};
 use crate::http::{Answer, Http};
 
 /// Which of Google's hosts answers.
@@ -88,7 +88,7 @@ impl Rest {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             Ok(CacheableResource::NotModified) => Ok(HeaderMap::new()),
             Err(error) => {
-                let (heard, message) = (Heard::NoCredentials, chain(&error));
+                let (heard, message) = (Heard::NoCredentials, no_token(&error));
                 Err(Denied::new(what, &Fault { heard, message, ..Fault::default() }))
             }
         }
