@@ -230,12 +230,10 @@ fn the_monthly_limit_counts_all_that_stands_around_the_machine() {
     assert!(ask.error().contains(&format!("the cheapest comes to ${sum} a month")), "{}", ask.error());
     ask.budget.egress_gb = Some(10_000);
     assert!(!ask.error().contains(&sum.to_string()));
-    let azure = Asked { cloud: Cloud::Azure, region: None, ..ask };
-    assert!(
-        azure.error().contains("no monthly total is known, since disk has no price on record"),
-        "{}",
-        azure.error()
-    );
+    let mut unpriced = asked("8b-int8", Cloud::Aws).region("eu-north-1").machine_type("g7e.2xlarge");
+    unpriced.budget.max_monthly = Some(sum);
+    let message = "no monthly total is known, since machine has no price on record";
+    assert!(unpriced.error().contains(message), "{}", unpriced.error());
 }
 
 #[test]

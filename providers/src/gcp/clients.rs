@@ -136,7 +136,7 @@ impl RetryPolicy for Patient {
         let is_busy = match error.http_status_code() {
             Some(status) => matches!(status, 429 | 500 | 502 | 503 | 504),
             // No answer, or half of one.
-            None => error.is_io() || error.is_timeout() || error.is_transport() || error.is_transient_and_before_rpc(),
+            None => error.is_io() || error.is_timeout() || error.is_transport() || error.is_connect(),
         };
         if state.idempotent && is_busy { RetryResult::Continue(error) } else { RetryResult::Permanent(error) }
     }

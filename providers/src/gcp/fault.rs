@@ -99,10 +99,11 @@ impl Fault {
         let base = Self {
             status: error.http_status_code().unwrap_or_default(),
             retry_after: retry_after(error),
-            message: chain(error),
             ..Self::default()
         };
-        let Some(status) = error.status() else { return Self { heard: heard(error), ..base } };
+        let Some(status) = error.status() else {
+            return Self { heard: heard(error), message: unanswered(error), ..base };
+        };
         let (mut codes, mut facts) = (Vec::new(), BTreeMap::new());
         for detail in &status.details {
             if let StatusDetails::ErrorInfo(info) = detail {
@@ -151,12 +152,22 @@ fn told_besides(detail: &operation::error::errors::ErrorDetails) -> BTreeMap<Str
 
 fn heard(error: &Error) -> Heard {
     match error {
-        // A token that could not be had just now is had by the next call.
-        _ if error.is_transient_and_before_rpc() || error.is_connect() => Heard::NotSent,
+        // The crate has tried for them as often as it helps.
         _ if error.is_authentication() => Heard::NoCredentials,
+        _ if error.is_connect() || error.is_transient_and_before_rpc() => Heard::NotSent,
         _ if error.is_binding() || error.is_serialization() => Heard::Unsendable,
         _ if error.http_status_code().is_some() => Heard::Refusal,
         _ => Heard::Lost,
+    }
+}
+
+fn unanswered(error: &Error) -> String {
+    match heard(error) {
+        Heard::NoCredentials => no_token(error),
+        Heard::NotSent => format!("nobody answers there: {}", innermost(error)),
+        Heard::Lost if error.is_timeout() => "no answer in time".to_owned(),
+        Heard::Lost => format!("no answer that can be read: {}", innermost(error)),
+        Heard::Unsendable | Heard::Refusal => innermost(error),
     }
 }
 
@@ -165,15 +176,35 @@ fn retry_after(error: &Error) -> Option<Duration> {
     header.parse().ok().map(Duration::from_secs)
 }
 
-/// With its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+/// With its causes, each once: most tell their cause's words in their own.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let add = |text: String, cause: &dyn std::error::Error| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    };
+    causes(error).fold(String::new(), |text, cause| if text.is_empty() { cause.to_string() } else { add(text, cause) })
+}
+
+/// The crate tells at length how to get some; the next command does so too.
+pub fn no_token(error: &(dyn std::error::Error + 'static)) -> String {
+    format!("the credentials give no token: {}", innermost(error))
+}
+
+/// Without what stands around it, such as the URL.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use bytes::Bytes;
+    use google_cloud_gax::error::CredentialsError;
     use reqwest::StatusCode;
     use reqwest::header::{HeaderMap, RETRY_AFTER};
 
@@ -234,5 +265,15 @@ pub(super) mod tests {
         assert_eq!(of(Error::ser("no JSON")), Heard::Unsendable);
         assert_eq!(of(Error::deser("no JSON")), Heard::Lost);
         assert_eq!(of(Error::http(502, HeaderMap::new(), Bytes::new())), Heard::Refusal);
+        let missing = CredentialsError::from_msg(true, "the metadata server does not answer");
+        assert_eq!(of(Error::authentication(missing)), Heard::NoCredentials, "though it might come later");
+    }
+
+    #[test]
+    fn a_cause_is_told_once_and_without_what_stands_around_it() {
+        let inner = std::io::Error::other("invalid peer certificate");
+        let error = Error::connect(inner);
+        assert_eq!(Fault::of_call(&error).message, "nobody answers there: invalid peer certificate");
+        assert_eq!(chain(&error).matches("invalid peer certificate").count(), 1, "{}", chain(&error));
     }
 }

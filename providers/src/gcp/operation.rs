@@ -167,6 +167,17 @@ impl PollingErrorPolicy for Watchful {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, VecDeque};
+    use std::sync::Arc;
+
+    use google_cloud_compute_v1::client::Networks;
+    use google_cloud_compute_v1::model::global_operations::GetRequest;
+    use google_cloud_compute_v1::model::networks::InsertRequest;
+    use google_cloud_compute_v1::stub;
+    use google_cloud_gax::options::RequestOptions;
+    use google_cloud_gax::response::Response;
+    use serde_json::json;
+
     use super::*;
 
     /// The sources of this cloud, but this line's own file.
@@ -230,12 +241,84 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_failure_from_before_is_asked_for_anew_and_counts_once() {
-        let spent = Spent::default();
+    /// Answers in turn: to inserts, and to looks at the operation.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        inserts: Mutex<VecDeque<Result<Operation, Error>>>,
+        looks: Mutex<VecDeque<Result<Operation, Error>>>,
+        request_ids: Mutex<Vec<String>>,
+    }
+
+    impl stub::Networks for Scripted {
+        async fn insert(&self, asked: InsertRequest, _: RequestOptions) -> Result<Response<Operation>, Error> {
+            self.request_ids.lock().unwrap().push(asked.request_id.unwrap());
+            self.inserts.lock().unwrap().pop_front().unwrap().map(Response::from)
+        }
+
+        async fn get_operation(&self, _: GetRequest, _: RequestOptions) -> Result<Response<Operation>, Error> {
+            self.looks.lock().unwrap().pop_front().unwrap().map(Response::from)
+        }
+    }
+
+    fn operation(status: &str, code: Option<&str>) -> Result<Operation, Error> {
+        let mut told = json!({"name": "operation-1", "status": status});
+        if let Some(code) = code {
+            told["error"] = json!({"errors": [{"code": code, "message": "m"}]});
+            told["httpErrorStatusCode"] = json!(503);
+        }
+        Ok(serde_json::from_value(told).unwrap())
+    }
+
+    fn scripted(
+        inserts: impl IntoIterator<Item = Result<Operation, Error>>,
+        looks: impl IntoIterator<Item = Result<Operation, Error>>,
+    ) -> Arc<Scripted> {
+        let (inserts, looks) = (inserts.into_iter().collect(), looks.into_iter().collect());
+        Arc::new(Scripted { inserts: Mutex::new(inserts), looks: Mutex::new(looks), ..Scripted::default() })
+    }
+
+    async fn insert(script: &Arc<Scripted>, spent: &Spent) -> Result<(), Denied> {
+        let call = Networks::from_stub::<Scripted>(Arc::clone(script)).insert().set_project("p");
         let token = Token("t".to_owned());
-        assert_eq!(spent.times(&token), 0);
-        spent.add(&token);
-        assert_eq!((spent.times(&token), spent.times(&Token("u".to_owned()))), (1, 0));
+        inserted(spent, &token, "network.main", |id| once!(call.set_request_id(id))).await
+    }
+
+    fn kind(answer: Result<(), Denied>) -> ErrorKind {
+        answer.unwrap_err().error.kind
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_is_waited_for_and_a_failure_at_its_end_is_one() {
+        let spent = Spent::default();
+        let well = scripted([operation("RUNNING", None)], [operation("RUNNING", None), operation("DONE", None)]);
+        insert(&well, &spent).await.unwrap();
+        let stockout = Some("ZONE_RESOURCE_POOL_EXHAUSTED");
+        let ill = scripted([operation("RUNNING", None)], [operation("DONE", stockout)]);
+        assert_eq!(kind(insert(&ill, &spent).await), ErrorKind::Capacity);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_and_is_lost_sight_of_is_a_riddle() {
+        let denied = Error::http(403, reqwest::header::HeaderMap::new(), bytes::Bytes::new());
+        let script = scripted([operation("RUNNING", None)], [Err(Error::io("cut")), Err(denied)]);
+        assert_eq!(kind(insert(&script, &Spent::default()).await), ErrorKind::Ambiguous);
+        let script = scripted([Err(Error::io("cut"))], []);
+        assert_eq!(kind(insert(&script, &Spent::default()).await), ErrorKind::Ambiguous);
+        assert_eq!(script.request_ids.lock().unwrap().len(), 1, "sent once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_from_before_is_asked_for_anew_and_one_of_now_is_told() {
+        let spent = Spent::default();
+        let quota = Some("QUOTA_EXCEEDED");
+        let script = scripted(
+            [operation("DONE", quota), operation("RUNNING", None), operation("DONE", None)],
+            [operation("DONE", quota)],
+        );
+        assert_eq!(kind(insert(&script, &spent).await), ErrorKind::NotYet, "another run's: nothing happened");
+        assert_eq!(kind(insert(&script, &spent).await), ErrorKind::Quota);
+        insert(&script, &spent).await.unwrap();
+        let ids: BTreeSet<String> = script.request_ids.lock().unwrap().iter().cloned().collect();
+        assert_eq!(ids.len(), 3, "{ids:?}");
     }
 }

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Url};
 
 use super::error::Denied;
-use super::fault::{Fault, Heard, chain};
+use super::fault::{Fault, Heard, no_token};
 use crate::http::{Answer, Http};
 
 /// Which of Google's hosts answers.
@@ -88,8 +88,8 @@ impl Rest {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             Ok(CacheableResource::NotModified) => Ok(HeaderMap::new()),
             Err(error) => {
-                let heard = if error.is_transient() { Heard::NotSent } else { Heard::NoCredentials };
-                Err(Denied::new(what, &Fault { heard, message: chain(&error), ..Fault::default() }))
+                let (heard, message) = (Heard::NoCredentials, no_token(&error));
+                Err(Denied::new(what, &Fault { heard, message, ..Fault::default() }))
             }
         }
     }

@@ -75,6 +75,7 @@ impl Calls for Firewall {
         let wanted = wanted(desired, known)?;
         if !is_same(&firewall, &wanted) {
             let call = gcp.compute.firewalls.patch().set_project(&path.project).set_firewall(&path.name);
+            // Google's description of the call wants the name in the body too.
             act!(format!("rules of {}", desired.address), call.set_body(wanted.set_name(&path.name))).await?;
         }
         Ok(id.clone())
@@ -120,7 +121,7 @@ fn lets_more_in(rule: &Described, own: &Described) -> bool {
         && rule.disabled != Some(true)
 }
 
-/// What the inputs ask for, as Google takes it; its name and its owner are not changed any more.
+/// What the inputs ask for, as Google takes it; whose it is does not change any more.
 fn wanted(desired: &Desired, known: &Known) -> Result<Described, ProviderError> {
     let inputs: FirewallInputs = inputs(desired)?;
     let account = id_of(desired, known, &inputs.service_account)?;
