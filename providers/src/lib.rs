@@ -7,7 +7,5 @@ pub mod cloud;
 pub mod cloud_graph;
 pub mod host_plan;
 pub mod host_spec;
-#[cfg(feature = "http")]
-pub mod http;
 pub mod local;
 pub mod store;
