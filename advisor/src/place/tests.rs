@@ -1,7 +1,7 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use spec::machine::{Offer, Tls};
+use spec::machine::{Egress, Offer, Tls};
 
 use crate::catalogue::{Catalogue, catalogue};
 use crate::cost::monthly_total;
@@ -234,6 +234,17 @@ fn the_monthly_limit_counts_all_that_stands_around_the_machine() {
     unpriced.budget.max_monthly = Some(sum);
     let message = "no monthly total is known, since machine has no price on record";
     assert!(unpriced.error().contains(message), "{}", unpriced.error());
+}
+
+#[test]
+fn private_endpoints_are_paid_for_where_a_cloud_charges_for_them() {
+    for (cloud, is_paid) in [(Cloud::Aws, true), (Cloud::Gcp, false), (Cloud::Azure, false)] {
+        let mut ask = asked("32b-int8", cloud);
+        ask.network.egress = Some(Egress::Endpoints);
+        let machine = ask.place().unwrap();
+        let total = monthly_total(&machine, &machine.candidates[0]);
+        assert_eq!(total.parts.iter().any(|part| part.name == "private endpoints"), is_paid, "{cloud}");
+    }
 }
 
 #[test]
