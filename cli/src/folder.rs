@@ -16,6 +16,8 @@ const GONE: &str = ".gone-";
 pub fn remove(context: &Context, name: &DeploymentName) -> Result<(), Failure> {
     let root = context.home.deployment(name).root().to_owned();
     let aside = context.home.deployments().join(format!("{GONE}{}-{name}", std::process::id()));
+    // Of an earlier process with this number, which was killed.
+    away(&aside)?;
     let moved = there(fs::rename(&root, &aside)).map_err(|error| failed(&root, &error))?;
     if moved { away(&aside) } else { Ok(()) }
 }
