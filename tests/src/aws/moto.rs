@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Refusal, Signed, is_mutating};
 use crate::http::{ask, client, send, wait};
@@ -20,6 +20,8 @@ pub const REQUIREMENTS: &str = "aws-requirements.txt";
 /// It reads its pictures of AWS first; on a crowded machine that takes its time.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const TRIES: u32 = 3;
+/// From one look of dsctl's to its next.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Gone with the value. All regions of one account; what one test leaves, [`Moto::reset`] removes.
 #[derive(Debug)]
@@ -162,11 +164,18 @@ pub(super) struct World {
 struct Unseen {
     /// Ids; of IAM the name.
     names: Vec<String>,
-    looks: u32,
+    until: Instant,
+}
+
+impl Unseen {
+    fn is_hidden(&self) -> bool {
+        Instant::now() < self.until
+    }
 }
 
 impl World {
-    /// What a call made does not show in so many looks.
+    /// What a call made does not show for as long as so many looks take. By the clock, as EC2 goes: looks that are
+    /// counted would outlast the time that dsctl looks for something, where the machine is slow.
     pub fn hide(&mut self, asked: &Signed, answer: &Answer, looks: u32) {
         let operation = asked.operation();
         let text = String::from_utf8_lossy(&answer.body);
@@ -174,7 +183,9 @@ impl World {
         let ids = made.flat_map(|(prefix, ..)| ids(&text, prefix));
         let form = asked.form();
         let named = ["RoleName", "InstanceProfileName"].iter().filter_map(|name| field(&form, name)).map(str::to_owned);
-        self.unseen.push(Unseen { names: ids.chain(named.filter(|_| asked.service == "iam")).collect(), looks });
+        let names = ids.chain(named.filter(|_| asked.service == "iam")).collect();
+        self.unseen.retain(Unseen::is_hidden);
+        self.unseen.push(Unseen { names, until: Instant::now() + LOOK * looks });
     }
 
     /// Whether an answer is about a machine that was ended.
@@ -183,12 +194,14 @@ impl World {
     }
 
     /// For a look that names what does not show yet.
-    pub fn refusal(&mut self, asked: &Signed) -> Option<Refusal> {
+    pub fn refusal(&self, asked: &Signed) -> Option<Refusal> {
         let form = asked.form();
         let names = |name: &String| form.iter().any(|(key, value)| !key.starts_with("Filter") && value == name);
-        for unseen in self.unseen.iter_mut().filter(|unseen| unseen.looks > 0 && !is_mutating(&asked.operation())) {
+        if is_mutating(&asked.operation()) {
+            return None;
+        }
+        for unseen in self.unseen.iter().filter(|unseen| unseen.is_hidden()) {
             let Some(name) = unseen.names.iter().find(|name| names(name)) else { continue };
-            unseen.looks -= 1;
             let kind = KINDS.iter().find(|(prefix, ..)| name.starts_with(prefix) && asked.service == "ec2");
             return Some(match kind {
                 Some((.., code)) => Refusal::new(400, code, format!("The ID '{name}' does not exist")),
@@ -232,16 +245,12 @@ impl World {
         }
     }
 
-    fn without_unseen(&mut self, operation: &str, text: &mut String) {
+    fn without_unseen(&self, operation: &str, text: &mut String) {
         let shown = KINDS.iter().find(|(_, _, shower, ..)| *shower == operation).map(|(.., element, _)| *element);
         let Some(element) = shown.or((operation == "DescribeTags").then_some("resourceId")) else { return };
-        for unseen in self.unseen.iter_mut().filter(|unseen| unseen.looks > 0) {
-            let before = text.len();
-            for name in &unseen.names {
-                // Later places first, so that the earlier ones stay where they are.
-                items(text, element, name).into_iter().rev().for_each(|place| text.replace_range(place, ""));
-            }
-            unseen.looks -= u32::from(text.len() < before);
+        for name in self.unseen.iter().filter(|unseen| unseen.is_hidden()).flat_map(|unseen| &unseen.names) {
+            // Later places first, so that the earlier ones stay where they are.
+            items(text, element, name).into_iter().rev().for_each(|place| text.replace_range(place, ""));
         }
     }
 }

@@ -29,7 +29,7 @@ pub trait Dialect: Send + Sync + 'static {
     /// Asks the cloud itself.
     fn forward<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer>;
 
-    /// What this call made does not show in so many looks at it.
+    /// What this call made does not show in so many looks at it, or for as long as they take.
     fn hide(&self, asked: &Asked, answer: &Answer, looks: u32);
 
     /// Forgets all that it remembers of the cloud.
