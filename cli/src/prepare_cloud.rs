@@ -17,8 +17,8 @@ use jiff::tz::TimeZone;
 use providers::cloud::{
     CloudAdapter, CloudFacts, Handed, Image, ImageWish, Placed, Question, Quota, Survey, key_revision, new_salt,
 };
-use providers::local::SecretText;
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
+use providers::secret::SecretText;
 use serde::Serialize;
 use spec::deployment::{Cloud, Deployment};
 use spec::layout::DeploymentLayout;

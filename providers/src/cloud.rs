@@ -22,8 +22,8 @@ use spec::machine::{Market, Offer};
 use spec::resolved::ResolvedSpec;
 
 use crate::host_plan::HostPlanError;
-use crate::local::SecretText;
 use crate::local::facts::Binary;
+use crate::secret::SecretText;
 
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,11 @@
 //! What of a host spec is wanted (its inputs), and what changes by itself. Pure; the same wherever the host stands.
 
-use serde_json::Value;
+use engine::graph::Address;
+use engine::provider::ProviderError;
+use serde_json::{Value, json};
 use spec::host::{Action, HostSpec, RunState};
+use spec::id::HostName;
+use spec::layout::BucketLayout;
 
 /// A host spec's inputs are the spec less what changes by itself: generation, actions, whether it runs.
 pub fn inputs(spec: &HostSpec) -> Result<Value, serde_json::Error> {
@@ -25,18 +29,79 @@ pub fn from_inputs(inputs: &Value, generation: u64, actions: Vec<Action>) -> Res
     serde_json::from_value(value)
 }
 
+/// Of the object that a host reads its spec from.
+pub fn key(address: &Address) -> Result<String, ProviderError> {
+    let host: HostName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
+    Ok(BucketLayout::desired_key(&host))
+}
+
+/// A spec that says "stopped" is what an interrupted `down` left: not what a running deployment wants.
+pub fn is_wanted(spec: &HostSpec, host: &Value) -> Result<bool, serde_json::Error> {
+    Ok(spec.run == RunState::Running && inputs(spec)? == *host)
+}
+
+/// As the inputs of a host spec in a bucket.
+pub fn observed(spec: &HostSpec, bucket: &Value) -> Result<Value, serde_json::Error> {
+    let mut seen = json!({ "bucket": bucket, "host": inputs(spec)? });
+    if spec.run != RunState::Running {
+        seen["run"] = serde_json::to_value(spec.run)?;
+    }
+    Ok(seen)
+}
+
+/// The next one after what is there, as it is written.
+pub fn following(host: &Value, stored: Option<&HostSpec>) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec_pretty(&next(host, stored)?)
+}
+
+fn next(host: &Value, stored: Option<&HostSpec>) -> Result<HostSpec, serde_json::Error> {
+    let (generation, actions) = stored.map_or((0, Vec::new()), |spec| (spec.generation, spec.actions.clone()));
+    from_inputs(host, generation + 1, actions)
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use spec::host::Act;
 
     use super::*;
 
+    fn host() -> Value {
+        json!({"deployment": "default", "host": "main", "weights": [], "files": [], "units": [], "first_token": []})
+    }
+
+    #[test]
+    fn the_generation_goes_up_and_actions_stay() {
+        let first = next(&host(), None).unwrap();
+        assert_eq!(first.generation, 1);
+        let action = Action { id: "a".to_owned(), act: Act::Restart("dsserve".parse().unwrap()) };
+        let asked = HostSpec { actions: vec![action], ..first };
+        let second = next(&host(), Some(&asked)).unwrap();
+        assert_eq!((second.generation, &second.actions), (2, &asked.actions));
+        let written: HostSpec = serde_json::from_slice(&following(&host(), Some(&asked)).unwrap()).unwrap();
+        assert_eq!(written.generation, 2);
+    }
+
+    #[test]
+    fn a_spec_that_an_interrupted_down_left_differs() {
+        let running = next(&host(), None).unwrap();
+        assert!(is_wanted(&running, &host()).unwrap());
+        let bucket = json!("bucket.main");
+        assert_eq!(observed(&running, &bucket).unwrap(), json!({"bucket": "bucket.main", "host": host()}));
+        let stopped = HostSpec { run: RunState::Stopped, ..running };
+        assert!(!is_wanted(&stopped, &host()).unwrap());
+        assert_eq!(observed(&stopped, &bucket).unwrap()["run"], "stopped");
+    }
+
+    #[test]
+    fn the_key_is_where_the_host_looks() {
+        assert_eq!(key(&Address::new("host-spec", "main")).unwrap(), "host/main/desired.json");
+        assert!(key(&Address::new("host-spec", "../x")).is_err());
+    }
+
     #[test]
     fn a_spec_is_made_from_its_inputs_again() {
-        let wanted = json!({"deployment": "default", "host": "main", "weights": [], "files": [], "units": [],
-            "first_token": []});
-        let spec = from_inputs(&wanted, 7, Vec::new()).unwrap();
+        let spec = from_inputs(&host(), 7, Vec::new()).unwrap();
         assert_eq!((spec.generation, spec.run), (7, RunState::Running));
-        assert_eq!(inputs(&spec).unwrap(), wanted);
+        assert_eq!(inputs(&spec).unwrap(), host());
     }
 }

@@ -17,5 +17,6 @@ pub mod host_view;
 pub mod http;
 pub mod local;
 pub mod making;
+pub mod secret;
 pub mod store;
 pub mod wait;

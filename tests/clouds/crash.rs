@@ -17,7 +17,8 @@ use tests::home::VISIBILITY_VARIABLE;
 use tests::process::{Outcome, Running};
 use tests::proxy::{Call, Dialect, Fault, Moment, Proxy, Rule};
 
-const WORKERS: usize = 2;
+/// One more than cores, since each waits for its cloud a tenth of the time.
+const WORKERS: usize = 3;
 /// Longer than what does not show takes to show.
 const LONG_VISIBILITY: &str = "4s";
 /// Looks in which something does not show.

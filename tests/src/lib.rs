@@ -7,6 +7,7 @@
 //! process   what a command said; signals; pids          wait, http, load        looking, asking, asking all the time
 //! shelf     a web server with one file and a brake              proxy    before a cloud's API: records, and fails on order
 //! aws, gcp, azure  clouds on loopback                   cloud_home  a home whose dsctl goes to one of them
+//! redact    what differs from run to run, out of snapshots
 //! ```
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
 
@@ -23,6 +24,7 @@ pub mod mock;
 pub mod process;
 pub mod proxy;
 pub mod python;
+pub mod redact;
 pub mod shelf;
 pub mod wait;
 pub mod weights;

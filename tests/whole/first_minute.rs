@@ -12,7 +12,7 @@ use tests::wait::until;
 use tests::weights;
 
 use crate::contracts::readme_block;
-use crate::redact::snapshot;
+use tests::redact::snapshot;
 
 /// Nothing listens there: the hub is unreachable at once, and the package index is what is left.
 const CLOSED: &str = "http://127.0.0.1:9";

@@ -17,7 +17,6 @@ mod interrupted;
 mod kills;
 mod memory;
 mod openai_client;
-mod redact;
 mod refusals;
 mod rollout_crash;
 mod rollout_failing;

@@ -3,7 +3,7 @@
 use tests::home::Home;
 use tests::mock::Mock;
 
-use crate::redact::{snapshot, snapshot_exact};
+use tests::redact::{snapshot, snapshot_exact};
 
 #[test]
 fn help_is_as_it_was() {

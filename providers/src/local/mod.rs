@@ -16,6 +16,8 @@ use serde_json::Value;
 use spec::id::{DeploymentName, HostName};
 use spec::layout::{DeploymentLayout, HomeLayout};
 
+use crate::secret::SecretText;
+
 pub mod facts;
 pub mod graph;
 mod host_spec;
@@ -51,26 +53,6 @@ pub struct LocalProvider {
     binaries: PathBuf,
     /// The baseline's API key, on its way from the environment or a file into `secrets/`.
     baseline_key: Option<SecretText>,
-}
-
-/// A secret that no log and no debug print shows.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl SecretText {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretText(…)")
-    }
 }
 
 impl LocalProvider {
@@ -262,10 +244,5 @@ mod tests {
     #[test]
     fn the_host_has_a_name() {
         assert_eq!(host_name().as_str(), "local");
-    }
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        assert_eq!(format!("{:?}", SecretText::new("sk-1")), "SecretText(…)");
     }
 }

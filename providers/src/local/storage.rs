@@ -16,7 +16,8 @@ use spec::layout::{DeploymentLayout, HomeLayout};
 use spec::weights::WeightsSpec;
 
 use super::record::{Record, Records, file_names};
-use super::{SecretText, graph, kind};
+use super::{graph, kind};
+use crate::secret::{self, SecretText};
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ProviderError + '_ {
     move |error| ProviderError::permanent(path.display(), error)
@@ -54,13 +55,11 @@ pub fn write_secret(
     let name = secret_name(address)?;
     let path = layout.bucket().secret(&name);
     let text = if name.as_str() == graph::BASELINE_KEY {
-        let key =
-            baseline_key.ok_or_else(|| ProviderError::permanent(address, "the baseline's API key was not given"))?;
-        key.reveal().to_owned()
+        secret::given(baseline_key, address)?.to_owned()
     } else if path.exists() {
         return Ok(());
     } else {
-        format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>()))
+        secret::generated()
     };
     write_durably(&path, format!("{text}\n").as_bytes()).map_err(failed(&path))
 }

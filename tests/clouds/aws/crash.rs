@@ -12,7 +12,7 @@ fn after_a_crash_at_any_call_one_plain_command_leaves_no_orphan_and_no_duplicate
     matrix::<Aws>("AWS");
 }
 
-struct Aws {
+pub struct Aws {
     cloud: Cloud,
     home: CloudHome,
 }

@@ -1,7 +1,7 @@
 //! `dsctl up --cloud aws` and everything that follows, against moto.
 
 mod changes;
-mod crash;
+pub mod crash;
 mod drift;
 mod end_to_end;
 mod failover;

@@ -1,6 +1,6 @@
 //! What can't be or may not be on AWS: an exit code a script can act on, a sentence, the next command; and nothing made.
 
-use tests::aws::cloud::{Cloud, MODEL, REGION};
+use tests::aws::cloud::{Cloud, REGION};
 use tests::aws::overlay::{spot_prices, zone_offerings};
 use tests::cloud_home::CloudHome;
 use tests::process::{Outcome, run};
@@ -163,10 +163,6 @@ fn what_is_missing_is_named_before_anything_is_made() {
     refused(&cloud, up(&home, &[]), 4, &["the newest image in us-east-1", "--image ami-"]);
     cloud.overlay.reset();
 
-    for other in ["gcp", "azure"] {
-        let outcome = home.home.dsctl(&["up", "--yes", "--cloud", other, "--model", MODEL]);
-        refused(&cloud, outcome, 2, &[other]);
-    }
     std::fs::remove_file(home.binaries.join("dsgate")).unwrap();
     let folder = home.binaries.display().to_string();
     refused(&cloud, up(&home, &[]), 2, &["dsgate is not in", &folder, "--binaries DIR"]);

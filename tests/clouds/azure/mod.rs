@@ -1,4 +1,4 @@
 //! `dsctl up --cloud azure` and everything that follows, against a fake of Azure's APIs with Microsoft's own contract in front.
 
-mod crash;
+pub mod crash;
 mod scenes;

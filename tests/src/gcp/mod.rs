@@ -36,8 +36,10 @@ use std::time::Duration;
 
 use axum::Router;
 use jiff::SignedDuration;
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
+use crate::http::call;
 use crate::proxy::{lock, serve};
 pub use catalog::{IMAGE_PROJECT, PLAIN_IMAGE_PROJECT};
 pub use contract::{REQUIREMENTS, name as method};
@@ -98,6 +100,13 @@ impl Google {
         self.set(|world| {
             world.settings.projects.insert(project.to_owned(), number);
         });
+    }
+
+    /// A bucket of somebody's own.
+    #[track_caller]
+    pub fn add_bucket(&self, name: &str) {
+        let url = format!("{}/storage/v1/b?project={PROJECT}", self.url());
+        call(Method::POST, &url, project::TOKEN, Some(&json!({"name": name}))).has_status(200);
     }
 
     /// `place` is `global` or a region; the metric is as Google names it, `NVIDIA_L4_GPUS`.

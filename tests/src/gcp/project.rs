@@ -7,6 +7,8 @@ use super::call::{Asked, Call, Refusal, Reply};
 use super::world::World;
 
 const THEN: &str = "2026-01-01T00:00:00.000Z";
+/// Of whoever asks for one.
+pub(super) const TOKEN: &str = "ya29.fake";
 const ORGANIZATION: &str = "112233445566";
 
 pub(super) fn answer(world: &World, call: &Call) -> Result<Reply, Refusal> {
@@ -38,5 +40,5 @@ pub(super) fn token(asked: &Asked) -> Response {
     if asked.verb != "POST" {
         return Refusal::new(404, "notFound", "Not Found").answer("token");
     }
-    axum::Json(json!({"access_token": "ya29.fake", "expires_in": 3599, "token_type": "Bearer"})).into_response()
+    axum::Json(json!({"access_token": TOKEN, "expires_in": 3599, "token_type": "Bearer"})).into_response()
 }

@@ -5,15 +5,14 @@ use aws_sdk_s3::primitives::ByteStream;
 use engine::graph::{Address, Desired};
 use engine::provider::{ErrorKind, Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
-use serde_json::{Value, json};
-use spec::id::SecretName;
+use serde_json::Value;
 
 use super::object::{self, Metadata, Place, from_header, head, to_header, written};
 use crate::aws::auth::{Aws, Making, inputs};
 use crate::aws::error::failed;
 use crate::aws::kind::SecretInputs;
 use crate::aws::resource::Calls;
-use crate::host_plan::BASELINE_KEY;
+use crate::secret::{generated, given, is_given, key, observed};
 
 const FROM: &str = "dsctl-from";
 const REVISION: &str = "dsctl-revision";
@@ -26,7 +25,7 @@ impl Calls for Secret {
     async fn read(&self, aws: &Aws, resource: &Resource, known: &Known) -> Result<Option<Value>, ProviderError> {
         let place = Place::parse(&resource.remote_id)?;
         let Some(metadata) = head(aws, &place).await? else { return Ok(None) };
-        Ok(Some(observed(&metadata, &place.bucket_address(resource, known), &resource.inputs)))
+        Ok(Some(seen(&metadata, &place.bucket_address(resource, known), &resource.inputs)))
     }
 
     async fn find(
@@ -80,40 +79,21 @@ impl Calls for Secret {
     }
 }
 
-fn key(address: &Address) -> Result<String, ProviderError> {
-    let name: SecretName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
-    Ok(format!("secrets/{name}"))
-}
-
-/// Whether its value is the user's.
-fn is_given(address: &Address) -> bool {
-    address.name() == BASELINE_KEY
-}
-
 fn told(mut metadata: Metadata, inputs: &SecretInputs) -> Metadata {
     metadata.insert(FROM.to_owned(), to_header(&inputs.from));
     metadata.insert(REVISION.to_owned(), inputs.revision.to_string());
     metadata
 }
 
-/// In the shape of [`SecretInputs`]; where its metadata says nothing, since somebody wrote it anew, it is as recorded.
-fn observed(metadata: &Metadata, bucket: &Value, recorded: &Value) -> Value {
-    let from = metadata.get(FROM).map(|from| json!(from_header(from)));
-    let revision = metadata.get(REVISION).and_then(|revision| revision.parse::<u64>().ok()).map(Value::from);
-    json!({
-        "bucket": bucket,
-        "from": from.unwrap_or_else(|| recorded["from"].clone()),
-        "revision": revision.unwrap_or_else(|| recorded["revision"].clone()),
-    })
+/// In the shape of [`SecretInputs`].
+fn seen(metadata: &Metadata, bucket: &Value, recorded: &Value) -> Value {
+    observed(metadata.get(FROM).map(|from| from_header(from)), metadata.get(REVISION), bucket, recorded)
 }
 
 /// The key that was handed over, as it is: writing it twice does no harm.
 async fn write(aws: &Aws, place: &Place, metadata: Metadata, address: &Address) -> Result<(), ProviderError> {
-    let given = aws.handed.baseline_key.as_ref().ok_or_else(|| {
-        let message = "the baseline's API key was not given; set the variable or the file that the deployment names";
-        ProviderError::permanent(address, message).with_next("dsctl up")
-    })?;
-    let call = object::put(aws, place, metadata).body(line(given.reveal()));
+    let given = given(aws.handed.baseline_key.as_ref(), address)?;
+    let call = object::put(aws, place, metadata).body(line(given));
     call.send().await.map(drop).map_err(failed(place))
 }
 
@@ -132,16 +112,14 @@ async fn generate(aws: &Aws, place: &Place, metadata: Metadata) -> Result<(), Pr
     }
 }
 
-fn generated() -> String {
-    format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>()))
-}
-
 fn line(text: &str) -> ByteStream {
     ByteStream::from(format!("{text}\n").into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn inputs() -> SecretInputs {
@@ -151,21 +129,9 @@ mod tests {
     #[test]
     fn what_is_told_of_a_secret_is_read_back() {
         let metadata = told(Metadata::new(), &inputs());
-        let seen = observed(&metadata, &json!("bucket.main"), &Value::Null);
-        assert_eq!(seen, serde_json::to_value(inputs()).unwrap());
-        let rewritten = observed(&Metadata::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
+        let there = seen(&metadata, &json!("bucket.main"), &Value::Null);
+        assert_eq!(there, serde_json::to_value(inputs()).unwrap());
+        let rewritten = seen(&Metadata::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
         assert_eq!(rewritten, serde_json::to_value(inputs()).unwrap());
-    }
-
-    #[test]
-    fn a_name_that_is_none_has_no_key() {
-        assert_eq!(key(&Address::new("secret", "api-key")).unwrap(), "secrets/api-key");
-        assert!(key(&Address::new("secret", "../x")).is_err());
-    }
-
-    #[test]
-    fn no_two_generated_secrets_are_the_same() {
-        assert_eq!(generated().len(), 68);
-        assert_ne!(generated(), generated());
     }
 }

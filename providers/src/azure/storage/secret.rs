@@ -4,15 +4,14 @@ use async_trait::async_trait;
 use engine::graph::{Address, Desired};
 use engine::provider::{Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
-use serde_json::{Value, json};
-use spec::id::SecretName;
+use serde_json::Value;
 
 use super::object::{self, from_header, head, to_header};
 use crate::azure::auth::{Azure, Making, inputs};
 use crate::azure::blobs::{Metadata, Over, Place, Write};
 use crate::azure::kind::SecretInputs;
 use crate::azure::resource::Calls;
-use crate::host_plan::BASELINE_KEY;
+use crate::secret::{generated, given, is_given, key, observed};
 
 const FROM: &str = "dsctl_from";
 const REVISION: &str = "dsctl_revision";
@@ -26,7 +25,7 @@ impl Calls for Secret {
         let place = object::parse(&resource.remote_id)?;
         let Some(head) = head(azure, &place, known).await? else { return Ok(None) };
         let bucket = object::bucket_address(&place, resource, known);
-        Ok(Some(observed(&head.metadata, &bucket, &resource.inputs)))
+        Ok(Some(seen(&head.metadata, &bucket, &resource.inputs)))
     }
 
     async fn find(
@@ -80,40 +79,21 @@ impl Calls for Secret {
     }
 }
 
-fn key(address: &Address) -> Result<String, ProviderError> {
-    let name: SecretName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
-    Ok(format!("secrets/{name}"))
-}
-
-/// Whether its value is the user's.
-fn is_given(address: &Address) -> bool {
-    address.name() == BASELINE_KEY
-}
-
 fn told(mut metadata: Metadata, inputs: &SecretInputs) -> Metadata {
     metadata.insert(FROM.to_owned(), to_header(&inputs.from));
     metadata.insert(REVISION.to_owned(), inputs.revision.to_string());
     metadata
 }
 
-/// In the shape of [`SecretInputs`]; where its metadata says nothing, since somebody wrote it anew, it is as recorded.
-fn observed(metadata: &Metadata, bucket: &Value, recorded: &Value) -> Value {
-    let from = metadata.get(FROM).map(|from| json!(from_header(from)));
-    let revision = metadata.get(REVISION).and_then(|revision| revision.parse::<u64>().ok()).map(Value::from);
-    json!({
-        "bucket": bucket,
-        "from": from.unwrap_or_else(|| recorded["from"].clone()),
-        "revision": revision.unwrap_or_else(|| recorded["revision"].clone()),
-    })
+/// In the shape of [`SecretInputs`].
+fn seen(metadata: &Metadata, bucket: &Value, recorded: &Value) -> Value {
+    observed(metadata.get(FROM).map(|from| from_header(from)), metadata.get(REVISION), bucket, recorded)
 }
 
 /// The key that was handed over, as it is: writing it twice does no harm.
 async fn write(azure: &Azure, place: &Place, metadata: &Metadata, address: &Address) -> Result<(), ProviderError> {
-    let given = azure.handed.baseline_key.as_ref().ok_or_else(|| {
-        let message = "the baseline's API key was not given; set the variable or the file that the deployment names";
-        ProviderError::permanent(address, message).with_next("dsctl up")
-    })?;
-    azure.blobs.put(place, line(given.reveal(), metadata, Over::Anything)).await
+    let given = given(azure.handed.baseline_key.as_ref(), address)?;
+    azure.blobs.put(place, line(given, metadata, Over::Anything)).await
 }
 
 /// Once: a second value would lock out who holds the first. What an earlier intent left, which no state knows of any more,
@@ -127,10 +107,6 @@ async fn generate(azure: &Azure, place: &Place, metadata: &Metadata, known: &Kno
     }
 }
 
-fn generated() -> String {
-    format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>()))
-}
-
 fn line<'a>(text: &str, metadata: &'a Metadata, over: Over<'a>) -> Write<'a> {
     let bytes = format!("{text}\n").into_bytes();
     let length = bytes.len() as u64;
@@ -139,6 +115,8 @@ fn line<'a>(text: &str, metadata: &'a Metadata, over: Over<'a>) -> Write<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn inputs() -> SecretInputs {
@@ -148,21 +126,9 @@ mod tests {
     #[test]
     fn what_is_told_of_a_secret_is_read_back() {
         let metadata = told(Metadata::new(), &inputs());
-        let seen = observed(&metadata, &json!("bucket.main"), &Value::Null);
-        assert_eq!(seen, serde_json::to_value(inputs()).unwrap());
-        let rewritten = observed(&Metadata::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
+        let there = seen(&metadata, &json!("bucket.main"), &Value::Null);
+        assert_eq!(there, serde_json::to_value(inputs()).unwrap());
+        let rewritten = seen(&Metadata::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
         assert_eq!(rewritten, serde_json::to_value(inputs()).unwrap());
-    }
-
-    #[test]
-    fn a_name_that_is_none_has_no_key() {
-        assert_eq!(key(&Address::new("secret", "api-key")).unwrap(), "secrets/api-key");
-        assert!(key(&Address::new("secret", "../x")).is_err());
-    }
-
-    #[test]
-    fn no_two_generated_secrets_are_the_same() {
-        assert_eq!(generated().len(), 68);
-        assert_ne!(generated(), generated());
     }
 }

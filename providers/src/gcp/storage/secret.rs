@@ -4,15 +4,14 @@ use async_trait::async_trait;
 use engine::graph::{Address, Desired};
 use engine::provider::{ErrorKind, Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
-use serde_json::{Value, json};
-use spec::id::SecretName;
+use serde_json::Value;
 
 use super::object::{self, Content, Over, Place, head, written};
 use crate::gcp::auth::{Gcp, Making, inputs};
 use crate::gcp::kind::SecretInputs;
 use crate::gcp::labels::{Labels, TOKEN};
 use crate::gcp::resource::Calls;
-use crate::host_plan::BASELINE_KEY;
+use crate::secret::{generated, given, is_given, key, observed};
 
 const FROM: &str = "dsctl-from";
 const REVISION: &str = "dsctl-revision";
@@ -25,7 +24,7 @@ impl Calls for Secret {
     async fn read(&self, gcp: &Gcp, resource: &Resource, known: &Known) -> Result<Option<Value>, ProviderError> {
         let place = Place::parse(&resource.remote_id)?;
         let Some(there) = head(gcp, &place).await? else { return Ok(None) };
-        Ok(Some(observed(&there.metadata, &place.bucket_address(resource, known), &resource.inputs)))
+        Ok(Some(seen(&there.metadata, &place.bucket_address(resource, known), &resource.inputs)))
     }
 
     async fn find(
@@ -79,39 +78,21 @@ impl Calls for Secret {
     }
 }
 
-fn key(address: &Address) -> Result<String, ProviderError> {
-    let name: SecretName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
-    Ok(format!("secrets/{name}"))
-}
-
-/// Whether its value is the user's.
-fn is_given(address: &Address) -> bool {
-    address.name() == BASELINE_KEY
-}
-
 fn told(mut metadata: Labels, inputs: &SecretInputs) -> Labels {
     metadata.insert(FROM.to_owned(), inputs.from.clone());
     metadata.insert(REVISION.to_owned(), inputs.revision.to_string());
     metadata
 }
 
-/// In the shape of [`SecretInputs`]; where its metadata says nothing, since somebody wrote it anew, it is as recorded.
-fn observed(metadata: &Labels, bucket: &Value, recorded: &Value) -> Value {
-    let revision = metadata.get(REVISION).and_then(|revision| revision.parse::<u64>().ok()).map(Value::from);
-    json!({
-        "bucket": bucket,
-        "from": metadata.get(FROM).map_or_else(|| recorded["from"].clone(), |from| json!(from)),
-        "revision": revision.unwrap_or_else(|| recorded["revision"].clone()),
-    })
+/// In the shape of [`SecretInputs`].
+fn seen(metadata: &Labels, bucket: &Value, recorded: &Value) -> Value {
+    observed(metadata.get(FROM).cloned(), metadata.get(REVISION), bucket, recorded)
 }
 
 /// The key that was handed over, as it is: writing it twice does no harm.
 async fn write(gcp: &Gcp, place: &Place, metadata: &Labels, address: &Address) -> Result<(), ProviderError> {
-    let given = gcp.handed.baseline_key.as_ref().ok_or_else(|| {
-        let message = "the baseline's API key was not given; set the variable or the file that the deployment names";
-        ProviderError::permanent(address, message).with_next("dsctl up")
-    })?;
-    Ok(object::put(gcp, place, metadata, line(given.reveal()), &Over::Anything).await?)
+    let given = given(gcp.handed.baseline_key.as_ref(), address)?;
+    Ok(object::put(gcp, place, metadata, line(given), &Over::Anything).await?)
 }
 
 /// Once: a second value would lock out who holds the first. What an earlier intent left, which no state knows of any more,
@@ -128,16 +109,14 @@ async fn generate(gcp: &Gcp, place: &Place, metadata: &Labels) -> Result<(), Pro
     }
 }
 
-fn generated() -> String {
-    format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>()))
-}
-
 fn line(text: &str) -> Content {
     Content::Text(format!("{text}\n"))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn inputs() -> SecretInputs {
@@ -147,21 +126,9 @@ mod tests {
     #[test]
     fn what_is_told_of_a_secret_is_read_back() {
         let metadata = told(Labels::new(), &inputs());
-        let seen = observed(&metadata, &json!("bucket.main"), &Value::Null);
-        assert_eq!(seen, serde_json::to_value(inputs()).unwrap());
-        let rewritten = observed(&Labels::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
+        let there = seen(&metadata, &json!("bucket.main"), &Value::Null);
+        assert_eq!(there, serde_json::to_value(inputs()).unwrap());
+        let rewritten = seen(&Labels::new(), &json!("bucket.main"), &serde_json::to_value(inputs()).unwrap());
         assert_eq!(rewritten, serde_json::to_value(inputs()).unwrap());
-    }
-
-    #[test]
-    fn a_name_that_is_none_has_no_key() {
-        assert_eq!(key(&Address::new("secret", "api-key")).unwrap(), "secrets/api-key");
-        assert!(key(&Address::new("secret", "../x")).is_err());
-    }
-
-    #[test]
-    fn no_two_generated_secrets_are_the_same() {
-        assert_eq!(generated().len(), 68);
-        assert_ne!(generated(), generated());
     }
 }

@@ -7,6 +7,7 @@ use object_store::{ClientOptions, Error, ObjectStore, ObjectStoreExt as _, PutMo
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
+use super::super::project::TOKEN;
 use super::Desk;
 use super::objects::BUCKET;
 use crate::http::{client, wait};
@@ -84,7 +85,7 @@ fn store(desk: &Desk) -> GoogleCloudStorage {
         .with_proxy_url("http://127.0.0.1:9")
         .with_proxy_excludes("127.0.0.1");
     let builder = GoogleCloudStorageBuilder::new().with_bucket_name(BUCKET).with_base_url(&url);
-    builder.with_bearer_token("ya29.fake").with_client_options(options).build().expect("a store")
+    builder.with_bearer_token(TOKEN).with_client_options(options).build().expect("a store")
 }
 
 fn put(store: &GoogleCloudStorage, content: &'static str, mode: PutMode) -> Result<UpdateVersion, Error> {

@@ -1,8 +1,11 @@
 //! What differs from run to run, taken out of snapshots; what does not differ stays, to the letter.
 
+use std::path::Path;
+
 use insta::Settings;
-use tests::home::Home;
-use tests::process::Outcome;
+
+use crate::home::Home;
+use crate::process::Outcome;
 
 /// Compares a command's whole output with the snapshot of this name.
 #[track_caller]
@@ -23,7 +26,7 @@ pub fn snapshot_exact(home: &Home, name: &str, outcome: &Outcome) {
 fn settings(home: &Home) -> Settings {
     let mut settings = Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
-    settings.set_snapshot_path("snapshots");
+    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots"));
     settings.set_omit_expression(true);
     // Temporary folders have no characters that a pattern would read anything into but dots.
     settings.add_filter(&home.scratch().display().to_string().replace('.', r"\."), "[SCRATCH]");
