@@ -5,8 +5,8 @@ use tests::redact::snapshot;
 
 use crate::crash::Stage;
 
-/// Exit codes of a plan: one was made, no machine holds the model, the price of none is known.
-const ANSWERS: [i32; 3] = [0, 4, 5];
+/// Exit codes of a plan: one was made, the model's files are not on record, no machine holds it, none may be had.
+const ANSWERS: [i32; 4] = [0, 2, 4, 5];
 
 /// A deployment's life, screen by screen.
 fn screens<S: Stage>() {

@@ -41,6 +41,14 @@ fn settings(home: &Home) -> Settings {
         (r"(ready) +\d+ ", "$1  [PID] "),
         (r"\d+\.\d [KMG]iB", "[SIZE]"),
         (r"\d+\.\d\.\d+ *\n", "[VERSION]\n"),
+        (r"\d{4}-\d\d-\d\dT\[TIME\](\.\d+)?(Z|[+-]\d\d:\d\d)", "[TIME]"),
+        // Of clouds: ids, and names made of a deployment's own digest.
+        (r"\b(eipalloc|igw|i|nat|rtb|sg|subnet|vpc|vpce)-[0-9a-f]{17}\b", "$1-[ID]"),
+        (r"(eipalloc-\[ID\] +)[\d.]+", "$1[ADDRESS]"),
+        (r"\b(dsctl-default|dsctl|main)(-([0-9a-f]{16}|[0-9a-f]{8}|[0-9a-f]{6}))+\b", "$1-[ID]"),
+        (r"\bdsctl[a-z2-7]{19}\b", "dsctl[ID]"),
+        (r"roleAssignments/[0-9a-f-]{36}", "roleAssignments/[ID]"),
+        (r"//10\.77\.0\.\d+:", "//10.77.0.[N]:"),
     ] {
         settings.add_filter(pattern, shown);
     }
