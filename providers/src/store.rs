@@ -5,10 +5,10 @@ use std::env;
 use std::sync::Arc;
 
 use engine::store::{BucketStore, Store};
+use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::{ClientConfigKey, ObjectStore};
+use object_store::gcp::GoogleCloudStorageBuilder;
 use spec::id::DeploymentName;
 use spec::state_location::{ObjectService, StateLocation};
 
@@ -30,7 +30,9 @@ pub fn open(location: &StateLocation, deployment: &DeploymentName) -> Result<Arc
 fn objects(location: &StateLocation) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
     Ok(match location.service {
         ObjectService::S3 => Arc::new(s3(&location.bucket).build()?),
-        ObjectService::Gs => Arc::new(gs(&location.bucket).build()?),
+        ObjectService::Gs => {
+            Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(&location.bucket).build()?)
+        }
         ObjectService::Az => {
             let builder = MicrosoftAzureBuilder::from_env().with_container_name(&location.bucket);
             let builder = match &location.account {
@@ -45,6 +47,7 @@ fn objects(location: &StateLocation) -> Result<Arc<dyn ObjectStore>, object_stor
 fn s3(bucket: &str) -> AmazonS3Builder {
     let builder =
         AmazonS3Builder::from_env().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     // The one of S3 goes first, as in Amazon's own tools; at an endpoint of one's own, buckets are seldom host names.
     match set("AWS_ENDPOINT_URL_S3").or_else(|| set("AWS_ENDPOINT_URL")) {
         Some(endpoint) => {
@@ -53,22 +56,4 @@ fn s3(bucket: &str) -> AmazonS3Builder {
         }
         None => builder,
     }
-}
-
-fn gs(bucket: &str) -> GoogleCloudStorageBuilder {
-    let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-    // As in Google's own clients: nobody signs in there, and without a scheme it is plain HTTP.
-    match set("STORAGE_EMULATOR_HOST") {
-        Some(host) => {
-            let url = if host.contains("://") { host } else { format!("http://{host}") };
-            let is_plain = GoogleConfigKey::Client(ClientConfigKey::AllowHttp);
-            let builder = builder.with_config(is_plain, url.starts_with("http://").to_string());
-            builder.with_base_url(&url).with_skip_signature(true)
-        }
-        None => builder,
-    }
-}
-
-fn set(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -63,6 +63,22 @@ fn machines_that_hold_a_model_are_listed_with_what_the_figures_stand_on() {
 }
 
 #[test]
+fn every_cloud_has_a_machine_that_holds_a_model() {
+    let home = Home::light();
+    for cloud in ["aws", "gcp", "azure"] {
+        let report = home.dsctl(&["gpus", "--model", "70b-int8", "--cloud", cloud, "--json"]).exits(0).json();
+        let first = &report["machines"][0];
+        assert_eq!(first["cloud"], cloud);
+        let fit = &first["holds"]["fit"];
+        let needed: u64 =
+            ["weights", "kv_cache", "overhead"].iter().filter_map(|part| fit["per_gpu_need"][part].as_u64()).sum();
+        let there = fit["per_gpu_available"].as_u64().unwrap_or_default();
+        assert_eq!(there - needed, fit["headroom_bytes"].as_u64().unwrap(), "{first}");
+        assert!(first["hourly_usd"].as_f64().is_some_and(|price| price > 0.0), "{first}");
+    }
+}
+
+#[test]
 fn json_is_one_value_for_successes_and_failures_alike() {
     let home = Home::light();
     let models = home.dsctl(&["models", "--json"]).exits(0).json();
