@@ -166,7 +166,7 @@ fn azure_conforms() {
 fn google_conforms() {
     let google = Google::start();
     google.add_bucket("team-bucket");
-    run_suite("gs://team-bucket/states", &[("STORAGE_EMULATOR_HOST", &google.url())]);
+    run_suite("gs://team-bucket/states", &[("DSCTL_GCP_ENDPOINT", &google.url())]);
 }
 
 fn put_bucket(port: u16, bucket: &str) {

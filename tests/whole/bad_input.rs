@@ -24,7 +24,6 @@ fn words_that_can_not_be_meant() {
         ("up --model smollm2-135 --yes", 2, "smollm2-135m"),
         ("up --yes", 2, "model"),
         ("up --cloud mars --model smollm2-135m", 2, "mars"),
-        ("up --cloud gcp --model 70b-int8 --yes", 2, "no adapter for gcp yet"),
         ("up --modle smollm2-135m", 2, "--modle"),
         ("up --model smollm2-135m --port 70000", 2, "70000"),
         ("up --model smollm2-135m --port -1", 2, "-1"),

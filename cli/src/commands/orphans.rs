@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use engine::peek::peek;
+use engine::provider::ProviderError;
 use providers::cloud::{Found, Search};
 use serde::Serialize;
+use spec::deployment::Cloud;
 
 use crate::args::OrphansArgs;
 use crate::clouds;
@@ -39,9 +41,7 @@ pub async fn run(context: &Context, args: OrphansArgs) -> Result<ExitCode, Failu
     for cloud in clouds {
         let Search { mut found, notes } = match clouds::adapter(cloud).await?.find_all().await {
             // Few have credentials of every cloud.
-            Err(error) if is_one_of_several => {
-                Search { found: Vec::new(), notes: vec![format!("{cloud} was not looked through: {error}")] }
-            }
+            Err(error) if is_one_of_several => Search { found: Vec::new(), notes: vec![unlooked(cloud, &error)] },
             answer => answer?,
         };
         notes.iter().for_each(|note| say(format!("Note: {note}")));
@@ -62,6 +62,10 @@ pub async fn run(context: &Context, args: OrphansArgs) -> Result<ExitCode, Failu
         () if !is_whole => ExitCode::FAILURE,
         () => ExitCode::SUCCESS,
     })
+}
+
+fn unlooked(cloud: Cloud, error: &ProviderError) -> String {
+    format!("{cloud} was not looked through: {error}; `dsctl orphans --cloud NAME` looks through one cloud alone")
 }
 
 /// Kinds stay in the adapter's order; what is of one kind goes by place and nature, not by ids that mean nothing.

@@ -32,7 +32,7 @@ fn a_deployment_comes_private_and_encrypted_and_goes_without_a_trace() {
     home.up(&["--expect-no-changes"]).exits(0).says("No changes");
     home.dsctl(&["drift", "--detailed-exitcode"]).exits(0).says("No drift");
     home.dsctl(&["status"]).exits(1).says("not ready").says("nothing yet");
-    home.dsctl(&["orphans", "--detailed-exitcode"]).exits(0).says("machine");
+    home.dsctl(&["orphans", "--cloud", "aws", "--detailed-exitcode"]).exits(0).says("machine");
     cloud.is_untouched("a second up without a change, and looks");
     a_newer_image_moves_nothing(&cloud, &home);
 
