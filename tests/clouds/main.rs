@@ -14,3 +14,5 @@ mod crash;
 mod gcp;
 #[cfg(any(feature = "azure", feature = "gcp"))]
 mod scenes;
+#[cfg(any(feature = "azure", feature = "gcp"))]
+mod second_opinion;

@@ -2,3 +2,4 @@
 
 mod crash;
 mod scenes;
+mod second_opinion;
