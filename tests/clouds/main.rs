@@ -16,3 +16,5 @@ mod gcp;
 mod scenes;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod screens;
+#[cfg(any(feature = "azure", feature = "gcp"))]
+mod second_opinion;

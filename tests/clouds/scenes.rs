@@ -6,7 +6,11 @@ use crate::crash::Stage;
 
 /// Up, a second up, looks, down: nothing is changed that need not be, and nothing is left.
 pub fn life<S: Stage>() {
-    let stage = S::start();
+    live(&S::start());
+}
+
+/// The same on a stage that was made another way.
+pub fn live<S: Stage>(stage: &S) {
     stage.run(&["plan"]).exits(0).says("to create").says("/month");
     stage.is_untouched("a plan");
     assert_eq!(stage.home().state(), None, "a plan left a state");
@@ -23,6 +27,15 @@ pub fn life<S: Stage>() {
     stage.run(DOWN).exits(0).says("it no longer costs $");
     stage.is_empty("after down");
     stage.run(DOWN).exits(6);
+}
+
+/// Who may reach the gateway changes, and nothing else does.
+pub fn change<S: Stage>(stage: &S) {
+    stage.run(UP).exits(0);
+    stage.run(&["up", "--yes", "--no-wait", "--allow", "10.1.0.0/16"]).exits(0).says("~ ");
+    stage.agrees("after a change");
+    stage.run(DOWN).exits(0);
+    stage.is_empty("after down");
 }
 
 /// The first candidate has no room: the second is taken, it is said, and there it stays.

@@ -6,6 +6,7 @@
 //! gate      a dsgate of a test's own, with a configuration written by hand      mock     a scripted OpenAI API
 //! process   what a command said; signals; pids          wait, http, load        looking, asking, asking all the time
 //! shelf     a web server with one file and a brake              proxy    before a cloud's API: records, and fails on order
+//! prism     a validator of HTTP by OpenAPI documents      second_opinion    of a whole cloud of the tests, through it
 //! aws, gcp, azure  clouds on loopback                   cloud_home  a home whose dsctl goes to one of them
 //! redact    what differs from run to run, out of snapshots
 //! ```
@@ -21,10 +22,12 @@ pub mod home;
 pub mod http;
 pub mod load;
 pub mod mock;
+pub mod prism;
 pub mod process;
 pub mod proxy;
 pub mod python;
 pub mod redact;
+pub mod second_opinion;
 pub mod shelf;
 pub mod wait;
 pub mod weights;

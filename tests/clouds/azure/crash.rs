@@ -17,6 +17,13 @@ pub struct Azure {
     home: CloudHome,
 }
 
+impl Azure {
+    pub fn on(cloud: Cloud) -> Self {
+        let home = cloud.home();
+        Self { cloud, home }
+    }
+}
+
 impl Stage for Azure {
     type Dialect = AzureDialect;
     const CLOUD: &'static str = "azure";
@@ -24,9 +31,7 @@ impl Stage for Azure {
     const MACHINE: &'static str = "VirtualMachines_CreateOrUpdate";
 
     fn start() -> Self {
-        let cloud = Cloud::start();
-        let home = cloud.home();
-        Self { cloud, home }
+        Self::on(Cloud::start())
     }
 
     fn reset(&self) {

@@ -2,3 +2,4 @@
 
 pub mod crash;
 mod scenes;
+mod second_opinion;

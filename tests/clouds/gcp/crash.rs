@@ -17,6 +17,13 @@ pub struct Gcp {
     home: CloudHome,
 }
 
+impl Gcp {
+    pub fn on(cloud: Cloud) -> Self {
+        let home = cloud.home();
+        Self { cloud, home }
+    }
+}
+
 impl Stage for Gcp {
     type Dialect = GcpDialect;
     const CLOUD: &'static str = "gcp";
@@ -24,9 +31,7 @@ impl Stage for Gcp {
     const MACHINE: &'static str = "compute.instances.insert";
 
     fn start() -> Self {
-        let cloud = Cloud::start();
-        let home = cloud.home();
-        Self { cloud, home }
+        Self::on(Cloud::start())
     }
 
     fn reset(&self) {

@@ -3,3 +3,4 @@
 pub mod crash;
 mod end_to_end;
 mod scenes;
+mod second_opinion;

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::account::{alive, orphans, things};
 use super::dialect::AzureDialect;
-use super::{Azure, variables};
+use super::{Azure, openapi, variables};
 use crate::aws::host;
 use crate::cloud_home::CloudHome;
 use crate::proxy::Proxy;
+use crate::second_opinion::SecondOpinion;
 
 pub const REGION: &str = "eastus";
 pub const MODEL: &str = "70b-int8";
@@ -28,7 +29,20 @@ impl Cloud {
     #[track_caller]
     pub fn start() -> Self {
         let azure = Arc::new(Azure::start());
-        let proxy = Proxy::start(AzureDialect::new(&azure));
+        let url = azure.url();
+        Self::at(azure, url)
+    }
+
+    /// The same, and Prism reads all that is said.
+    #[track_caller]
+    pub fn with_second_opinion() -> (Self, SecondOpinion) {
+        let azure = Arc::new(Azure::start());
+        let opinion = SecondOpinion::start(&openapi::document(), &azure.url(), openapi::is_described);
+        (Self::at(azure, opinion.url().to_owned()), opinion)
+    }
+
+    fn at(azure: Arc<Azure>, url: String) -> Self {
+        let proxy = Proxy::start(AzureDialect::new(&azure, url));
         azure.served_at(&proxy.url());
         Self { proxy, azure }
     }

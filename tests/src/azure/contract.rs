@@ -180,7 +180,7 @@ pub(super) fn prepare() {
 }
 
 /// The file, made if it is not there: it goes with what it is made from.
-fn written() -> PathBuf {
+pub(super) fn written() -> PathBuf {
     let sources = [REQUIREMENTS, SCRIPT].map(|name| fs::read(python::sources().join(name)).expect("a source"));
     let digest = hex::encode(Sha256::digest(sources.concat()));
     let path = binaries::kept("test-azure").join(format!("contract-{}.json", &digest[..12]));

@@ -31,9 +31,10 @@ pub struct AzureDialect {
 }
 
 impl AzureDialect {
-    pub fn new(azure: &Arc<Azure>) -> Self {
+    /// Of a fake that answers at `url`, by itself or behind something.
+    pub fn new(azure: &Arc<Azure>, url: String) -> Self {
         let client = Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { client, url: azure.url(), azure: Arc::downgrade(azure) }
+        Self { client, url, azure: Arc::downgrade(azure) }
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn calls_are_known_by_name_and_token_and_refused_in_the_services_words() {
         let azure = Arc::new(Azure::start());
-        let dialect = AzureDialect::new(&azure);
+        let dialect = AzureDialect::new(&azure, azure.url());
         let group = "/subscriptions/s/resourcegroups/g?api-version=2025-04-01";
         let put = asked(Method::PUT, group, &json!({"location": "eastus", "tags": tags("t")}));
         let named = dialect.name(&put);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::dialect::GcpDialect;
-use super::{Google, REGION, account, variables};
+use super::{Google, REGION, account, openapi, variables};
 use crate::cloud_home::CloudHome;
 use crate::proxy::Proxy;
+use crate::second_opinion::SecondOpinion;
 
 pub const MODEL: &str = "70b-int8";
 /// What the machine reports.
@@ -24,7 +25,20 @@ pub struct Cloud {
 impl Cloud {
     pub fn start() -> Self {
         let google = Arc::new(Google::start());
-        Self { proxy: Proxy::start(GcpDialect::new(&google)), google }
+        let url = google.url();
+        Self::at(google, url)
+    }
+
+    /// The same, and Prism reads all that is said.
+    #[track_caller]
+    pub fn with_second_opinion() -> (Self, SecondOpinion) {
+        let google = Arc::new(Google::start());
+        let opinion = SecondOpinion::start(&openapi::document(), &google.url(), openapi::is_described);
+        (Self::at(google, opinion.url().to_owned()), opinion)
+    }
+
+    fn at(google: Arc<Google>, url: String) -> Self {
+        Self { proxy: Proxy::start(GcpDialect::new(&google, url)), google }
     }
 
     /// As it was at first: nothing in it, no faults.

@@ -22,9 +22,10 @@ pub struct GcpDialect {
 }
 
 impl GcpDialect {
-    pub fn new(google: &Arc<Google>) -> Self {
+    /// Of a fake that answers at `url`, by itself or behind something.
+    pub fn new(google: &Arc<Google>, url: String) -> Self {
         let client = Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { client, url: google.url(), google: Arc::downgrade(google) }
+        Self { client, url, google: Arc::downgrade(google) }
     }
 
     fn on_google(&self, act: impl FnOnce(&Google)) {

@@ -8,6 +8,7 @@
 //! compute  networks, machines, disks, operations        iam      service accounts      project  Resource Manager
 //! storage  buckets, policies, objects; XML for the state         catalog  machine types, zones, images
 //! account  what is alive, for a test                    reader   the same, read by python with Google's own client
+//! openapi  the same documents for a validator that we did not write
 //! ```
 //! One port serves all services under their paths at Google's. There is no journal and there are no broken connections:
 //! those are a proxy's in front. What is against the contract is refused, and fails the test at its end.
@@ -22,6 +23,7 @@ pub mod dialect;
 mod failure;
 mod fields;
 mod iam;
+pub mod openapi;
 mod project;
 pub mod reader;
 mod server;

@@ -68,7 +68,7 @@ impl Document {
 }
 
 /// Where the wheel keeps them.
-fn folder() -> PathBuf {
+pub(in crate::gcp) fn folder() -> PathBuf {
     let library = python::environment(REQUIREMENTS).join("lib");
     let versions = fs::read_dir(&library).unwrap_or_else(|error| panic!("{}: {error}", library.display()));
     let packages = versions.flatten().map(|version| version.path().join("site-packages"));

@@ -18,6 +18,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 pub use document::REQUIREMENTS;
+pub(super) use document::folder;
 use document::{Document, Method};
 pub(super) use route::decoded;
 use schema::{Nulls, Way};
