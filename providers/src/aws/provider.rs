@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use engine::graph::{Address, Desired};
-use engine::plan::differing_keys;
-use engine::provider::{ErrorKind, Known, Observed, Owned, Provider, ProviderError, Token, Verdict};
+use engine::provider::{Known, Observed, Owned, Provider, ProviderError, Token, Verdict};
 use engine::state::{RemoteId, Resource};
 use serde_json::Value;
 
 use super::auth::{Aws, Making};
 use super::{kind, machine, resource, sweep};
+use crate::making::{after_it_was_made, verdict};
 
 #[derive(Debug)]
 pub struct AwsProvider {
@@ -87,15 +87,6 @@ impl Provider for AwsProvider {
     }
 }
 
-/// What was made must be looked up before it is made again, whatever went wrong after it.
-fn after_it_was_made(error: ProviderError) -> ProviderError {
-    let kind = match error.kind {
-        ErrorKind::Throttled { .. } | ErrorKind::NotYet => ErrorKind::Ambiguous,
-        kind => kind,
-    };
-    ProviderError { kind, ..error }
-}
-
 /// Fields that can't change while the deployment lives, since everything stands on them.
 fn fixed(kind: &str) -> &'static [&'static str] {
     match kind {
@@ -122,15 +113,7 @@ fn judge(address: &Address, before: &Value, after: &Value) -> Verdict {
     if address.kind() == kind::MACHINE {
         return machine::judge(before, after);
     }
-    let keys = differing_keys(before, after);
-    let changes = |fields: &[&str]| keys.iter().find(|key| fields.contains(&key.as_str())).cloned();
-    match (changes(fixed(address.kind())), changes(replacing(address.kind()))) {
-        (Some(field), _) => Verdict::Impossible(format!(
-            "{field} can't change while the deployment lives; `dsctl down`, then `dsctl up` with the new one"
-        )),
-        (None, Some(_)) => Verdict::Replace,
-        (None, None) => Verdict::InPlace,
-    }
+    verdict(before, after, fixed(address.kind()), replacing(address.kind()))
 }
 
 #[cfg(test)]
@@ -150,13 +133,5 @@ mod tests {
             Verdict::InPlace
         );
         assert_eq!(of("machine.main", json!({"image": "a"}), json!({"image": "b"})), Verdict::Replace);
-    }
-
-    #[test]
-    fn what_went_wrong_after_the_making_is_looked_into_before_it_is_made_again() {
-        let after = |kind| after_it_was_made(ProviderError::new(kind, "x", "y")).kind;
-        assert_eq!(after(ErrorKind::Throttled { retry_after: None }), ErrorKind::Ambiguous);
-        assert_eq!(after(ErrorKind::NotYet), ErrorKind::Ambiguous);
-        assert_eq!(after(ErrorKind::Capacity), ErrorKind::Capacity);
     }
 }
