@@ -182,6 +182,12 @@ impl Google {
         });
     }
 
+    pub fn enable_service(&self, service: &str) {
+        self.set(|world| {
+            world.settings.disabled.remove(service);
+        });
+    }
+
     /// No page of a list has more items.
     pub fn set_page(&self, items: usize) {
         self.set(|world| world.settings.page = items);
