@@ -91,7 +91,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     wish.drop_dear(&mut first);
     let mut survey = cloud.adapter.survey(&wish.question(&first)).await?;
     let image = survey.image.take().ok_or_else(|| Failure::failed("the cloud named no image"))?;
-    let offers = offers.with_live(asked.spec.cloud, &first.region, live(&first, &survey));
+    let offers = wish.offers_now(offers, &first, &survey);
     // Prices that moved meanwhile do not move the region.
     let mut machine = wish.place(&offers, Some(first.region.clone()))?;
     let mut notes = survey.notes.clone();
@@ -176,6 +176,16 @@ impl Wish<'_> {
             cache: CacheType::F16,
         };
         place(self.entry, workload, &ask, offers).map_err(refused)
+    }
+
+    /// What is on record, with what the cloud said in its place. Once it told its zones, a zone that was named is no guess any
+    /// more: a type that nobody asked about is not tried there because its zones are not on record.
+    fn offers_now(&self, offers: Offers, first: &ResolvedMachine, survey: &Survey) -> Offers {
+        let (cloud, region) = (self.asked.spec.cloud, &first.region);
+        let offers = offers.with_live(cloud, region, live(first, survey));
+        let is_named = !self.asked.deployment.machine.zones.is_empty();
+        let is_told = survey.offers.values().all(|offer| !offer.zones.is_empty());
+        if is_named && is_told { offers.with_zones_only(cloud, region) } else { offers }
     }
 
     fn question(&self, machine: &ResolvedMachine) -> Question {

@@ -90,8 +90,9 @@ fn a_wish_that_cannot_be_is_refused_by_its_field() {
     let near = ["machine.type", "g4-standard-48s", "did you mean g4-standard-48?"];
     refused(&cloud, home.up(&["--machine-type", "g4-standard-48s"]), 2, &near);
     refused(&cloud, home.up(&["--machine-type", "g2-standard-4"]), 2, &["machine.type", "does not hold 70b-int8"]);
-    let nowhere = home.up(&["--machine-type", "g2-standard-96", "--zone", "us-central1-x"]);
-    refused(&cloud, nowhere, 2, &["machine.zones", "us-central1-x", "us-central1-b"]);
+    refused(&cloud, home.up(&["--zone", "us-central1-x"]), 2, &["machine.zones", "us-central1-x", "us-central1-b"]);
+    let nowhere = home.up(&["--machine-type", "g2-standard-96", "--zone", "us-central1-f"]);
+    refused(&cloud, nowhere, 2, &["machine.zones", "us-central1-f", "us-central1-b"]);
     refused(&cloud, home.up(&["--disk", "10"]), 2, &["machine.disk_gib"]);
     refused(&cloud, home.up(&["--public"]), 2, &["network", "allow"]);
     refused(&cloud, home.up(&["--network", "10.0.0.0/30"]), 2, &["network.range"]);
