@@ -91,7 +91,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     wish.drop_dear(&mut first);
     let mut survey = cloud.adapter.survey(&wish.question(&first)).await?;
     let image = survey.image.take().ok_or_else(|| Failure::failed("the cloud named no image"))?;
-    let offers = offers.with_live(asked.spec.cloud, &first.region, live(&first, &survey));
+    let offers = wish.offers_now(offers, &first, &survey);
     // Prices that moved meanwhile do not move the region.
     let mut machine = wish.place(&offers, Some(first.region.clone()))?;
     let mut notes = survey.notes.clone();
@@ -178,6 +178,16 @@ impl Wish<'_> {
         place(self.entry, workload, &ask, offers).map_err(refused)
     }
 
+    /// What is on record, with what the cloud said in its place. Once it told its zones, a zone that was named is no guess any
+    /// more: a type that nobody asked about is not tried there because its zones are not on record.
+    fn offers_now(&self, offers: Offers, first: &ResolvedMachine, survey: &Survey) -> Offers {
+        let (cloud, region) = (self.asked.spec.cloud, &first.region);
+        let offers = offers.with_live(cloud, region, live(first, survey));
+        let is_named = !self.asked.deployment.machine.zones.is_empty();
+        let is_told = survey.offers.values().all(|offer| !offer.zones.is_empty());
+        if is_named && is_told { offers.with_zones_only(cloud, region) } else { offers }
+    }
+
     fn question(&self, machine: &ResolvedMachine) -> Question {
         let mut offers: Vec<Offer> = Vec::new();
         for candidate in &machine.candidates {
@@ -248,19 +258,22 @@ fn stay_in_the_zones(machine: &mut ResolvedMachine, placed: &Placed, zones: &BTr
 /// What the account may not have is not tried; if nothing is left, the request for more is the next command.
 fn drop_over_quota(machine: &mut ResolvedMachine, survey: &Survey, notes: &mut Vec<String>) -> Result<(), Failure> {
     let is_over = |machine_type: &str| survey.quotas.get(machine_type).filter(|quota| !quota.has_room());
-    let over: BTreeMap<String, &Quota> = machine
-        .candidates
-        .iter()
-        .filter_map(|candidate| Some((candidate.offer.machine_type.clone(), is_over(&candidate.offer.machine_type)?)))
-        .collect();
-    machine.candidates.retain(|candidate| !over.contains_key(&candidate.offer.machine_type));
+    // In their order, each type once: more is asked of what would be tried first.
+    let mut over: Vec<(String, &Quota)> = Vec::new();
+    let is_told = |over: &[(String, &Quota)], machine_type: &str| over.iter().any(|(told, _)| told == machine_type);
+    for machine_type in machine.candidates.iter().map(|candidate| &candidate.offer.machine_type) {
+        if let Some(quota) = is_over(machine_type).filter(|_| !is_told(&over, machine_type)) {
+            over.push((machine_type.clone(), quota));
+        }
+    }
+    machine.candidates.retain(|candidate| !is_told(&over, &candidate.offer.machine_type));
     let texts: Vec<String> = over.iter().map(|(machine_type, quota)| quota_text(machine_type, quota)).collect();
     if !machine.candidates.is_empty() {
         notes.extend(texts.into_iter().map(|text| format!("not tried: {text}")));
         return Ok(());
     }
     let message = format!("the account's quota has no room for any machine that would do:\n  {}", texts.join("\n  "));
-    let request = over.values().next().map(|quota| quota.request.clone()).unwrap_or_default();
+    let request = over.first().map(|(_, quota)| quota.request.clone()).unwrap_or_default();
     Err(Failure::new(Kind::Resource, message).next(request))
 }
 

@@ -25,17 +25,36 @@ const IMAGE_FAMILIES: [&str; 4] = [
 ];
 const NAME_AN_IMAGE: &str =
     "dsctl plan --image projects/PROJECT/global/images/NAME (an Ubuntu image with NVIDIA's driver)";
+const NAME_A_PROJECT: &str = "gcloud projects list, then gcloud config set project PROJECT";
 /// What the project may have of all cards together, wherever they are.
 const ALL_GPUS: &str = "GPUS_ALL_REGIONS";
 
 pub async fn survey(services: &Services, identity: Identity, question: &Question) -> Result<Survey, ProviderError> {
     let (image, zones, limits) =
         futures::join!(image(services, question), zones(services, question), limits(services, &question.region));
+    if let (Err(_), Err(error)) = (&zones, &limits)
+        && let Some(hidden) = hidden(&services.project, error)
+    {
+        return Err(hidden);
+    }
     let mut notes = Vec::new();
     let zones = noted(zones, "zones", &mut notes);
     let limits = noted(limits, "quotas", &mut notes);
     let quotas = quotas(question, &limits, &identity.account);
     Ok(Survey { identity, image: image?, offers: offers(question, zones), quotas, notes })
+}
+
+/// Who sees neither zones nor quotas of a project may make nothing in it, or there is none of that name: the plan that stands
+/// on the catalogue alone would only fail at its first call.
+fn hidden(project: &str, error: &ProviderError) -> Option<ProviderError> {
+    let next = match error.kind {
+        ErrorKind::Credentials => error.next().unwrap_or(NAME_A_PROJECT),
+        // What else would be said to show late.
+        ErrorKind::NotYet => NAME_A_PROJECT,
+        _ => return None,
+    };
+    let hidden = ProviderError::new(ErrorKind::Credentials, format!("project {project}"), &error.message);
+    Some(hidden.with_next(next))
 }
 
 fn noted<T: Default>(asked: Result<T, ProviderError>, what: &str, notes: &mut Vec<String>) -> T {
@@ -273,6 +292,20 @@ mod tests {
         };
         assert!(quotas(&unnamed, &Limits::default(), "p").is_empty());
         assert_eq!(quotas(&unnamed, &limits(), "p")["g4-standard-48"].code, ALL_GPUS);
+    }
+
+    #[test]
+    fn a_project_that_is_not_there_or_not_ours_is_no_lack_of_quotas() {
+        let of = |kind, next: Option<&str>| {
+            let error = ProviderError::new(kind, "quotas of p", "The resource 'projects/p' was not found");
+            hidden("p", &next.iter().fold(error, |error, next| error.with_next(next)))
+        };
+        let absent = of(ErrorKind::NotYet, None).unwrap();
+        assert_eq!((absent.kind, absent.what.as_str()), (ErrorKind::Credentials, "project p"));
+        assert!(absent.next().unwrap().contains("gcloud config set project"));
+        let off = of(ErrorKind::Credentials, Some("gcloud services enable compute.googleapis.com")).unwrap();
+        assert_eq!(off.next(), Some("gcloud services enable compute.googleapis.com"));
+        assert!(of(ErrorKind::Ambiguous, None).is_none(), "who can't be reached may answer the next time");
     }
 
     #[test]

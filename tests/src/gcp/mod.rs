@@ -22,6 +22,7 @@ mod contract;
 pub mod dialect;
 mod failure;
 mod fields;
+mod host;
 mod iam;
 pub mod openapi;
 mod project;
@@ -171,6 +172,30 @@ impl Google {
     pub fn take_bucket_name(&self, name: &str) {
         self.set(|world| {
             world.settings.foreign_buckets.insert(name.to_owned());
+        });
+    }
+
+    /// Text of an object that is there.
+    pub fn object(&self, bucket: &str, key: &str) -> Option<String> {
+        lock(&self.shared.world).buckets.get(bucket)?.text(key)
+    }
+
+    /// Somebody with every right writes text.
+    #[track_caller]
+    pub fn put_object(&self, bucket: &str, key: &str, text: &str) {
+        self.set(|world| storage::write(world, bucket, key, text));
+    }
+
+    /// A service that nobody enabled in the project: `iam`, `storage`, `compute`.
+    pub fn disable_service(&self, service: &str) {
+        self.set(|world| {
+            world.settings.disabled.insert(service.to_owned());
+        });
+    }
+
+    pub fn enable_service(&self, service: &str) {
+        self.set(|world| {
+            world.settings.disabled.remove(service);
         });
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::call::{Asked, Call, Media, Refusal, Reply};
 use super::contract::{self, Found};
 use super::storage::{upload, xml};
-use super::world::World;
+use super::world::{PROJECT_NUMBER, World};
 use super::{compute, fields, iam, lock, project, storage};
 
 #[derive(Debug, Default)]
@@ -106,7 +106,25 @@ fn body(found: &Found, asked: &Asked) -> Result<(Option<Value>, Option<Media>), 
     Ok((Some(body).filter(|_| !is_nothing), None))
 }
 
+/// As Google says it of a service that the project never enabled.
+fn is_enabled(world: &World, call: &Call) -> Result<(), Refusal> {
+    let service = call.method.split('.').next().unwrap_or_default();
+    if !world.settings.disabled.contains(service) {
+        return Ok(());
+    }
+    let host = format!("{service}.googleapis.com");
+    let message = format!(
+        "API [{host}] has not been used in project {PROJECT_NUMBER} before or it is disabled. Enable it, then retry."
+    );
+    let detail = json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED", "domain": "googleapis.com",
+        "metadata": {"service": host, "consumer": format!("projects/{PROJECT_NUMBER}")},
+    });
+    Err(Refusal::new(403, "accessNotConfigured", message).with_detail(detail))
+}
+
 fn room(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
+    is_enabled(world, call)?;
     match call.method.split('.').next() {
         Some("compute") => compute::answer(world, call),
         Some("storage") => storage::answer(world, call),

@@ -57,6 +57,8 @@ pub(super) struct Settings {
     pub images: BTreeMap<String, String>,
     /// Names of buckets that somebody else in the world has.
     pub foreign_buckets: BTreeSet<String>,
+    /// Services that nobody enabled: `iam`.
+    pub disabled: BTreeSet<String>,
     /// Items of a page, at most.
     pub page: usize,
     /// How operations of a method end, so many of them.
@@ -77,6 +79,7 @@ impl Default for Settings {
             families: catalog::families(),
             images: catalog::families().into_iter().map(|(family, image)| (image, family)).collect(),
             foreign_buckets: BTreeSet::new(),
+            disabled: BTreeSet::new(),
             page: 500,
             failures: Vec::new(),
             serial_ports: BTreeMap::new(),

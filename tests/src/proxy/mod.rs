@@ -51,6 +51,8 @@ struct Shared<D> {
     ledger: Mutex<Ledger>,
     target: Mutex<Option<u32>>,
     killing: watch::Sender<bool>,
+    /// Whether calls that a rule holds may go on.
+    released: watch::Sender<bool>,
     in_flight: AtomicU64,
 }
 
@@ -61,6 +63,7 @@ impl<D: Dialect> Proxy<D> {
             ledger: Mutex::default(),
             target: Mutex::default(),
             killing: watch::Sender::new(false),
+            released: watch::Sender::new(false),
             in_flight: AtomicU64::new(0),
         });
         let address = serve(Router::new().fallback(arrive::<D>).with_state(Arc::clone(&shared)));
@@ -94,6 +97,11 @@ impl<D: Dialect> Proxy<D> {
         lock(&self.shared.ledger).calls.clone()
     }
 
+    /// Lets the calls go on that a rule holds, now and until the next [`Self::clear`].
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
+    }
+
     /// Appends every request from now on to a file, for the checks against the cloud's own models.
     pub fn record_to(&self, path: &Path) {
         let file = File::options().create(true).append(true).open(path);
@@ -110,8 +118,10 @@ impl<D: Dialect> Proxy<D> {
     /// Forgets calls and rules; numbers begin at 1 again. What the cloud remembers (tokens, what is pending) stays.
     #[track_caller]
     pub fn clear(&self) {
+        self.release();
         self.settle();
         lock(&self.shared.ledger).clear();
+        self.shared.released.send_replace(false);
     }
 
     /// Forgets everything but the record: goes with the cloud's own reset.
@@ -156,6 +166,9 @@ async fn play<D: Dialect>(shared: &Arc<Shared<D>>, asked: &Asked, fault: Option<
     if fault == Some(&Fault::Kill(Moment::BeforeSent)) {
         shared.kill().await;
         return None;
+    }
+    if fault == Some(&Fault::Hold) {
+        let _ = shared.released.subscribe().wait_for(|released| *released).await;
     }
     let answer = dialect.forward(asked).await;
     match fault {

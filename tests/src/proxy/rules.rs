@@ -70,6 +70,8 @@ pub enum Fault {
         looks: u32,
     },
     Denied,
+    /// It waits until [`super::Proxy::release`], and is done then.
+    Hold,
 }
 
 /// Which call a fault is for.

@@ -13,9 +13,9 @@ mod policy;
 pub(super) mod upload;
 pub(super) mod xml;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::call::{Call, Refusal, Reply};
+use super::call::{Call, Media, Refusal, Reply};
 use super::world::World;
 
 pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
@@ -34,6 +34,14 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         ("objects", "delete") => object::delete(world, call),
         _ => Err(Refusal::unserved(call.method)),
     }
+}
+
+/// Somebody with every right writes text.
+#[track_caller]
+pub(super) fn write(world: &mut World, bucket: &str, key: &str, text: &str) {
+    let media = Media { kind: "application/json".to_owned(), bytes: text.to_owned().into() };
+    object::put(world, bucket, json!({"name": key}), media, &Conditions::default())
+        .expect("an object that can be written");
 }
 
 /// What a patch says takes the place of what is there; null takes it away (RFC 7396).
@@ -100,8 +108,6 @@ fn next(body: &Value, field: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

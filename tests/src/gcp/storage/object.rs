@@ -45,6 +45,11 @@ impl Bucket {
         })
     }
 
+    /// Text of an object that is there.
+    pub(in crate::gcp) fn text(&self, name: &str) -> Option<String> {
+        self.object(name, None).map(|object| String::from_utf8_lossy(&object.media).into_owned())
+    }
+
     fn object_mut(&mut self, name: &str, generation: Option<&str>) -> Option<&mut Object> {
         self.objects.get_mut(name)?.iter_mut().find(|object| match generation {
             Some(generation) => object.is_generation(generation),

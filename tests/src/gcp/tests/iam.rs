@@ -82,3 +82,16 @@ fn somebody_else_makes_keys_and_disables() {
     desk.post(&format!("{}:enable", one()), &json!({}));
     assert!(desk.get(&one())["disabled"].is_null());
 }
+
+#[test]
+fn a_service_that_nobody_enabled_says_which() {
+    let desk = Desk::start();
+    desk.google.disable_service("iam");
+    let answer = desk.ask("GET", &format!("/v1/projects/{PROJECT}/serviceAccounts"), None).has_status(403).json();
+    let detail = &answer["error"]["details"][0];
+    assert_eq!(
+        (&detail["reason"], &detail["metadata"]["service"]),
+        (&json!("SERVICE_DISABLED"), &json!("iam.googleapis.com"))
+    );
+    desk.get(&format!("/storage/v1/b?project={PROJECT}"));
+}

@@ -186,3 +186,12 @@ fn without_generations_retention_keeps_what_is_there() {
     desk.upload(&json!({"name": "log"}), "y", "").has_status(200);
     desk.refused(("DELETE", &object("absent")), None, 404, "notFound");
 }
+
+#[test]
+fn what_somebody_with_every_right_wrote_is_what_is_read() {
+    let desk = Desk::start().with_bucket();
+    assert_eq!(desk.google.object(BUCKET, "host/main/status.json"), None);
+    desk.google.put_object(BUCKET, "host/main/status.json", "{}");
+    assert_eq!(desk.get(&format!("{}?alt=media", object("host/main/status.json"))), json!({}));
+    assert_eq!(desk.google.object(BUCKET, "host/main/status.json").as_deref(), Some("{}"));
+}

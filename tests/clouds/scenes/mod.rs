@@ -1,6 +1,13 @@
 //! What every cloud must do, whatever it calls things: the same scenes, one cloud after the other.
 
+pub mod interrupted;
+pub mod orphans;
+pub mod reports;
+pub mod together;
+
+use tests::process::Running;
 use tests::proxy::{Fault, Rule};
+use tests::wait::until;
 
 use crate::crash::Stage;
 
@@ -120,3 +127,16 @@ pub fn refusals<S: Stage>(outside: &str) {
 /// Ends with `down`; nobody boots the machine.
 const UP: &[&str] = &["up", "--yes", "--no-wait"];
 const DOWN: &[&str] = &["down", "--yes"];
+
+/// A command whose first call of this operation has arrived, and waits until the proxy releases it.
+fn held<S: Stage>(stage: &S, words: &[&str], operation: &str) -> Running {
+    stage.proxy().arm([Rule::nth(operation, 1, Fault::Hold)]);
+    let running = stage.home().start(words);
+    until("the call that is held", || calls(stage, operation).gt(&0).then_some(()));
+    running
+}
+
+/// How many calls of an operation there were since the proxy was cleared.
+fn calls<S: Stage>(stage: &S, operation: &str) -> usize {
+    stage.proxy().calls().iter().filter(|call| call.operation == operation).count()
+}

@@ -1,0 +1,122 @@
+//! What can't be or may not be on Google Cloud: an exit code a script can act on, a sentence, the next command; and nothing made.
+
+use tests::gcp::cloud::Cloud;
+use tests::process::Outcome;
+
+/// Says each text, names a next command, and was told to the cloud in no call that changes something.
+#[track_caller]
+fn refused(cloud: &Cloud, outcome: Outcome, code: i32, texts: &[&str]) {
+    let outcome = texts.iter().fold(outcome.exits(code), |outcome, text| outcome.says(text));
+    assert!(outcome.stderr.contains("next: "), "no next command\n{}", outcome.transcript());
+    cloud.is_untouched(&outcome.line);
+}
+
+#[test]
+fn whoever_has_no_credentials_or_no_project_is_told_so() {
+    let cloud = Cloud::start();
+    let home = cloud.home().variable("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json");
+    refused(&cloud, home.up(&[]), 3, &["/nonexistent/key.json", "next: gcloud auth application-default login"]);
+    let asked = home.dsctl(&["up", "--yes", "--json"]);
+    assert_eq!(asked.exits(3).json()["error"]["kind"], "credentials");
+    let home = cloud.home().variable("GOOGLE_CLOUD_PROJECT", "");
+    refused(&cloud, home.up(&[]), 3, &["GOOGLE_CLOUD_PROJECT", "next: gcloud config set project PROJECT"]);
+    let home = cloud.home().variable("GOOGLE_CLOUD_PROJECT", "no-such-project");
+    refused(&cloud, home.up(&[]), 3, &["no-such-project"]);
+    assert_eq!(home.state(), None, "a state was written");
+    cloud.is_empty("without credentials");
+}
+
+/// The first call to it says so, with the command that enables it; the rest stays as it is, and the next `up` goes on.
+#[test]
+fn an_api_that_nobody_enabled_is_named_with_the_command_that_does() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    cloud.google.disable_service("compute");
+    refused(
+        &cloud,
+        home.up(&[]),
+        3,
+        &["compute.googleapis.com", "next: gcloud services enable compute.googleapis.com"],
+    );
+    assert_eq!(home.state(), None, "a state was written");
+
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    cloud.google.disable_service("iam");
+    let failed = home.up(&[]).exits(3).says("service-account.machine").says("iam.googleapis.com");
+    failed.says("next: gcloud services enable iam.googleapis.com").says("`dsctl down` removes them");
+    cloud.google.enable_service("iam");
+    home.up(&[]).exits(0).says("+ service-account.machine").says("+ machine.main");
+    cloud.agrees_with(&home, "when it was enabled");
+}
+
+#[test]
+fn a_quota_is_named_with_the_command_that_asks_for_more() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let request = |quota: &str, region: &str, wanted: u32| {
+        format!(
+            "next: gcloud beta quotas preferences create --service=compute.googleapis.com --quota-id={quota}{region} \
+             --preferred-value={wanted} --project=dsctl-tests"
+        )
+    };
+    // What every new project has: none at all.
+    cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 0.0);
+    let all = request("GPUS-ALL-REGIONS-per-project", "", 8);
+    refused(&cloud, home.up(&[]), 4, &["GPUS_ALL_REGIONS", "GPUs (all regions)", "limit is 0", &all]);
+
+    cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 64.0);
+    cloud.google.set_quota("us-central1", "NVIDIA_L4_GPUS", 4.0);
+    let of_region = request("NVIDIA-L4-GPUS-per-project-region", " --dimensions=region=us-central1", 8);
+    let wish = ["--machine-type", "g2-standard-96"];
+    refused(&cloud, home.up(&wish), 4, &["NVIDIA_L4_GPUS", "8 GPUs", "limit is 4", &of_region]);
+    cloud.google.set_quota("us-central1", "PREEMPTIBLE_NVIDIA_L4_GPUS", 0.0);
+    let spot = request("PREEMPTIBLE-NVIDIA-L4-GPUS-per-project-region", " --dimensions=region=us-central1", 8);
+    refused(&cloud, home.up(&["--spot", wish[0], wish[1]]), 4, &["PREEMPTIBLE_NVIDIA_L4_GPUS", &spot]);
+
+    // Room for a few cards only: the machine with many is left out, and it is said.
+    cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 2.0);
+    let plan = home.dsctl(&["plan"]).exits(0).says("1. a2-ultragpu-2g");
+    plan.says("not tried: g2-standard-96 takes 8 GPUs").says("not tried: a2-highgpu-4g").says("GPUS_ALL_REGIONS");
+    home.up(&[]).exits(0);
+    // Its own machine is no reason against itself.
+    home.up(&["--expect-no-changes"]).exits(0).says("No changes");
+}
+
+#[test]
+fn a_wish_that_cannot_be_is_refused_by_its_field() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let near = ["machine.type", "g4-standard-48s", "did you mean g4-standard-48?"];
+    refused(&cloud, home.up(&["--machine-type", "g4-standard-48s"]), 2, &near);
+    refused(&cloud, home.up(&["--machine-type", "g2-standard-4"]), 2, &["machine.type", "does not hold 70b-int8"]);
+    refused(&cloud, home.up(&["--zone", "us-central1-x"]), 2, &["machine.zones", "us-central1-x", "us-central1-b"]);
+    let nowhere = home.up(&["--machine-type", "g2-standard-96", "--zone", "us-central1-f"]);
+    refused(&cloud, nowhere, 2, &["machine.zones", "us-central1-f", "us-central1-b"]);
+    refused(&cloud, home.up(&["--disk", "10"]), 2, &["machine.disk_gib"]);
+    refused(&cloud, home.up(&["--public"]), 2, &["network", "allow"]);
+    refused(&cloud, home.up(&["--network", "10.0.0.0/30"]), 2, &["network.range"]);
+    refused(&cloud, home.up(&["--region", "mars-*"]), 2, &["mars-*", "us-central1"]);
+}
+
+/// Google gives its images new names and lets old ones go.
+#[test]
+fn an_image_that_is_not_there_is_named_before_anything_is_made() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let missing = "projects/my-project/global/images/no-such-image";
+    let outcome = home.up(&["--image", missing]);
+    let code = outcome.code;
+    assert!([2, 4].contains(&code), "{}", outcome.transcript());
+    refused(&cloud, outcome, code, &[missing, "--image projects/"]);
+    // The second of the list, when the first is gone; and when all are, the way to name one.
+    cloud.google.withdraw_image_family("common-cu129-ubuntu-2404-nvidia-580");
+    home.dsctl(&["plan"]).exits(0).says("common-cu129-ubuntu-2204-nvidia-580");
+    cloud.google.withdraw_image_family("common-cu129-ubuntu-2204-nvidia-580");
+    cloud.google.withdraw_image_family("common-cu128-ubuntu-2204-nvidia-570");
+    refused(&cloud, home.up(&[]), 4, &["has none of the families", "--image projects/"]);
+    // Whoever names one gets it, by its family too.
+    let family = "projects/deeplearning-platform-release/global/images/family/pytorch-2-9-cu129-ubuntu-2204-nvidia-580";
+    home.dsctl(&["plan", "--image", family]).exits(0).says("pytorch-2-9-cu129-ubuntu-2204-nvidia-580-v");
+    assert_eq!(home.state(), None, "a state was written");
+}
