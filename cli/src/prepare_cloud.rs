@@ -91,11 +91,13 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     wish.drop_dear(&mut first);
     let mut survey = cloud.adapter.survey(&wish.question(&first)).await?;
     let image = survey.image.take().ok_or_else(|| Failure::failed("the cloud named no image"))?;
-    let offers = offers.with_live(asked.spec.cloud, &first.region, live(&first, &survey));
+    let rows = live(&first, &survey);
+    let offers = offers.with_live(asked.spec.cloud, &first.region, rows.clone());
     // Prices that moved meanwhile do not move the region.
     let mut machine = wish.place(&offers, Some(first.region.clone()))?;
     let mut notes = survey.notes.clone();
     notes.extend(wish.drop_dear(&mut machine));
+    drop_unasked(&mut machine, &first, &rows)?;
     match &cloud.laid_out.machine {
         None => drop_over_quota(&mut machine, &survey, &mut notes)?,
         Some(placed) => stay_in_the_zones(&mut machine, placed, &cloud.laid_out.zones),
@@ -227,6 +229,27 @@ fn live(machine: &ResolvedMachine, survey: &Survey) -> Vec<Offer> {
     }
     let today = today();
     seen.into_values().flat_map(|offer| survey.rows(offer, &today)).collect()
+}
+
+/// What was too dear to be asked about stays out, also where all that was asked about fell away: nobody knows whether it is
+/// there.
+fn drop_unasked(machine: &mut ResolvedMachine, asked: &ResolvedMachine, rows: &[Offer]) -> Result<(), Failure> {
+    let types: BTreeSet<&str> =
+        asked.candidates.iter().map(|candidate| candidate.offer.machine_type.as_str()).collect();
+    machine.candidates.retain(|candidate| types.contains(candidate.offer.machine_type.as_str()));
+    if !machine.candidates.is_empty() {
+        return Ok(());
+    }
+    let wished: BTreeSet<&str> = asked.candidates.iter().filter_map(|candidate| candidate.zone.as_deref()).collect();
+    let zones: BTreeSet<&str> = rows.iter().flat_map(|row| &row.zones).map(String::as_str).collect();
+    let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "machine.zones: none of {} is offered in {}, but in {}; --max-hourly lets dearer ones be tried",
+        list(types),
+        list(wished),
+        if zones.is_empty() { "no zone".to_owned() } else { list(zones) },
+    );
+    Err(Failure::usage(message).next("dsctl gpus"))
 }
 
 /// As prices are dated.
