@@ -5,6 +5,7 @@ mod crash;
 mod drift;
 mod end_to_end;
 mod failover;
+mod interrupted;
 mod orphans;
 mod refusals;
 mod scenes;
