@@ -1,10 +1,8 @@
 //! A deployment that is to be another: in place where Azure can, beside the old one where it can't, refused where it must be.
 
 use serde_json::Value;
-use tests::azure::account::things;
+use tests::azure::account::{only, things};
 use tests::azure::cloud::Cloud;
-
-use super::end_to_end::only;
 
 /// Ids of the machines that are alive, as a state has them.
 fn machines(cloud: &Cloud) -> Vec<String> {

@@ -3,11 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::azure::SUBSCRIPTION;
-use tests::azure::account::things;
+use tests::azure::account::{only, things};
 use tests::azure::cloud::{Cloud, REGION};
 use tests::cloud_home::CloudHome;
-
-use super::end_to_end::only;
 
 /// The role that may do everything.
 const OWNER: &str = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635";

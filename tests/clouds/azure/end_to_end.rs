@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_READER};
-use tests::azure::account::things;
+use tests::azure::account::{is_id, only, things};
 use tests::azure::cloud::{Cloud, REGION};
 use tests::azure::reader::Reader;
 use tests::azure::{CALLER, SUBSCRIPTION};
@@ -18,19 +18,6 @@ const CUSTOM_DATA_LIMIT: usize = 87_380;
 /// The newest of its line.
 const IMAGE: &str = "microsoft-dsvm:ubuntu-hpc:2204:22.04.2026101501";
 const SECRETS: [&str; 3] = ["admin-token", "api-key", "daemon-key"];
-
-/// The only one of its kind.
-#[track_caller]
-pub fn only<'a>(account: &'a Value, kind: &str) -> &'a Value {
-    let all: Vec<&Value> = things(account, kind).collect();
-    assert_eq!(all.len(), 1, "{kind}: {all:?}");
-    all[0]
-}
-
-/// Azure's case of an id is its own.
-pub fn is_id(found: &Value, id: &str) -> bool {
-    found.as_str().is_some_and(|found| found.eq_ignore_ascii_case(id))
-}
 
 #[test]
 fn a_deployment_is_private_encrypted_and_marked() {

@@ -1,12 +1,11 @@
 //! Machines that can't be had, in each of the ways in which Azure says so: the next place, the next type, or the end.
 
+use tests::azure::account::only;
 use tests::azure::cloud::Cloud;
 use tests::azure::{Restriction, Shortage};
 use tests::cloud_home::CloudHome;
 use tests::process::Outcome;
 use tests::proxy::{Fault, Rule};
-
-use super::end_to_end::only;
 
 const SMALL: &str = "Standard_NC48ads_A100_v4";
 const MACHINE: &str = "VirtualMachines_CreateOrUpdate";

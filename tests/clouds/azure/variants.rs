@@ -3,13 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_READER};
-use tests::azure::account::things;
+use tests::azure::account::{is_id, only, things};
 use tests::azure::cloud::Cloud;
 use tests::azure::{Price, SUBSCRIPTION};
 use tests::cloud_home::CloudHome;
 use tests::proxy::{Fault, Rule};
-
-use super::end_to_end::{is_id, only};
 
 const SMALL: &str = "Standard_NC48ads_A100_v4";
 /// Six years with their leap days.
