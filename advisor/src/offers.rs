@@ -130,6 +130,13 @@ impl Offers {
         self
     }
 
+    /// Of a region only what the cloud said just now; other regions stay.
+    #[must_use]
+    pub fn with_only(mut self, cloud: Cloud, region: &str, live: Vec<Offer>) -> Self {
+        self.offers.retain(|offer| offer.cloud != cloud || offer.region != region);
+        self.with_live(cloud, region, live)
+    }
+
     /// Without what the region does not offer in any zone.
     #[must_use]
     pub fn with_zones_only(mut self, cloud: Cloud, region: &str) -> Self {

@@ -42,6 +42,16 @@ pub struct Ask<'a> {
     pub packs: &'a [Pack],
     /// What the deployment has already.
     pub current: Option<&'a Current>,
+    pub unlisted: Unlisted,
+}
+
+/// What becomes of machine types whose zones are not on record, where the cloud does not choose the zone itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlisted {
+    /// Nobody knows where to try for them.
+    LeftOut,
+    /// In no zone, for who asks the cloud about them.
+    Shown,
 }
 
 /// Where a deployment lies, and the machine that it has, if it has one.

@@ -11,6 +11,7 @@ mod context;
 mod exit;
 mod folder;
 mod gateway;
+mod machine_choice;
 mod prepare;
 mod prepare_cloud;
 mod probe;

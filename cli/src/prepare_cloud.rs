@@ -1,41 +1,31 @@
 //! From a deployment on a cloud to its graph: what is on record, what the cloud says, a machine under the rules.
 //!
 //! ```text
-//! record -> place (catalogue) -> survey (the cloud, now) -> place (live) -> facts -> graph (pure)
+//! record -> machine_choice (catalogue, and the cloud's survey) -> facts -> graph (pure)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use advisor::Catalogue;
 use advisor::cost::{MonthlyTotal, monthly_total};
-use advisor::place::{Ask, Current, PlaceError, place};
-use advisor::{CacheType, Catalogue, Entry, Offers, Workload};
 use engine::graph::Address;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use providers::cloud::{
-    CloudAdapter, CloudFacts, Handed, Image, ImageWish, Placed, Question, Quota, Survey, key_revision, new_salt,
-};
+use providers::cloud::{CloudAdapter, CloudFacts, Handed, Image, Quota, Survey, key_revision, new_salt};
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use providers::secret::SecretText;
 use serde::Serialize;
 use spec::deployment::{Cloud, Deployment};
 use spec::layout::DeploymentLayout;
-use spec::machine::{Market, Offer, ResolvedMachine};
+use spec::machine::ResolvedMachine;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
 use spec::route::GatewayConfig;
 
 use crate::clouds;
 use crate::exit::{Failure, Kind};
+use crate::machine_choice::{Choice, Wish, choose};
 use crate::prepare::{Prepared, Target};
 use crate::site::CloudSite;
-
-/// Tokens a sequence that must have room if the deployment names no context.
-const DEFAULT_CONTEXT: u32 = 4096;
-
-/// How many times the first candidate's price another may have without being asked for.
-const DEAR: u64 = 2;
 
 /// What a cloud deployment is prepared from.
 pub struct Asked<'a> {
@@ -86,20 +76,8 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     let entry = catalogue.find(asked.spec.model.name.as_str()).map_err(Failure::usage)?;
     let offers = advisor::offers().map_err(Failure::failed)?;
     let wish = Wish { asked: &asked, entry, cloud: &cloud };
-    // What is not tried for need not be asked about.
-    let mut first = wish.place(&offers, cloud.laid_out.region.clone())?;
-    wish.drop_dear(&mut first);
-    let mut survey = cloud.adapter.survey(&wish.question(&first)).await?;
+    let Choice { machine, mut survey, notes } = choose(&wish, offers).await?;
     let image = survey.image.take().ok_or_else(|| Failure::failed("the cloud named no image"))?;
-    let offers = wish.offers_now(offers, &first, &survey);
-    // Prices that moved meanwhile do not move the region.
-    let mut machine = wish.place(&offers, Some(first.region.clone()))?;
-    let mut notes = survey.notes.clone();
-    notes.extend(wish.drop_dear(&mut machine));
-    match &cloud.laid_out.machine {
-        None => drop_over_quota(&mut machine, &survey, &mut notes)?,
-        Some(placed) => stay_in_the_zones(&mut machine, placed, &cloud.laid_out.zones),
-    }
     let account = survey.identity.account.clone();
     refuse_another_account(&cloud, asked.spec.cloud, &account)?;
     let report = report(&asked, &machine, &survey, &image, notes);
@@ -140,147 +118,6 @@ fn refuse_missing_key(asked: &Asked<'_>, cloud: &CloudSite) -> Result<(), Failur
 fn pinned(mut deployment: Deployment, region: &str) -> Result<Deployment, Failure> {
     deployment.region = Some(region.parse().map_err(Failure::failed)?);
     Ok(deployment)
-}
-
-struct Wish<'a> {
-    asked: &'a Asked<'a>,
-    entry: Entry<'a>,
-    cloud: &'a CloudSite,
-}
-
-impl Wish<'_> {
-    /// `region` is where it has to be, if that is known.
-    fn place(&self, offers: &Offers, region: Option<String>) -> Result<ResolvedMachine, Failure> {
-        let (deployment, spec) = (&self.asked.deployment, &self.asked.spec);
-        let default_region = self.cloud.adapter.default_region();
-        let placed = self.cloud.laid_out.machine.as_ref();
-        let current = region.map(|region| Current {
-            region,
-            machine_type: placed.map(|placed| placed.machine_type.clone()),
-            zone: placed.and_then(|placed| placed.zone.clone()),
-            market: placed.map(|placed| placed.market),
-        });
-        let ask = Ask {
-            cloud: spec.cloud,
-            region: deployment.region.as_ref(),
-            default_region: default_region.as_deref(),
-            machine: &deployment.machine,
-            network: &deployment.network,
-            budget: &deployment.budget,
-            packs: &deployment.compliance,
-            current: current.as_ref(),
-        };
-        let workload = Workload {
-            context: spec.daemon.context.unwrap_or(DEFAULT_CONTEXT),
-            sequences: spec.daemon.max_sequences,
-            cache: CacheType::F16,
-        };
-        place(self.entry, workload, &ask, offers).map_err(refused)
-    }
-
-    /// What is on record, with what the cloud said in its place. Once it told its zones, a zone that was named is no guess any
-    /// more: a type that nobody asked about is not tried there because its zones are not on record.
-    fn offers_now(&self, offers: Offers, first: &ResolvedMachine, survey: &Survey) -> Offers {
-        let (cloud, region) = (self.asked.spec.cloud, &first.region);
-        let offers = offers.with_live(cloud, region, live(first, survey));
-        let is_named = !self.asked.deployment.machine.zones.is_empty();
-        let is_told = survey.offers.values().all(|offer| !offer.zones.is_empty());
-        if is_named && is_told { offers.with_zones_only(cloud, region) } else { offers }
-    }
-
-    fn question(&self, machine: &ResolvedMachine) -> Question {
-        let mut offers: Vec<Offer> = Vec::new();
-        for candidate in &machine.candidates {
-            if !offers.iter().any(|offer| offer.machine_type == candidate.offer.machine_type) {
-                offers.push(candidate.offer.clone());
-            }
-        }
-        let wished = self.asked.deployment.machine.image.clone();
-        let market = self.asked.deployment.machine.market.unwrap_or(Market::OnDemand);
-        let booted = self.cloud.laid_out.machine.as_ref().map(|placed| placed.image.clone());
-        let image = match (wished, booted) {
-            (Some(named), _) => ImageWish::Named(named),
-            (None, Some(booted)) => ImageWish::Booted(booted),
-            (None, None) => ImageWish::Newest,
-        };
-        Question { region: machine.region.clone(), offers, market, image }
-    }
-
-    /// Nobody should wake up to a machine of ten times the price because the cheap one could not be had: what is left out,
-    /// in words.
-    fn drop_dear(&self, machine: &mut ResolvedMachine) -> Option<String> {
-        if self.asked.deployment.budget.max_hourly.is_some() {
-            return None;
-        }
-        let most = machine.candidates.first().and_then(|candidate| candidate.hourly())?.times(DEAR);
-        let before = machine.candidates.len();
-        machine.candidates.retain(|candidate| candidate.hourly().is_some_and(|hourly| hourly <= most));
-        let dropped = before - machine.candidates.len();
-        let reason = format!("dearer than ${most}/h, {DEAR} times the first, or of unknown price");
-        (dropped > 0).then(|| format!("not tried: {dropped} more that are {reason}; --max-hourly sets another limit"))
-    }
-}
-
-fn refused(error: PlaceError) -> Failure {
-    match &error {
-        PlaceError::Wish { field, message } => Failure::usage(format!("{field}: {message}")).next("dsctl gpus"),
-        PlaceError::Refused(_) => Failure::new(Kind::Policy, &error).next("dsctl gpus"),
-        PlaceError::NoMachine { .. } => Failure::new(Kind::Resource, &error).next("dsctl gpus"),
-    }
-}
-
-/// The catalogue's rows of what is tried for, with what the cloud said in their place.
-fn live(machine: &ResolvedMachine, survey: &Survey) -> Vec<Offer> {
-    let mut seen = BTreeMap::new();
-    for candidate in &machine.candidates {
-        seen.entry(&candidate.offer.machine_type).or_insert(&candidate.offer);
-    }
-    let today = today();
-    seen.into_values().flat_map(|offer| survey.rows(offer, &today)).collect()
-}
-
-/// As prices are dated.
-pub fn today() -> String {
-    Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string()
-}
-
-/// A machine that stays needs no network in zones that it could have been in as well. A network that reaches into every zone
-/// of its region names none.
-fn stay_in_the_zones(machine: &mut ResolvedMachine, placed: &Placed, zones: &BTreeSet<String>) {
-    let stays = machine.candidates.first().is_some_and(|first| {
-        first.offer.machine_type == placed.machine_type && first.zone == placed.zone && first.market == placed.market
-    });
-    if stays && !zones.is_empty() {
-        machine.candidates.retain(|candidate| candidate.zone.as_ref().is_none_or(|zone| zones.contains(zone)));
-    }
-}
-
-/// What the account may not have is not tried; if nothing is left, the request for more is the next command.
-fn drop_over_quota(machine: &mut ResolvedMachine, survey: &Survey, notes: &mut Vec<String>) -> Result<(), Failure> {
-    let is_over = |machine_type: &str| survey.quotas.get(machine_type).filter(|quota| !quota.has_room());
-    // In their order, each type once: more is asked of what would be tried first.
-    let mut over: Vec<(String, &Quota)> = Vec::new();
-    let is_told = |over: &[(String, &Quota)], machine_type: &str| over.iter().any(|(told, _)| told == machine_type);
-    for machine_type in machine.candidates.iter().map(|candidate| &candidate.offer.machine_type) {
-        if let Some(quota) = is_over(machine_type).filter(|_| !is_told(&over, machine_type)) {
-            over.push((machine_type.clone(), quota));
-        }
-    }
-    machine.candidates.retain(|candidate| !is_told(&over, &candidate.offer.machine_type));
-    let texts: Vec<String> = over.iter().map(|(machine_type, quota)| quota_text(machine_type, quota)).collect();
-    if !machine.candidates.is_empty() {
-        notes.extend(texts.into_iter().map(|text| format!("not tried: {text}")));
-        return Ok(());
-    }
-    let message = format!("the account's quota has no room for any machine that would do:\n  {}", texts.join("\n  "));
-    let request = over.first().map(|(_, quota)| quota.request.clone()).unwrap_or_default();
-    Err(Failure::new(Kind::Resource, message).next(request))
-}
-
-fn quota_text(machine_type: &str, quota: &Quota) -> String {
-    let limit = quota.limit.map_or_else(|| "unknown".to_owned(), |limit| limit.to_string());
-    let Quota { code, name, unit, need, used, .. } = quota;
-    format!("{machine_type} takes {need} {unit} of \"{name}\" ({code}), whose limit is {limit}, {used} of it in use")
 }
 
 fn report(

@@ -17,7 +17,10 @@ from pathlib import Path
 
 # package -> its groups of operations that belong to a deployment.
 PACKAGES = {
-    "azure.mgmt.compute": {"VirtualMachines", "Disks", "ResourceSkus", "Usage", "VirtualMachineImages", "Images"},
+    "azure.mgmt.compute": {
+        "VirtualMachines", "Disks", "ResourceSkus", "Usage", "VirtualMachineImages", "Images", "Galleries", "GalleryImages",
+        "GalleryImageVersions",
+    },
     "azure.mgmt.network": {
         "VirtualNetworks", "Subnets", "NetworkSecurityGroups", "SecurityRules", "PublicIPAddresses", "NatGateways",
         "NetworkInterfaces",
@@ -170,7 +173,12 @@ def put(schema, path, value, is_required):
 
 
 def bounds(rules):
-    return {BOUNDS[rule]: value for rule, value in rules.items() if rule in BOUNDS}
+    return {BOUNDS[rule]: strict(value) if rule == "pattern" else value for rule, value in rules.items() if rule in BOUNDS}
+
+
+def strict(pattern):
+    """A hyphen behind a class is one to Python, and the beginning of a range that has no end to other engines."""
+    return re.sub(r"(\\[wds])-", r"\1\\-", pattern)
 
 
 # Operations -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use spec::deployment::Cloud;
 use spec::machine::{Disk, MachineCandidate, Market, MonthlyCosts, Offer, ResolvedNetwork};
 use spec::yaml;
 
-use super::{Ask, PlaceError};
+use super::{Ask, PlaceError, Unlisted};
 use crate::catalogue::Entry;
 use crate::cost::{self, MonthlyTotal, Rates};
 use crate::fit::{Fit, fit};
@@ -209,7 +209,8 @@ fn zones(ask: &Ask<'_>, offer: &Offer) -> Vec<Option<String>> {
     let mut known = offer.zones.clone();
     known.sort();
     known.dedup();
-    let unpinned = (ask.cloud == Cloud::Azure).then_some(None);
+    let is_shown = known.is_empty() && ask.unlisted == Unlisted::Shown;
+    let unpinned = (ask.cloud == Cloud::Azure || is_shown).then_some(None);
     unpinned.into_iter().chain(known.into_iter().map(Some)).collect()
 }
 

@@ -28,6 +28,7 @@ struct Asked {
     budget: BudgetWish,
     packs: Vec<Pack>,
     current: Option<Current>,
+    unlisted: Unlisted,
 }
 
 fn asked(model: &'static str, cloud: Cloud) -> Asked {
@@ -41,6 +42,7 @@ fn asked(model: &'static str, cloud: Cloud) -> Asked {
         budget: BudgetWish::default(),
         packs: Vec::new(),
         current: None,
+        unlisted: Unlisted::LeftOut,
     }
 }
 
@@ -64,6 +66,7 @@ impl Asked {
             budget: &self.budget,
             packs: &self.packs,
             current: self.current.as_ref(),
+            unlisted: self.unlisted,
         };
         place(DATA.0.find(self.model).unwrap(), WORKLOAD, &ask, &DATA.1)
     }
@@ -123,6 +126,8 @@ fn only_azure_is_left_to_choose_the_zone() {
         "{}",
         ask.error()
     );
+    let shown = Asked { unlisted: Unlisted::Shown, ..ask.clone() }.place().unwrap();
+    assert_eq!(shown.candidates.iter().map(|candidate| candidate.zone.clone()).collect::<Vec<_>>(), [None]);
     let zones = vec!["europe-west1-b".to_owned()];
     let named = Asked { machine: MachineWish { zones, ..ask.machine.clone() }, ..ask };
     assert_eq!(named.place().unwrap().candidates[0].zone.as_deref(), Some("europe-west1-b"));

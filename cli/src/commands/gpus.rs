@@ -11,7 +11,7 @@ use spec::machine::{Market, Offer, QuotaName};
 use crate::args::GpusArgs;
 use crate::clouds;
 use crate::exit::Failure;
-use crate::prepare_cloud::today;
+use crate::machine_choice::today;
 use crate::talk::{print, print_json, say};
 use crate::view;
 

@@ -94,9 +94,15 @@ fn as_dyn<T: TokenCredential + 'static>(credential: Arc<T>) -> Arc<dyn TokenCred
 }
 
 fn by_secret(secret: String) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    let named = |name: &str| set(name).unwrap_or_default();
-    let (tenant, client) = (named("AZURE_TENANT_ID"), named("AZURE_CLIENT_ID"));
+    let (tenant, client) = (needed("AZURE_TENANT_ID")?, needed("AZURE_CLIENT_ID")?);
     ClientSecretCredential::new(&tenant, client, Secret::new(secret), None).map(as_dyn)
+}
+
+/// Microsoft's own error for an empty one names no variable.
+fn needed(name: &str) -> azure_core::Result<String> {
+    let missing =
+        || azure_core::Error::with_message(azure_core::error::ErrorKind::Credential, format!("{name} is not set"));
+    set(name).ok_or_else(missing)
 }
 
 /// The machine's own identity, where there is one; else that of somebody who logged in with Azure's own tools.

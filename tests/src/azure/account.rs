@@ -109,6 +109,19 @@ pub fn things<'a>(account: &'a Value, kind: &str) -> impl Iterator<Item = &'a Va
     list.iter()
 }
 
+/// The only one of its kind.
+#[track_caller]
+pub fn only<'a>(account: &'a Value, kind: &str) -> &'a Value {
+    let all: Vec<&Value> = things(account, kind).collect();
+    assert_eq!(all.len(), 1, "{kind}: {all:?}");
+    all[0]
+}
+
+/// Azure's case of an id is its own.
+pub fn is_id(found: &Value, id: &str) -> bool {
+    found.as_str().is_some_and(|found| found.eq_ignore_ascii_case(id))
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }

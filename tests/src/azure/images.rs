@@ -1,4 +1,4 @@
-//! Images that machines start from: one of Microsoft's with its versions, and those of the subscription's own.
+//! Images that machines start from: one of Microsoft's with its versions, and those of the subscription's own, in galleries or not.
 
 use serde_json::{Value, json};
 

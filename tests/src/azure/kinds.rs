@@ -79,6 +79,9 @@ pub(super) const INTERFACE: &str = "Microsoft.Network/networkInterfaces";
 pub(super) const MACHINE: &str = "Microsoft.Compute/virtualMachines";
 pub(super) const DISK: &str = "Microsoft.Compute/disks";
 pub(super) const IMAGE: &str = "Microsoft.Compute/images";
+pub(super) const GALLERY: &str = "Microsoft.Compute/galleries";
+pub(super) const GALLERY_IMAGE: &str = "Microsoft.Compute/galleries/images";
+pub(super) const GALLERY_VERSION: &str = "Microsoft.Compute/galleries/images/versions";
 pub(super) const IDENTITY: &str = "Microsoft.ManagedIdentity/userAssignedIdentities";
 pub(super) const ACCOUNT: &str = "Microsoft.Storage/storageAccounts";
 pub(super) const BLOB_SERVICE: &str = "Microsoft.Storage/storageAccounts/blobServices";
@@ -86,7 +89,7 @@ pub(super) const CONTAINER: &str = "Microsoft.Storage/storageAccounts/blobServic
 pub(super) const IMMUTABILITY: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies";
 pub(super) const LIFE_CYCLE: &str = "Microsoft.Storage/storageAccounts/managementPolicies";
 
-static KINDS: [Kind; 14] = [
+static KINDS: [Kind; 17] = [
     Kind {
         name: NETWORK,
         style: Style::Network,
@@ -139,6 +142,9 @@ static KINDS: [Kind; 14] = [
     },
     Kind { name: DISK, style: Style::Disk, put: disks::put, view: disks::view, may_go: disks::may_go, ..PLAIN },
     Kind { name: IMAGE, style: Style::Machine, put: images::put, ..PLAIN },
+    Kind { name: GALLERY, style: Style::Machine, put: images::put, ..PLAIN },
+    Kind { name: GALLERY_IMAGE, style: Style::Machine, put: images::put, ..PLAIN },
+    Kind { name: GALLERY_VERSION, style: Style::Machine, put: images::put, ..PLAIN },
     Kind { name: IDENTITY, put: identities::put, made: identities::made, gone: identities::gone, ..PLAIN },
     Kind {
         name: ACCOUNT,

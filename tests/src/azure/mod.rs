@@ -70,6 +70,9 @@ use self::world::World;
 use crate::http::{Answer, ask, client};
 use crate::proxy::{lock, serve};
 
+/// As dsctl sends it.
+const BLOB_VERSION: &str = "2024-11-04";
+
 /// The variables that lead dsctl to an endpoint on loopback and away from everything of the developer's own.
 pub fn variables(endpoint: &str, region: &str) -> Vec<(&'static str, String)> {
     let pairs = [
@@ -219,6 +222,9 @@ impl Azure {
     #[track_caller]
     pub fn somebody(&self, method: Method, target: &str, body: Option<&Value>) -> Answer {
         let request = client().request(method, format!("{}{target}", self.url())).bearer_auth(token(CALLER));
+        // Blob storage demands its version, Resource Manager knows no such header.
+        let is_blob = !target.starts_with("/subscriptions/");
+        let request = if is_blob { request.header("x-ms-version", BLOB_VERSION) } else { request };
         let answer = ask(match body {
             Some(body) => request.json(body),
             None => request,

@@ -7,10 +7,10 @@ use engine::provider::{Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
-use super::{CONTRIBUTOR, Grant, READER, identity, scope};
+use super::{CONTRIBUTOR, Grant, READER, identity, is_role, scope};
 use crate::azure::auth::{Azure, Making, id as id_of, inputs, named};
 use crate::azure::credential::PrincipalKind;
-use crate::azure::id::{ROLES_VERSION, canonical, name_of, role_assignment};
+use crate::azure::id::{ROLES_VERSION, canonical, group_of, name_of, role_assignment};
 use crate::azure::kind::{self, AccessInputs};
 use crate::azure::network::text;
 use crate::azure::resource::Calls;
@@ -18,6 +18,8 @@ use crate::azure::resource::Calls;
 /// Blob storage's own words for what a role lets do. The role of a writer may do more than the machine needs: it may write
 /// under `host/` alone, and remove or move nothing.
 const WRITES: &str = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'host/*')) AND (!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/move/action'}))";
+
+const STORAGE_ACCOUNTS: &str = "/providers/Microsoft.Storage/storageAccounts/";
 
 #[derive(Debug)]
 pub struct Machine;
@@ -109,13 +111,19 @@ async fn needed(azure: &Azure, identity: &str) -> Result<String, ProviderError> 
     principal.ok_or_else(|| ProviderError::permanent(identity, "there is no such identity").with_next("dsctl up"))
 }
 
+/// Weights may lie in a storage account of the user's, who lets the machine read there.
+fn reads_elsewhere(seen: &Value, id: &str) -> bool {
+    let place = canonical(scope(text(seen, "/id")));
+    is_role(seen, READER) && place.contains(STORAGE_ACCOUNTS) && group_of(&place) != group_of(id)
+}
+
 /// What else the machine was given, anywhere in the subscription.
 async fn further(azure: &Azure, id: &str, principal: &str) -> Result<Vec<Value>, ProviderError> {
     let path = format!("/subscriptions/{}/providers/Microsoft.Authorization/roleAssignments", azure.subscription()?);
     let filter = format!("principalId eq '{principal}'");
     let mut all = azure.arm.list(&path, ROLES_VERSION, &[("$filter", &filter)]).await?;
     let own = [canonical(id), writer_id(id)];
-    all.retain(|it| !own.contains(&canonical(text(it, "/id"))));
+    all.retain(|it| !own.contains(&canonical(text(it, "/id"))) && !reads_elsewhere(it, id));
     Ok(all)
 }
 
@@ -205,6 +213,20 @@ mod tests {
             })];
         });
         assert_eq!(more["further_roles"], json!(["OWNER on /subscriptions/s"]));
+    }
+
+    #[test]
+    fn to_read_in_an_account_of_the_users_is_theirs_to_give() {
+        let own = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/own/x";
+        let given = |role: &str, place: &str| {
+            let id = format!("/subscriptions/S/{place}/providers/Microsoft.Authorization/roleAssignments/1");
+            reads_elsewhere(&json!({"id": id, "properties": {"roleDefinitionId": format!("/x/{role}")}}), own)
+        };
+        let theirs = "resourceGroups/models/providers/microsoft.storage/storageaccounts/models";
+        assert!(given(READER, theirs) && given(READER, &format!("{theirs}/blobServices/default/containers/r1")));
+        assert!(!given(CONTRIBUTOR, theirs), "it would write there");
+        assert!(!given(READER, "resourceGroups/models"), "it would read all accounts of a group");
+        assert!(!given(READER, &theirs.replace("models", "g")), "in its own group nothing is the user's");
     }
 
     #[test]

@@ -15,7 +15,7 @@ const NEWEST: [Urn<'static>; 2] = [
 ];
 const LATEST: &str = "latest";
 /// Of galleries and their images.
-const GALLERY_VERSION: &str = "2024-03-03";
+const GALLERY_VERSION: &str = "2025-03-03";
 const NAME_AN_IMAGE: &str = "dsctl plan --image PUBLISHER:OFFER:SKU:VERSION (an Ubuntu image with NVIDIA's driver)";
 
 /// A line of images of the marketplace.
