@@ -142,7 +142,7 @@ impl Wish<'_> {
         let all = self.place(offers, Some(first.region.clone()), Unlisted::Shown);
         let placed = self.cloud.laid_out.machine.as_ref().map(|placed| placed.machine_type.as_str());
         let is_wanted = |offer: &Offer| {
-            let is_dear = limit.is_some_and(|limit| !offer.hourly(self.market()).is_some_and(|hourly| hourly <= limit));
+            let is_dear = limit.is_some_and(|limit| offer.hourly(self.market()).is_none_or(|hourly| hourly > limit));
             offer.zones.is_empty() && (!is_dear || placed == Some(offer.machine_type.as_str()))
         };
         types(all.iter().flat_map(|machine| &machine.candidates)).into_iter().filter(is_wanted).collect()
