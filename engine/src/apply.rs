@@ -283,11 +283,12 @@ impl<P: Provider> Engine<P> {
         Ok(())
     }
 
-    /// What carries our tags and is in no record: nobody else will ever remove it.
+    /// What carries our tags, is in no record and was not left to itself: nobody else will ever remove it.
     pub async fn unknown(&self) -> Result<Vec<Owned>, ProviderError> {
         let state = self.state();
         let replaced = state.replaced.iter().map(|it| &it.resource.remote_id);
-        let known: Vec<&RemoteId> = state.resources.values().map(|it| &it.remote_id).chain(replaced).collect();
+        let known = state.resources.values().map(|it| &it.remote_id).chain(replaced).chain(&state.forgotten);
+        let known: Vec<&RemoteId> = known.collect();
         let mut found = self.provider.sweep().await?;
         // Another state of the same name has its own to look after; what lost its tag is somebody's all the same.
         let is_ours = |owned: &Owned| owned.lineage.as_ref().is_none_or(|lineage| *lineage == state.lineage);
@@ -322,7 +323,7 @@ impl<P: Provider> Engine<P> {
             return Ok(false);
         }
         self.book.append(Event::Forgotten { address: address.clone() }).await?;
-        self.book.state.remove(address).await?;
+        self.book.state.forget(address).await?;
         Ok(true)
     }
 

@@ -86,6 +86,7 @@ mod tests {
             serial: 1,
             resources: [(Address::new("thing", "a"), resource)].into(),
             replaced: Vec::new(),
+            forgotten: Vec::new(),
         };
         assert!(is_open(&pending(Action::Create, None), &state));
         assert!(is_open(&pending(Action::Create, Some("2")), &state));

@@ -251,7 +251,15 @@ mod tests {
             })
             .collect();
         let deployment = "default".parse().unwrap();
-        State { format: 1, deployment, lineage: "l".to_owned(), serial: 1, resources, replaced: Vec::new() }
+        State {
+            format: 1,
+            deployment,
+            lineage: "l".to_owned(),
+            serial: 1,
+            resources,
+            replaced: Vec::new(),
+            forgotten: Vec::new(),
+        }
     }
 
     fn observed_of(state: &State) -> ObservedAll {

@@ -90,6 +90,7 @@ mod tests {
             serial: 0,
             resources: BTreeMap::new(),
             replaced: Vec::new(),
+            forgotten: Vec::new(),
         };
         let plan = crate::plan::diff(&graph, &state, &BTreeMap::new(), &|_, _, _| Verdict::InPlace).unwrap();
         SavedPlan::new(Timestamp::UNIX_EPOCH, "0.1.0", json!({"name": "default"}), graph, plan)

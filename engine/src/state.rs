@@ -50,6 +50,9 @@ pub struct State {
     /// Replaced, and still there until the new one has taken over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// Left to themselves by `forget`: still there, and nobody here removes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<RemoteId>,
 }
 
 /// A resource whose successor stands at its address.
@@ -107,6 +110,14 @@ impl StateFile {
         }
     }
 
+    /// Leaves a resource to itself.
+    pub async fn forget(&mut self, address: &Address) -> Result<(), StateError> {
+        if let Some(resource) = self.state.resources.get(address) {
+            self.state.forgotten.push(resource.remote_id.clone());
+        }
+        self.remove(address).await
+    }
+
     /// Puts a new resource in place of the one at its address, which waits to be removed.
     pub async fn replace(&mut self, address: Address, resource: Resource) -> Result<(), StateError> {
         if let Some(old) = self.state.resources.insert(address.clone(), resource) {
@@ -149,6 +160,7 @@ fn empty(deployment: &DeploymentName) -> State {
         serial: 0,
         resources: BTreeMap::new(),
         replaced: Vec::new(),
+        forgotten: Vec::new(),
     }
 }
 

@@ -224,17 +224,21 @@ async fn after_a_stop_nothing_more_is_begun() {
 }
 
 #[tokio::test]
-async fn what_nobody_knows_of_is_found_and_what_is_forgotten_lives_on() {
+async fn what_is_forgotten_lives_on_and_nobody_removes_it() {
     let (store, provider) = (Arc::new(MemoryStore::default()), FakeProvider::default());
     up(store.clone(), &provider, &graph()).await.unwrap();
     let mut engine = open(store.clone(), &provider).await.unwrap();
     assert!(engine.unknown().await.unwrap().is_empty());
     assert!(engine.forget(&address("c")).await.unwrap());
     assert!(!engine.forget(&address("c")).await.unwrap());
-    assert_eq!(engine.unknown().await.unwrap()[0].address, Some(address("c")));
-    let engine = open(store, &provider).await.unwrap();
+    let mut engine = open(store, &provider).await.unwrap();
     assert!(!engine.state().resources.contains_key(&address("c")), "it stays forgotten");
+    assert!(engine.unknown().await.unwrap().is_empty(), "who forgot it knows of it");
+    assert_eq!(engine.remove_unknown().await.unwrap(), 0);
     assert_eq!(provider.alive().len(), 3);
+    let plan = engine.plan_destroy();
+    engine.apply(&plan, &Graph::default(), &mut |_| ()).await.unwrap();
+    assert_eq!((engine.remove_unknown().await.unwrap(), provider.alive().len()), (0, 1));
 }
 
 /// The process dies at every write to the store, and every call is refused once; then one plain `up` must leave exactly
@@ -491,6 +495,7 @@ async fn what_nobody_knows_of_is_removed_if_it_is_ours() {
     let ours = Known::of(engine.state());
     provider.create(&stray, &Token("t".to_owned()), &ours).await.unwrap();
     provider.create(&desired("foreign", &[], json!({})), &Token("u".to_owned()), &Known::empty("other")).await.unwrap();
+    assert_eq!(engine.unknown().await.unwrap()[0].address, Some(address("stray")));
     assert_eq!(engine.remove_unknown().await.unwrap(), 1);
     assert_eq!(provider.alive().len(), 1, "another state's is left alone");
 }
