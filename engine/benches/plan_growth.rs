@@ -70,8 +70,7 @@ impl Site {
             let Desired { address, inputs, depends_on, monthly_usd, .. } = want;
             resources.insert(address, Resource { remote_id, inputs, depends_on, monthly_usd });
         }
-        let (lineage, replaced, forgotten) = ("l".to_owned(), Vec::new(), Vec::new());
-        let state = State { format: 1, deployment: name(), lineage, serial: 1, resources, replaced, forgotten };
+        let state = State::of(name(), "l".to_owned(), resources);
         let bytes = serde_json::to_vec_pretty(&state).expect("JSON");
         self.store.put_if("state.json", &bytes, Expect::Absent).await.expect("it is written");
     }

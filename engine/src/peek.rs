@@ -79,15 +79,8 @@ mod tests {
             depends_on: Default::default(),
             monthly_usd: None,
         };
-        let state = State {
-            format: 1,
-            deployment: "default".parse().unwrap(),
-            lineage: "l".to_owned(),
-            serial: 1,
-            resources: [(Address::new("thing", "a"), resource)].into(),
-            replaced: Vec::new(),
-            forgotten: Vec::new(),
-        };
+        let state =
+            State::of("default".parse().unwrap(), "l".to_owned(), [(Address::new("thing", "a"), resource)].into());
         assert!(is_open(&pending(Action::Create, None), &state));
         assert!(is_open(&pending(Action::Create, Some("2")), &state));
         assert!(!is_open(&pending(Action::Create, Some("1")), &state));

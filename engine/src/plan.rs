@@ -251,15 +251,7 @@ mod tests {
             })
             .collect();
         let deployment = "default".parse().unwrap();
-        State {
-            format: 1,
-            deployment,
-            lineage: "l".to_owned(),
-            serial: 1,
-            resources,
-            replaced: Vec::new(),
-            forgotten: Vec::new(),
-        }
+        State::of(deployment, "l".to_owned(), resources)
     }
 
     fn observed_of(state: &State) -> ObservedAll {

@@ -83,15 +83,7 @@ mod tests {
 
     fn saved() -> SavedPlan {
         let graph = Graph::new([desired("a", &[]), desired("b", &["a"])]).unwrap();
-        let state = State {
-            format: 1,
-            deployment: "default".parse().unwrap(),
-            lineage: "l".to_owned(),
-            serial: 0,
-            resources: BTreeMap::new(),
-            replaced: Vec::new(),
-            forgotten: Vec::new(),
-        };
+        let state = State::of("default".parse().unwrap(), "l".to_owned(), BTreeMap::new());
         let plan = crate::plan::diff(&graph, &state, &BTreeMap::new(), &|_, _, _| Verdict::InPlace).unwrap();
         SavedPlan::new(Timestamp::UNIX_EPOCH, "0.1.0", json!({"name": "default"}), graph, plan)
     }

@@ -55,6 +55,17 @@ pub struct State {
     pub forgotten: Vec<RemoteId>,
 }
 
+impl State {
+    /// One of these resources, not written yet.
+    pub const fn of(deployment: DeploymentName, lineage: String, resources: BTreeMap<Address, Resource>) -> Self {
+        Self { format: FORMAT, deployment, lineage, serial: 0, resources, replaced: Vec::new(), forgotten: Vec::new() }
+    }
+
+    fn empty(deployment: &DeploymentName) -> Self {
+        Self::of(deployment.clone(), format!("{:016x}", rand::random::<u64>()), BTreeMap::new())
+    }
+}
+
 /// A resource whose successor stands at its address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replaced {
@@ -86,7 +97,7 @@ impl StateFile {
     /// An absent state is an empty one.
     pub async fn open(store: Arc<dyn Store>, deployment: &DeploymentName) -> Result<Self, StateError> {
         let (state, version) = match store.get(KEY).await? {
-            None => (empty(deployment), None),
+            None => (State::empty(deployment), None),
             Some((bytes, version)) => (parse(&bytes, deployment)?, Some(version)),
         };
         Ok(Self { store, version, state })
@@ -149,18 +160,6 @@ impl StateFile {
         let expect = self.version.clone().map_or(Expect::Absent, Expect::Version);
         self.version = Some(self.store.put_if(KEY, &bytes, expect).await?);
         Ok(())
-    }
-}
-
-fn empty(deployment: &DeploymentName) -> State {
-    State {
-        format: FORMAT,
-        deployment: deployment.clone(),
-        lineage: format!("{:016x}", rand::random::<u64>()),
-        serial: 0,
-        resources: BTreeMap::new(),
-        replaced: Vec::new(),
-        forgotten: Vec::new(),
     }
 }
 

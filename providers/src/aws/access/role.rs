@@ -237,14 +237,8 @@ mod tests {
     /// A state that knows of the bucket.
     fn known() -> Known {
         let bucket = Resource::unread(RemoteId(BUCKET.to_owned()));
-        Known::of(&engine::state::State {
-            format: 1,
-            deployment: "default".parse().unwrap(),
-            lineage: "l".to_owned(),
-            serial: 1,
-            resources: [(Address::new("bucket", "main"), bucket)].into(),
-            replaced: Vec::new(),
-        })
+        let resources = [(Address::new("bucket", "main"), bucket)].into();
+        Known::of(&engine::state::State::of("default".parse().unwrap(), "l".to_owned(), resources))
     }
 
     fn inputs_of_tests() -> RoleInputs {

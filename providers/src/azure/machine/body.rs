@@ -176,7 +176,7 @@ mod tests {
         ]
         .into();
         let deployment = "default".parse().unwrap();
-        Known::of(&State { format: 1, deployment, lineage: "l".to_owned(), serial: 1, resources, replaced: Vec::new() })
+        Known::of(&State::of(deployment, "l".to_owned(), resources))
     }
 
     fn inputs() -> MachineInputs {

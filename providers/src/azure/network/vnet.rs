@@ -130,7 +130,7 @@ mod tests {
             [id("security-group.machine", "networkSecurityGroups/machine"), id("nat-gateway.main", "natGateways/main")]
                 .into();
         let deployment = "default".parse().unwrap();
-        Known::of(&State { format: 1, deployment, lineage: "l".to_owned(), serial: 1, resources, replaced: Vec::new() })
+        Known::of(&State::of(deployment, "l".to_owned(), resources))
     }
 
     fn made(nat_gateway: Option<&str>) -> (NetworkInputs, Value) {
