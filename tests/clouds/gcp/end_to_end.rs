@@ -148,14 +148,14 @@ fn its_parts_belong_together(read: &Value, home: &CloudHome) {
         assert_eq!(one(read, kind)["network"], network, "{kind}");
     }
     let machine = one(read, "instances");
-    let expected = json!({"type": "g2-standard-96", "zone": format!("{REGION}-a"), "status": "RUNNING", "model": "STANDARD",
+    let expected = json!({"type": "g4-standard-48", "zone": format!("{REGION}-b"), "status": "RUNNING", "model": "STANDARD",
         "subnetworks": [home.id("subnet.main")], "public": [], "protected": true, "disks_end_with_it": true,
         "accounts": [one(read, "service_accounts")["name"]]});
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&machine[field], value, "{field} of {machine}");
     }
     let disk = one(read, "disks");
-    assert_eq!((&disk["type"], &disk["users"]), (&json!("pd-balanced"), &json!([machine["id"]])));
+    assert_eq!((&disk["type"], &disk["users"]), (&json!("hyperdisk-balanced"), &json!([machine["id"]])));
     assert_eq!((&machine["disks"], &disk["labels"]), (&json!([disk["id"]]), &machine["labels"]));
     let gib = disk["gib"].as_u64().unwrap();
     assert!((100..200).contains(&gib), "{gib} GiB for 70 GB of weights");
