@@ -9,6 +9,7 @@ use tests::gcp::account::things;
 use tests::gcp::cloud::Cloud;
 use tests::gcp::reader::Reader;
 use tests::gcp::{PROJECT, REGION};
+use tests::proxy::{Fault, Rule};
 
 use super::crash::Gcp;
 use crate::scenes;
@@ -200,6 +201,22 @@ fn no_secret_is_anywhere_but_in_the_bucket() {
     }
     assert!(!said.iter().any(|text| text.contains("dsk-")), "a secret is told");
     its_script_is_whole(&cloud);
+}
+
+/// A new bucket lets whoever may look at the project read all that is in it.
+#[test]
+fn nobody_reads_the_bucket_before_the_machine_may() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    cloud.proxy.arm([Rule::nth("iam.projects.serviceAccounts.create", 1, Fault::Denied)]);
+    home.up(&[]).exits(3).says("service-account.machine");
+    let bucket = only(&cloud.google.account(), "buckets");
+    let keys: Vec<&str> = things(&bucket, "objects").filter_map(|object| object["key"].as_str()).collect();
+    let all = bucket["policy"].as_array().unwrap();
+    let readers: Vec<&Value> = all.iter().filter(|it| it["role"] == "roles/storage.legacyObjectReader").collect();
+    assert!(readers.is_empty(), "{keys:?} may be read by {readers:?}");
+    home.up(&[]).exits(0);
+    cloud.agrees_with(&home, "with an account");
 }
 
 /// Of a first boot: what a value of metadata may be at most, and no placeholder left in it.

@@ -227,15 +227,30 @@ pub async fn look(gcp: &Gcp, bucket: &str) -> Result<Option<Settings>, ProviderE
     Ok(Some(Settings::of(seen, may_log)))
 }
 
-/// Makes what differs as it is wanted, in one call; none if nothing does.
+/// Makes what differs as it is wanted, in one call each for the policy and for the rest; none where nothing does.
 pub async fn mend(gcp: &Gcp, bucket: &str, seen: &Settings, wanted: &Settings) -> Result<(), ProviderError> {
-    if wanted.access_log.is_some() {
-        let policy = policy::load(gcp, bucket).await?.unwrap_or_default();
-        if !policy.gives(LOG_WRITER, &log_binding()) {
-            policy::store(gcp, bucket, &policy.giving(LOG_WRITER, &log_binding())).await?;
-        }
+    if !close(gcp, bucket, wanted).await? {
+        return patch(gcp, bucket, &seen.metageneration, wanted.patch(seen)).await;
     }
-    patch(gcp, bucket, &seen.metageneration, wanted.patch(seen)).await
+    // Another policy is a change of the bucket: what was seen before is not what there is.
+    let not_yet = || ProviderError::new(ErrorKind::NotYet, bucket, "it does not show yet");
+    let seen = look(gcp, bucket).await?.ok_or_else(not_yet)?;
+    patch(gcp, bucket, &seen.metageneration, wanted.patch(&seen)).await
+}
+
+/// Before anything lies in it: a new bucket lets whoever may look at the project read everything. Whether anything changed.
+async fn close(gcp: &Gcp, bucket: &str, wanted: &Settings) -> Result<bool, ProviderError> {
+    let policy = policy::load(gcp, bucket).await?.unwrap_or_default();
+    let closed = policy.clone().without_strangers();
+    let closed = match wanted.access_log {
+        Some(_) if !closed.gives(LOG_WRITER, &log_binding()) => closed.giving(LOG_WRITER, &log_binding()),
+        _ => closed,
+    };
+    let differs = closed != policy;
+    if differs {
+        policy::store(gcp, bucket, &closed).await?;
+    }
+    Ok(differs)
 }
 
 /// Ends the log: it would be written into the bucket while that is emptied.

@@ -73,7 +73,7 @@ fn account_and_bucket(desk: &Desk) {
     desk.refused(("PUT", &place), Some(&wanted), 400, "invalid");
     desk.ask("PUT", &place, Some(&wanted)).has_status(200);
     let logging = json!({"logging": {"logBucket": BUCKET, "logObjectPrefix": "access-log/usage"}});
-    desk.ask("PATCH", &format!("/storage/v1/b/{BUCKET}?ifMetagenerationMatch=1"), Some(&logging)).has_status(200);
+    desk.ask("PATCH", &format!("/storage/v1/b/{BUCKET}?ifMetagenerationMatch=2"), Some(&logging)).has_status(200);
     let object = json!({"name": "host/main/desired.json", "contentType": "application/json",
         "metadata": {"dsctl-address": "host-spec.main", "dsctl-token": "t"}});
     desk.upload(&object, "{}", "&name=host%2Fmain%2Fdesired.json&ifGenerationMatch=0").has_status(200);
