@@ -30,7 +30,7 @@ fn what_google_changes_in_place_is_changed_by_that_one_call() {
     home.dsctl(&["plan", "--allow", "10.1.0.0/16"]).exits(0).says("0 to create, 1 to update").says("~ ");
     cloud.is_untouched("the plan of a change");
     let up = home.up(&["--allow", "10.1.0.0/16"]).exits(0).says("~ firewall.gateway");
-    assert_eq!(cloud.changes(), ["compute.firewalls.patch"], "{}", up.transcript());
+    assert_eq!(cloud.changes(), ["compute.firewalls.update"], "{}", up.transcript());
     assert_eq!(cloud.bodies("firewalls")[0]["sourceRanges"], json!(["10.1.0.0/16"]));
     home.up(&["--allow", "10.1.0.0/16", "--expect-no-changes"]).exits(0);
 

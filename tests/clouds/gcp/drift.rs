@@ -132,6 +132,29 @@ fn a_network_that_somebody_opened_or_closed_is_told_and_put_right() {
     assert_eq!(it.listed(), before, "all is as it was before");
 }
 
+/// A rule by tags takes no accounts: only as a whole is it put right.
+#[test]
+fn a_rule_that_somebody_made_for_others_is_put_right_as_a_whole() {
+    let it = Somebody::in_a_deployment();
+    let before = it.listed();
+    let name = it.name("firewall.gateway");
+    let shown = it.compute("firewalls.get", json!({"firewall": name}));
+    let mut tagged = json!({"name": name, "targetTags": ["web"]});
+    for field in ["network", "description", "direction", "priority", "allowed", "sourceRanges"] {
+        tagged[field] = shown[field].clone();
+    }
+    it.compute("firewalls.update", json!({"firewall": name, "body": tagged}));
+    differs(&it.drift(), &[("firewall.gateway", &["service_account", "tags"])]);
+    it.is_right_again();
+    assert_eq!(it.listed(), before, "all is as it was before");
+
+    let body = json!({"name": name, "sourceServiceAccounts": shown["targetServiceAccounts"]});
+    it.compute("firewalls.patch", json!({"firewall": name, "body": body}));
+    differs(&it.drift(), &[("firewall.gateway", &["source_service_accounts"])]);
+    it.is_right_again();
+    assert_eq!(it.listed(), before, "all is as it was before");
+}
+
 /// At the machine: it may be removed by mistake, somebody has a key to it, nobody can tell whose it is.
 #[test]
 fn a_machine_that_somebody_weakened_is_told_and_put_right() {
