@@ -225,6 +225,11 @@ fn its_script_is_whole(cloud: &Cloud) {
     let items = machine["metadata"]["items"].as_array().unwrap();
     let script = items.iter().find(|item| item["key"] == "user-data").unwrap()["value"].as_str().unwrap();
     assert!(script.len() < 256 << 10, "{} bytes of user data", script.len());
+    let number = |before: &str| {
+        let digits = script.split(before).nth(1).unwrap().split(|letter: char| !letter.is_ascii_digit()).next();
+        digits.unwrap().parse::<u32>().unwrap()
+    };
+    assert!(number("seq 1 ") * number("sleep ") > 7 * 60, "Google lets a grant take seven minutes: {script}");
     let is_name = |text: &str| text.starts_with(|letter: char| letter.is_ascii_alphabetic());
     assert!(!script.split('@').skip(1).any(is_name), "a placeholder was left: {script}");
 }
