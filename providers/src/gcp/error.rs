@@ -119,9 +119,10 @@ fn is_capacity(fault: &Fault) -> bool {
         || (is_kind && fault.says(&["was not found", "does not exist in zone"]))
 }
 
-/// Too many calls, not too many things.
-fn is_rate(fault: &Fault) -> bool {
+/// Too many calls, not too many things. The compute crate keeps no `reason`, but the words.
+pub fn is_rate(fault: &Fault) -> bool {
     fault.is_any(&["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED", "concurrentLimitExceeded"])
+        || (fault.status == 403 && fault.says(&["Rate Limit Exceeded"]))
 }
 
 fn is_quota(fault: &Fault) -> bool {

@@ -98,6 +98,23 @@ fn an_operation_that_breaks_at_googles_is_looked_into_and_begun_again() {
     cloud.agrees_with(&home, "after an internal error");
 }
 
+/// Of looks Google says so by a 403, which is no lack of rights.
+#[test]
+fn who_looks_too_often_waits_and_looks_again() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let hasty = |method: &str| Rule::nth(method, 1, Fault::Throttle { times: 2 });
+    cloud.proxy.arm(["compute.regions.get", "compute.networks.get", "storage.buckets.get"].map(hasty));
+    let up = home.up(&[]).exits(0);
+    assert!(!up.stderr.contains("could not be asked"), "{}", up.transcript());
+    for method in ["compute.regions.get", "compute.networks.get", "storage.buckets.get"] {
+        let refused =
+            cloud.proxy.calls().into_iter().filter(|call| call.operation == method && call.status == Some(403));
+        assert_eq!(refused.count(), 2, "{method}");
+    }
+    cloud.agrees_with(&home, "after some patience");
+}
+
 #[test]
 fn whoever_may_not_make_it_is_told_what_and_what_there_is() {
     let cloud = Cloud::start();
