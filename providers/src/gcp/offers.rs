@@ -21,7 +21,7 @@ const IMAGE_FAMILIES: [&str; 4] = [
     "common-cu129-ubuntu-2404-nvidia-580",
     "common-cu129-ubuntu-2204-nvidia-580",
     "common-cu128-ubuntu-2204-nvidia-570",
-    "common-cu124-ubuntu-2204-py310",
+    "pytorch-2-9-cu129-ubuntu-2204-nvidia-580",
 ];
 const NAME_AN_IMAGE: &str =
     "dsctl plan --image projects/PROJECT/global/images/NAME (an Ubuntu image with NVIDIA's driver)";

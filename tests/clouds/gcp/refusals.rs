@@ -109,14 +109,16 @@ fn an_image_that_is_not_there_is_named_before_anything_is_made() {
     let code = outcome.code;
     assert!([2, 4].contains(&code), "{}", outcome.transcript());
     refused(&cloud, outcome, code, &[missing, "--image projects/"]);
-    // The second of the list, when the first is gone; and when all are, the way to name one.
+    // The next of the list, when one is gone, each with a driver in it; and when all are, the way to name one.
     cloud.google.withdraw_image_family("common-cu129-ubuntu-2404-nvidia-580");
     home.dsctl(&["plan"]).exits(0).says("common-cu129-ubuntu-2204-nvidia-580");
     cloud.google.withdraw_image_family("common-cu129-ubuntu-2204-nvidia-580");
     cloud.google.withdraw_image_family("common-cu128-ubuntu-2204-nvidia-570");
+    home.dsctl(&["plan"]).exits(0).says("pytorch-2-9-cu129-ubuntu-2204-nvidia-580");
+    cloud.google.withdraw_image_family("pytorch-2-9-cu129-ubuntu-2204-nvidia-580");
     refused(&cloud, home.up(&[]), 4, &["has none of the families", "--image projects/"]);
     // Whoever names one gets it, by its family too.
-    let family = "projects/deeplearning-platform-release/global/images/family/pytorch-2-9-cu129-ubuntu-2204-nvidia-580";
-    home.dsctl(&["plan", "--image", family]).exits(0).says("pytorch-2-9-cu129-ubuntu-2204-nvidia-580-v");
+    let family = "projects/deeplearning-platform-release/global/images/family/pytorch-2-7-cu128-ubuntu-2204-nvidia-570";
+    home.dsctl(&["plan", "--image", family]).exits(0).says("pytorch-2-7-cu128-ubuntu-2204-nvidia-570-v");
     assert_eq!(home.state(), None, "a state was written");
 }
