@@ -236,6 +236,21 @@ fn what_somebody_removed_is_told_and_made_again() {
     it.cloud.is_empty("after down");
 }
 
+/// How fast a Hyperdisk is costs money.
+#[test]
+fn a_disk_that_somebody_made_faster_is_told_and_slowed_down() {
+    let it = Somebody::in_a_deployment();
+    let before = it.cloud.bodies("disks")[0].clone();
+    let name = it.name("machine.main");
+    let faster = json!({"name": name, "provisionedIops": "9000", "provisionedThroughput": "600"});
+    let paths = ["provisionedIops", "provisionedThroughput"];
+    it.compute("disks.update", json!({"zone": it.zone(), "disk": name, "paths": paths, "body": faster}));
+    differs(&it.drift(), &[("machine.main", &["disk_iops", "disk_mib_a_second"])]);
+    it.is_right_again();
+    assert_eq!(it.cloud.bodies("disks")[0]["provisionedIops"], before["provisionedIops"]);
+    assert_eq!(it.cloud.bodies("disks")[0]["provisionedThroughput"], before["provisionedThroughput"]);
+}
+
 #[test]
 fn a_machine_that_was_stopped_is_started() {
     let it = Somebody::in_a_deployment();

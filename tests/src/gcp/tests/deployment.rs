@@ -99,7 +99,7 @@ fn machine(desk: &Desk) {
     desk.made(&inserting(&format!("zones/{ZONE}/instances"), 5), &body);
     let disk = compute(&format!("zones/{ZONE}/disks/{NAME}-0a1b2c"));
     let faster = json!({"name": format!("{NAME}-0a1b2c"), "provisionedIops": "8000", "provisionedThroughput": "500"});
-    desk.done("PATCH", &format!("{disk}?{SYSTEM}&paths=provisionedIops%2CprovisionedThroughput"), Some(&faster));
+    desk.done("PATCH", &format!("{disk}?{SYSTEM}&updateMask=provisionedIops%2CprovisionedThroughput"), Some(&faster));
     assert_eq!(desk.get(&disk)["provisionedIops"], "8000");
 }
 
