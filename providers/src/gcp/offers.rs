@@ -210,7 +210,8 @@ fn tightest(question: &Question, offer: &Offer, limits: &Limits, project: &str) 
 fn quota(offer: &Offer, name: &QuotaName, found: Option<(f64, f64)>, region: Option<&str>, project: &str) -> Quota {
     let need = f64::from(offer.gpu_count);
     let used = found.map_or(0.0, |(_, used)| used);
-    let request = quota_request(&quota_id(&name.code, region.is_some()), region, Some(used + need));
+    let dimensions = region.map(|region| ("region".to_owned(), region.to_owned())).into_iter().collect();
+    let request = quota_request(&quota_id(&name.code, region.is_some()), &dimensions, Some(used + need));
     Quota {
         code: name.code.clone(),
         name: name.name.clone(),
