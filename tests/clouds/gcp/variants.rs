@@ -161,12 +161,12 @@ fn what_is_pinned_is_what_comes() {
     let cloud = Cloud::start();
     let home = cloud.home();
     let image = format!("projects/{IMAGE_PROJECT}/global/images/common-cu128-ubuntu-2204-nvidia-570-v20260303");
-    let pinned = "--region europe-west4 --zone europe-west4-c --machine-type a3-highgpu-2g --disk 400 \
+    let pinned = "--region europe-west4 --zone europe-west4-c --machine-type a3-highgpu-8g --disk 400 \
                   --network 172.20.0.0/18 --egress-gb 0 --image";
     let wish: Vec<&str> = pinned.split_whitespace().chain([image.as_str()]).collect();
     home.up(&wish).exits(0).says("region europe-west4").says("endpoint  http://172.20.").says(&image);
     let machine = only(&cloud, "instances");
-    assert_eq!((last(&machine["machineType"]), last(&machine["zone"])), ("a3-highgpu-2g", "europe-west4-c"));
+    assert_eq!((last(&machine["machineType"]), last(&machine["zone"])), ("a3-highgpu-8g", "europe-west4-c"));
     // The family takes Google's own card and a disk of the newer kind only.
     assert_eq!(machine["networkInterfaces"][0]["nicType"], "GVNIC");
     let disk = only(&cloud, "disks");
@@ -174,6 +174,23 @@ fn what_is_pinned_is_what_comes() {
     let subnet = only(&cloud, "subnetworks");
     assert_eq!((&subnet["ipCidrRange"], last(&subnet["region"])), (&json!("172.20.0.0/18"), EUROPE));
     assert_eq!(only(&cloud, "buckets")["location"], EUROPE.to_uppercase());
+    stays_and_goes(&cloud, &home, &wish);
+}
+
+/// Google makes no such machine on demand.
+#[test]
+fn what_is_on_the_spot_market_only_is_refused_on_demand_and_comes_with_spot() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let wish = ["--machine-type", "a3-highgpu-2g"];
+    home.up(&wish).exits(2).says("machine.type").says("a3-highgpu-2g").says("--spot");
+    let plan = home.dsctl(&["plan", "--json", "--max-hourly", "30"]).exits(0).json();
+    let candidates = plan["cloud"]["candidates"].to_string();
+    assert!(candidates.contains("a2-ultragpu-4g") && !candidates.contains("a3-highgpu-2g"), "{candidates}");
+    cloud.is_untouched("a machine that can't be had");
+    let wish = [wish[0], wish[1], "--spot"];
+    home.up(&wish).exits(0);
+    assert_eq!(last(&only(&cloud, "instances")["machineType"]), "a3-highgpu-2g");
     stays_and_goes(&cloud, &home, &wish);
 }
 

@@ -82,7 +82,7 @@ fn account_and_bucket(desk: &Desk) {
 fn machine(desk: &Desk) {
     let subnetwork = format!("projects/{PROJECT}/regions/{REGION}/subnetworks/{NAME}");
     let body = json!({
-        "name": format!("{NAME}-0a1b2c"), "machineType": "zones/us-central1-a/machineTypes/a3-highgpu-1g",
+        "name": format!("{NAME}-0a1b2c"), "machineType": "zones/us-central1-a/machineTypes/a3-highgpu-8g",
         "labels": labels("machine-main"), "deletionProtection": true, "canIpForward": false,
         "disks": [{"boot": true, "autoDelete": true, "initializeParams": {
             "sourceImage": "projects/deeplearning-platform-release/global/images/common-cu129-ubuntu-2404-nvidia-580-v20260818",
