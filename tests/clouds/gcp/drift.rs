@@ -201,8 +201,7 @@ fn secrets_that_somebody_opened_are_told_and_closed() {
     it.iam("keys.create", &json!({"name": account, "body": {}}));
 
     let keys: &[(&str, &[&str])] = &[
-        ("access.machine", &["open_to"]),
-        ("bucket.main", &["labels", "public_access_prevention", "versioning"]),
+        ("bucket.main", &["labels", "open_to", "public_access_prevention", "versioning"]),
         ("service-account.machine", &["keys"]),
     ];
     differs(&it.drift(), keys);

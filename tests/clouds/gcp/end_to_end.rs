@@ -208,15 +208,28 @@ fn no_secret_is_anywhere_but_in_the_bucket() {
 fn nobody_reads_the_bucket_before_the_machine_may() {
     let cloud = Cloud::start();
     let home = cloud.home();
-    cloud.proxy.arm([Rule::nth("iam.projects.serviceAccounts.create", 1, Fault::Denied)]);
-    home.up(&[]).exits(3).says("service-account.machine");
-    let bucket = only(&cloud.google.account(), "buckets");
-    let keys: Vec<&str> = things(&bucket, "objects").filter_map(|object| object["key"].as_str()).collect();
-    let all = bucket["policy"].as_array().unwrap();
-    let readers: Vec<&Value> = all.iter().filter(|it| it["role"] == "roles/storage.legacyObjectReader").collect();
-    assert!(readers.is_empty(), "{keys:?} may be read by {readers:?}");
+    // It is there, and nobody may close it: nothing is put into it.
+    cloud.proxy.arm([Rule::nth("storage.buckets.setIamPolicy", 1, Fault::Denied)]);
+    home.up(&[]).exits(3).says("bucket.main");
+    let (keys, readers) = in_the_bucket(&cloud);
+    assert!(keys.is_empty() && !readers.is_empty(), "{keys:?} may be read by {readers:?}");
+    // The next one finds it open, and closes it first.
+    cloud.proxy.clear();
     home.up(&[]).exits(0);
-    cloud.agrees_with(&home, "with an account");
+    let (keys, readers) = in_the_bucket(&cloud);
+    assert!(!keys.is_empty() && readers.is_empty(), "{keys:?} may be read by {readers:?}");
+    let order = cloud.changes();
+    let at = |method: &str| order.iter().position(|it| it == method).unwrap_or(usize::MAX);
+    assert!(at("storage.buckets.setIamPolicy") < at("storage.objects.insert"), "{order:?}");
+    cloud.agrees_with(&home, "with its policy");
+}
+
+/// Keys, and which viewers of the project may read them.
+fn in_the_bucket(cloud: &Cloud) -> (Vec<String>, Vec<Value>) {
+    let bucket = only(&cloud.google.account(), "buckets");
+    let keys = things(&bucket, "objects").filter_map(|object| object["key"].as_str().map(str::to_owned)).collect();
+    let all = bucket["policy"].as_array().unwrap().iter();
+    (keys, all.filter(|it| it["role"] == "roles/storage.legacyObjectReader").cloned().collect())
 }
 
 /// Of a first boot: what a value of metadata may be at most, and no placeholder left in it.
