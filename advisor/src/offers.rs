@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use spec::amount::Usd;
 use spec::deployment::Cloud;
-use spec::machine::{Gpu, Offer, QuotaName};
+use spec::machine::{Gpu, Market, Offer, QuotaName};
 use spec::yaml::{self, YamlError};
 
 use crate::cost::{Rates, RatesError, rates};
@@ -18,6 +18,8 @@ pub struct Offers {
     offers: Vec<Offer>,
     /// GPU name -> memory bandwidth in GB/s.
     bandwidth: BTreeMap<String, u32>,
+    /// Machine types that can't be had on demand.
+    spot_only: BTreeSet<String>,
     rates: Rates,
 }
 
@@ -68,6 +70,8 @@ struct TypeRow {
     gpu_memory_mib: u64,
     gpu_count: u32,
     quota: Option<String>,
+    #[serde(default)]
+    spot_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -108,12 +112,16 @@ impl Offers {
             let quota = quota.map(|known| known.ok_or_else(|| refused("no such quota"))).transpose()?;
             let offer = offer(machine, quota, row, source);
             check(&offer, &bandwidth).map_err(refused)?;
+            if machine.spot_only && offer.on_demand_hourly.is_some() {
+                return Err(refused("a price on demand of what is on the spot market only"));
+            }
             if !seen.insert(name.clone()) {
                 return Err(refused("is given twice"));
             }
             offers.push(offer);
         }
-        Ok(Self { offers, bandwidth, rates: rates()? })
+        let spot_only = document.types.iter().filter(|row| row.spot_only).map(|row| row.machine_type.clone()).collect();
+        Ok(Self { offers, bandwidth, spot_only, rates: rates()? })
     }
 
     /// What the cloud said just now in place of what is on record: all rows of the machine types given go, all others stay.
@@ -142,6 +150,11 @@ impl Offers {
     pub fn with_zones_only(mut self, cloud: Cloud, region: &str) -> Self {
         self.offers.retain(|offer| offer.cloud != cloud || offer.region != region || !offer.zones.is_empty());
         self
+    }
+
+    /// Whether a machine type can be had there at all, at whatever price.
+    pub fn is_sold(&self, machine_type: &str, market: Market) -> bool {
+        market == Market::Spot || !self.spot_only.contains(machine_type)
     }
 
     pub const fn rates(&self) -> &Rates {
@@ -199,8 +212,6 @@ fn is_date(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use spec::machine::Market;
-
     use super::*;
 
     #[test]
@@ -252,6 +263,11 @@ mod tests {
             ("type: g6e.12xlarge, region: us-east-1", "type: x, region: us-east-1", "no such machine type"),
             ("name: L40S", "name: L40", "no such GPU"),
             ("  aws-g:", "  aws-h:", "no such quota"),
+            (
+                "gpu: T4, gpu_memory_mib: 16384, gpu_count: 4, quota: aws-g}",
+                "gpu: T4, gpu_memory_mib: 16384, gpu_count: 4, spot_only: true}",
+                "spot market only",
+            ),
             ("as_of: 2026-07-20", "as_of: 2026-13-20", "YYYY-MM-DD"),
         ] {
             let error = Offers::parse(&DATA.replace(from, to), "offers.yaml").unwrap_err().to_string();

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use providers::cloud::{ImageWish, Placed, Question, Quota, Survey};
 use spec::amount::Usd;
 use spec::deployment::Cloud;
-use spec::machine::{MachineCandidate, Market, Offer, ResolvedMachine};
+use spec::machine::{Market, Offer, ResolvedMachine};
 
 use crate::exit::{Failure, Kind};
 use crate::prepare_cloud::Asked;
@@ -38,10 +38,10 @@ pub struct Choice {
 /// What is not tried for need not be asked about, and what was not asked about is not tried.
 pub async fn choose(wish: &Wish<'_>, offers: Offers) -> Result<Choice, Failure> {
     let laid_out = &wish.cloud.laid_out;
-    let mut first = wish.place(&offers, laid_out.region.clone(), Unlisted::LeftOut).map_err(refused)?;
+    let mut first = wish.on_record(&offers)?;
     let left_out = wish.drop_dear(&mut first);
-    let mut asked = types(&first.candidates);
-    asked.extend(wish.unlisted(&offers, &first, left_out.map(|left_out| left_out.limit)));
+    let unlisted = wish.unlisted(&offers, &first, left_out.map(|left_out| left_out.limit));
+    let asked = types(first.candidates.iter().map(|candidate| &candidate.offer).chain(&unlisted));
     let (cloud, region) = (wish.asked.spec.cloud, first.region);
     let survey = wish.cloud.adapter.survey(&wish.question(&region, asked.clone())).await?;
     let today = today();
@@ -124,6 +124,12 @@ impl Wish<'_> {
         place(self.entry, workload, &ask, offers)
     }
 
+    /// What is known to be offered somewhere; if none of it will do, what may be.
+    fn on_record(&self, offers: &Offers) -> Result<ResolvedMachine, Failure> {
+        let place = |unlisted| self.place(offers, self.cloud.laid_out.region.clone(), unlisted);
+        place(Unlisted::LeftOut).or_else(|error| place(Unlisted::Shown).map_err(|_| refused(error)))
+    }
+
     fn question(&self, region: &str, offers: Vec<Offer>) -> Question {
         let wished = self.asked.deployment.machine.image.clone();
         let booted = self.cloud.laid_out.machine.as_ref().map(|placed| placed.image.clone());
@@ -145,7 +151,8 @@ impl Wish<'_> {
             let is_dear = limit.is_some_and(|limit| offer.hourly(self.market()).is_none_or(|hourly| hourly > limit));
             offer.zones.is_empty() && (!is_dear || placed == Some(offer.machine_type.as_str()))
         };
-        types(all.iter().flat_map(|machine| &machine.candidates)).into_iter().filter(is_wanted).collect()
+        let all = all.iter().flat_map(|machine| &machine.candidates).map(|candidate| &candidate.offer);
+        all.filter(|offer| is_wanted(offer)).cloned().collect()
     }
 
     fn market(&self) -> Market {
@@ -193,14 +200,14 @@ fn refused(error: PlaceError) -> Failure {
 }
 
 /// Each type once, in their order.
-fn types<'a>(candidates: impl IntoIterator<Item = &'a MachineCandidate>) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = Vec::new();
-    for candidate in candidates {
-        if !offers.iter().any(|offer| offer.machine_type == candidate.offer.machine_type) {
-            offers.push(candidate.offer.clone());
+fn types<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> Vec<Offer> {
+    let mut types: Vec<Offer> = Vec::new();
+    for offer in offers {
+        if !types.iter().any(|known| known.machine_type == offer.machine_type) {
+            types.push(offer.clone());
         }
     }
-    offers
+    types
 }
 
 /// As prices are dated.

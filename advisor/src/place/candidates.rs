@@ -67,8 +67,9 @@ pub(super) fn places(
     regions: &[String],
 ) -> Result<Vec<Place>, PlaceError> {
     let in_regions = |offer: &&Offer| offer.cloud == ask.cloud && regions.contains(&offer.region);
-    let mut fitting: Vec<&Offer> =
-        offers.iter().filter(in_regions).filter(|offer| fit_offer(entry, workload, offer).is_ok()).collect();
+    let is_sold = |offer: &&Offer| offers.is_sold(&offer.machine_type, ask.market());
+    let of_market = offers.iter().filter(in_regions).filter(is_sold);
+    let mut fitting: Vec<&Offer> = of_market.filter(|offer| fit_offer(entry, workload, offer).is_ok()).collect();
     fitting.sort_by_key(|offer| order(offer, ask.market()));
     let look = Look { entry, workload, ask, offers, regions, fitting };
     if let Some(machine_type) = &ask.machine.machine_type {
@@ -120,6 +121,11 @@ impl Look<'_> {
                 first.gpu_count,
                 self.alternatives()
             );
+            return Err(PlaceError::wish("machine.type", message));
+        }
+        if !self.offers.is_sold(name, self.ask.market()) {
+            let message =
+                format!("{name} can't be had on demand, only on the spot market (--spot); {}", self.alternatives());
             return Err(PlaceError::wish("machine.type", message));
         }
         let elsewhere: Vec<&str> = of_type.map(|offer| offer.region.as_str()).collect();

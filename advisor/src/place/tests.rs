@@ -114,6 +114,19 @@ fn zones_are_tried_in_the_order_given() {
 }
 
 #[test]
+fn what_is_on_the_spot_market_only_is_no_choice_on_demand() {
+    let ask = Asked { unlisted: Unlisted::Shown, ..asked("8b-int8", Cloud::Gcp).region("us-central1") };
+    let is_it = |machine: &ResolvedMachine| {
+        machine.candidates.iter().any(|candidate| candidate.offer.machine_type == "a3-highgpu-1g")
+    };
+    assert!(!is_it(&ask.clone().place().unwrap()));
+    let pinned = ask.clone().machine_type("a3-highgpu-1g");
+    assert!(pinned.error().starts_with("machine.type: a3-highgpu-1g can't be had on demand"), "{}", pinned.error());
+    let machine = MachineWish { market: Some(Market::Spot), ..pinned.machine.clone() };
+    assert!(is_it(&Asked { machine, ..pinned }.place().unwrap()));
+}
+
+#[test]
 fn only_azure_is_left_to_choose_the_zone() {
     for (cloud, chooses) in [(Cloud::Aws, false), (Cloud::Gcp, false), (Cloud::Azure, true)] {
         let machine = asked("32b-int8", cloud).place().unwrap();

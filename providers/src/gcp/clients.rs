@@ -15,7 +15,8 @@ use google_cloud_gax::retry_policy::{RetryPolicy, RetryPolicyExt as _};
 use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
 
-use super::fault::chain;
+use super::error::is_rate;
+use super::fault::{Fault, chain};
 use super::operation::Watchful;
 use super::settings::Settings;
 use crate::http::ATTEMPT;
@@ -134,7 +135,7 @@ struct Patient;
 impl RetryPolicy for Patient {
     fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
         let is_busy = match error.http_status_code() {
-            Some(status) => matches!(status, 429 | 500 | 502 | 503 | 504),
+            Some(status) => matches!(status, 429 | 500 | 502 | 503 | 504) || is_rate(&Fault::of_call(&error)),
             // No answer, or half of one.
             None => error.is_io() || error.is_timeout() || error.is_transport() || error.is_connect(),
         };
@@ -145,6 +146,7 @@ impl RetryPolicy for Patient {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use google_cloud_gax::error::rpc::{Code, Status};
     use reqwest::header::HeaderMap;
 
     use super::*;
@@ -157,6 +159,9 @@ mod tests {
         assert!(Patient.on_error(&RetryState::new(false), busy()).is_permanent());
         let denied = Error::http(403, HeaderMap::new(), Bytes::new());
         assert!(Patient.on_error(&RetryState::new(true), denied).is_permanent());
+        let hasty = Status::default().set_code(Code::PermissionDenied).set_message("Rate Limit Exceeded");
+        let hasty = Error::service_with_http_metadata(hasty, Some(403), None);
+        assert!(Patient.on_error(&RetryState::new(true), hasty).is_continue());
     }
 
     #[test]

@@ -2,10 +2,15 @@
 //! keeps only some) from its words. Codes: "Troubleshooting" and "Error messages" of Compute Engine, "HTTP status and error
 //! codes for JSON" of Cloud Storage, google.rpc.ErrorInfo.
 
+use std::collections::BTreeMap;
+
 use engine::provider::{ErrorKind, ProviderError};
 use google_cloud_gax::error::Error;
 
 use super::fault::{Fault, Heard};
+
+/// How Google writes the region of what counts in all regions together.
+const EVERYWHERE: &str = "global";
 
 /// Why a call was turned down, as far as whoever made it can act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,9 +124,10 @@ fn is_capacity(fault: &Fault) -> bool {
         || (is_kind && fault.says(&["was not found", "does not exist in zone"]))
 }
 
-/// Too many calls, not too many things.
-fn is_rate(fault: &Fault) -> bool {
+/// Too many calls, not too many things. The compute crate keeps no `reason`, but the words.
+pub fn is_rate(fault: &Fault) -> bool {
     fault.is_any(&["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED", "concurrentLimitExceeded"])
+        || (fault.status == 403 && fault.says(&["Rate Limit Exceeded"]))
 }
 
 fn is_quota(fault: &Fault) -> bool {
@@ -190,10 +196,15 @@ fn more_of(fault: &Fault) -> String {
         Some(rest.split(to).next().unwrap_or(rest).trim_end_matches('.').to_owned())
     };
     let region = fault.facts.get("region").cloned().or_else(|| between("in region ", ' '));
+    let region = region.filter(|region| region != EVERYWHERE);
     let quota = fault.facts.get("quota").cloned();
     let quota = quota.or_else(|| between("Quota '", '\'').map(|metric| quota_id(&metric, region.is_some())));
+    // Of some quotas each family of cards has its own.
+    let mut dimensions = fault.dimensions.clone();
+    dimensions.extend(region.map(|region| ("region".to_owned(), region)));
+    dimensions.retain(|_, value| value != EVERYWHERE);
     match quota {
-        Some(quota) => quota_request(&quota, region.as_deref(), None),
+        Some(quota) => quota_request(&quota, &dimensions, None),
         None => "dsctl plan (it names the quota and the command that asks for more)".to_owned(),
     }
 }
@@ -204,12 +215,13 @@ pub fn quota_id(metric: &str, is_regional: bool) -> String {
     format!("{}-{scope}", metric.replace('_', "-"))
 }
 
-/// The command that asks for more.
-pub fn quota_request(quota: &str, region: Option<&str>, wanted: Option<f64>) -> String {
+/// The command that asks for more; a quota has a value for each of its dimensions.
+pub fn quota_request(quota: &str, dimensions: &BTreeMap<String, String>, wanted: Option<f64>) -> String {
     let wanted = wanted.map_or_else(|| "N".to_owned(), |wanted| wanted.to_string());
-    let region = region.map(|region| format!(" --dimensions=region={region}")).unwrap_or_default();
+    let all: Vec<String> = dimensions.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let dimensions = if all.is_empty() { String::new() } else { format!(" --dimensions={}", all.join(",")) };
     format!(
-        "gcloud beta quotas preferences create --service=compute.googleapis.com --quota-id={quota}{region} \
+        "gcloud beta quotas preferences create --service=compute.googleapis.com --quota-id={quota}{dimensions} \
          --preferred-value={wanted}"
     )
 }
@@ -262,6 +274,15 @@ mod tests {
         let global = operation(403, "QUOTA_EXCEEDED", "Quota 'GPUS_ALL_REGIONS' exceeded.  Limit: 0.0 globally.");
         let next = global.error.next().unwrap();
         assert!(next.contains("--quota-id=GPUS-ALL-REGIONS-per-project --preferred"), "{next}");
+        let family = ended(json!({"status": "DONE", "httpErrorStatusCode": 403, "error": {"errors": [{
+            "code": "QUOTA_EXCEEDED", "message": "Quota 'GPUS_PER_GPU_FAMILY' exceeded.  Limit: 0.0 in region us-central1.",
+            "errorDetails": [{"quotaInfo": {"limitName": "GPUS-PER-GPU-FAMILY-per-project-region",
+                "dimensions": {"region": "us-central1", "gpu_family": "NVIDIA_H100"}}}]}]}}));
+        let next = Denied::new("x", &family).error.next().unwrap().to_owned();
+        assert!(
+            next.contains("per-project-region --dimensions=gpu_family=NVIDIA_H100,region=us-central1 --pre"),
+            "{next}"
+        );
         let accounts = r#"{"error": {"code": 429, "message": "Maximum number of service accounts on project reached.",
             "status": "RESOURCE_EXHAUSTED"}}"#;
         assert_eq!(Denied::new("x", &answered(429, accounts)).error.kind, ErrorKind::Quota);

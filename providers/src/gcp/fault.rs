@@ -38,6 +38,8 @@ pub struct Fault {
     pub message: String,
     /// What is told besides, e.g. `service`, `permission`, `metric`, `region`.
     pub facts: BTreeMap<String, String>,
+    /// What a quota that was exceeded holds for, e.g. `region`, `gpu_family`.
+    pub dimensions: BTreeMap<String, String>,
     pub retry_after: Option<Duration>,
 }
 
@@ -125,8 +127,11 @@ impl Fault {
         let all = error.details.map(|details| details.errors).unwrap_or_default();
         let messages: Vec<String> = all.iter().filter_map(|one| one.message.clone()).collect();
         let message = if messages.is_empty() { error.message.unwrap_or_default() } else { messages.join("; ") };
-        let facts = all.iter().flat_map(|one| &one.error_details).flat_map(told_besides).collect();
-        Self { status, codes: all.into_iter().filter_map(|one| one.code).collect(), message, facts, ..Self::default() }
+        let details = || all.iter().flat_map(|one| &one.error_details);
+        let facts = details().flat_map(told_besides).collect();
+        let dimensions = details().flat_map(|detail| &detail.quota_info).flat_map(|quota| quota.dimensions.clone());
+        let (dimensions, codes) = (dimensions.collect(), all.iter().filter_map(|one| one.code.clone()).collect());
+        Self { status, codes, message, facts, dimensions, ..Self::default() }
     }
 
     pub fn is_any(&self, codes: &[&str]) -> bool {

@@ -21,7 +21,7 @@ const IMAGE_FAMILIES: [&str; 4] = [
     "common-cu129-ubuntu-2404-nvidia-580",
     "common-cu129-ubuntu-2204-nvidia-580",
     "common-cu128-ubuntu-2204-nvidia-570",
-    "common-cu124-ubuntu-2204-py310",
+    "pytorch-2-9-cu129-ubuntu-2204-nvidia-580",
 ];
 const NAME_AN_IMAGE: &str =
     "dsctl plan --image projects/PROJECT/global/images/NAME (an Ubuntu image with NVIDIA's driver)";
@@ -210,7 +210,8 @@ fn tightest(question: &Question, offer: &Offer, limits: &Limits, project: &str) 
 fn quota(offer: &Offer, name: &QuotaName, found: Option<(f64, f64)>, region: Option<&str>, project: &str) -> Quota {
     let need = f64::from(offer.gpu_count);
     let used = found.map_or(0.0, |(_, used)| used);
-    let request = quota_request(&quota_id(&name.code, region.is_some()), region, Some(used + need));
+    let dimensions = region.map(|region| ("region".to_owned(), region.to_owned())).into_iter().collect();
+    let request = quota_request(&quota_id(&name.code, region.is_some()), &dimensions, Some(used + need));
     Quota {
         code: name.code.clone(),
         name: name.name.clone(),

@@ -6,7 +6,7 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Url};
 
-use super::error::Denied;
+use super::error::{Denied, is_rate};
 use super::fault::{Fault, Heard, no_token};
 use crate::http::{Answer, Http};
 
@@ -61,11 +61,12 @@ impl Rest {
         Call(url.map(|url| self.http.request(method, url.as_str())))
     }
 
-    /// Sends it as often as it takes: it changes nothing.
+    /// Sends it as often as it takes: it changes nothing. Too many calls are a 403 as well.
     pub async fn look(&self, what: impl ToString, call: Call) -> Result<Answer, Denied> {
         let what = what.to_string();
         let request = self.ready(&what, call).await?;
-        answered(&what, self.http.look(&request).await)
+        let is_busy = |answer: &Answer| answer.is_busy() || is_rate(&Fault::of_answer(answer));
+        answered(&what, self.http.look_while(&request, is_busy).await)
     }
 
     /// Sends it once.

@@ -82,12 +82,17 @@ impl Http {
 
     /// Sends it until there is an answer that is none of 429, 500, 502, 503, 504; the last one is given however it is.
     pub async fn look(&self, request: &Request) -> Result<Answer, Silence> {
+        self.look_while(request, Answer::is_busy).await
+    }
+
+    /// The same where the cloud has other ways to say that it is busy.
+    pub async fn look_while(&self, request: &Request, is_busy: impl Fn(&Answer) -> bool) -> Result<Answer, Silence> {
         let mut pause = FIRST_PAUSE;
         for _ in 1..LOOKS {
             let again =
                 request.try_clone().ok_or_else(|| Silence::NotSent("a stream can't be sent twice".to_owned()))?;
             let answer = self.act(again).await;
-            if answer.as_ref().is_ok_and(|answer| !answer.is_busy()) {
+            if answer.as_ref().is_ok_and(|answer| !is_busy(answer)) {
                 return answer;
             }
             let told = answer.ok().and_then(|answer| answer.retry_after());
@@ -104,7 +109,7 @@ impl Answer {
         self.status.is_success()
     }
 
-    fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         matches!(self.status.as_u16(), 429 | 500 | 502 | 503 | 504)
     }
 

@@ -132,6 +132,29 @@ fn a_network_that_somebody_opened_or_closed_is_told_and_put_right() {
     assert_eq!(it.listed(), before, "all is as it was before");
 }
 
+/// A rule by tags takes no accounts: only as a whole is it put right.
+#[test]
+fn a_rule_that_somebody_made_for_others_is_put_right_as_a_whole() {
+    let it = Somebody::in_a_deployment();
+    let before = it.listed();
+    let name = it.name("firewall.gateway");
+    let shown = it.compute("firewalls.get", json!({"firewall": name}));
+    let mut tagged = json!({"name": name, "targetTags": ["web"]});
+    for field in ["network", "description", "direction", "priority", "allowed", "sourceRanges"] {
+        tagged[field] = shown[field].clone();
+    }
+    it.compute("firewalls.update", json!({"firewall": name, "body": tagged}));
+    differs(&it.drift(), &[("firewall.gateway", &["service_account", "tags"])]);
+    it.is_right_again();
+    assert_eq!(it.listed(), before, "all is as it was before");
+
+    let body = json!({"name": name, "sourceServiceAccounts": shown["targetServiceAccounts"]});
+    it.compute("firewalls.patch", json!({"firewall": name, "body": body}));
+    differs(&it.drift(), &[("firewall.gateway", &["source_service_accounts"])]);
+    it.is_right_again();
+    assert_eq!(it.listed(), before, "all is as it was before");
+}
+
 /// At the machine: it may be removed by mistake, somebody has a key to it, nobody can tell whose it is.
 #[test]
 fn a_machine_that_somebody_weakened_is_told_and_put_right() {
@@ -178,8 +201,7 @@ fn secrets_that_somebody_opened_are_told_and_closed() {
     it.iam("keys.create", &json!({"name": account, "body": {}}));
 
     let keys: &[(&str, &[&str])] = &[
-        ("access.machine", &["open_to"]),
-        ("bucket.main", &["labels", "public_access_prevention", "versioning"]),
+        ("bucket.main", &["labels", "open_to", "public_access_prevention", "versioning"]),
         ("service-account.machine", &["keys"]),
     ];
     differs(&it.drift(), keys);
@@ -211,6 +233,21 @@ fn what_somebody_removed_is_told_and_made_again() {
     assert_ne!(it.home.id("machine.main"), machine);
     it.home.dsctl(&["down", "--yes"]).exits(0);
     it.cloud.is_empty("after down");
+}
+
+/// How fast a Hyperdisk is costs money.
+#[test]
+fn a_disk_that_somebody_made_faster_is_told_and_slowed_down() {
+    let it = Somebody::in_a_deployment();
+    let before = it.cloud.bodies("disks")[0].clone();
+    let name = it.name("machine.main");
+    let faster = json!({"name": name, "provisionedIops": "9000", "provisionedThroughput": "600"});
+    let paths = ["provisionedIops", "provisionedThroughput"];
+    it.compute("disks.update", json!({"zone": it.zone(), "disk": name, "paths": paths, "body": faster}));
+    differs(&it.drift(), &[("machine.main", &["disk_iops", "disk_mib_a_second"])]);
+    it.is_right_again();
+    assert_eq!(it.cloud.bodies("disks")[0]["provisionedIops"], before["provisionedIops"]);
+    assert_eq!(it.cloud.bodies("disks")[0]["provisionedThroughput"], before["provisionedThroughput"]);
 }
 
 #[test]

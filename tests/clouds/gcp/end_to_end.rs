@@ -9,6 +9,7 @@ use tests::gcp::account::things;
 use tests::gcp::cloud::Cloud;
 use tests::gcp::reader::Reader;
 use tests::gcp::{PROJECT, REGION};
+use tests::proxy::{Fault, Rule};
 
 use super::crash::Gcp;
 use crate::scenes;
@@ -148,14 +149,14 @@ fn its_parts_belong_together(read: &Value, home: &CloudHome) {
         assert_eq!(one(read, kind)["network"], network, "{kind}");
     }
     let machine = one(read, "instances");
-    let expected = json!({"type": "g2-standard-96", "zone": format!("{REGION}-a"), "status": "RUNNING", "model": "STANDARD",
+    let expected = json!({"type": "g4-standard-48", "zone": format!("{REGION}-b"), "status": "RUNNING", "model": "STANDARD",
         "subnetworks": [home.id("subnet.main")], "public": [], "protected": true, "disks_end_with_it": true,
         "accounts": [one(read, "service_accounts")["name"]]});
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&machine[field], value, "{field} of {machine}");
     }
     let disk = one(read, "disks");
-    assert_eq!((&disk["type"], &disk["users"]), (&json!("pd-balanced"), &json!([machine["id"]])));
+    assert_eq!((&disk["type"], &disk["users"]), (&json!("hyperdisk-balanced"), &json!([machine["id"]])));
     assert_eq!((&machine["disks"], &disk["labels"]), (&json!([disk["id"]]), &machine["labels"]));
     let gib = disk["gib"].as_u64().unwrap();
     assert!((100..200).contains(&gib), "{gib} GiB for 70 GB of weights");
@@ -202,12 +203,46 @@ fn no_secret_is_anywhere_but_in_the_bucket() {
     its_script_is_whole(&cloud);
 }
 
+/// A new bucket lets whoever may look at the project read all that is in it.
+#[test]
+fn nobody_reads_the_bucket_before_the_machine_may() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    // It is there, and nobody may close it: nothing is put into it.
+    cloud.proxy.arm([Rule::nth("storage.buckets.setIamPolicy", 1, Fault::Denied)]);
+    home.up(&[]).exits(3).says("bucket.main");
+    let (keys, readers) = in_the_bucket(&cloud);
+    assert!(keys.is_empty() && !readers.is_empty(), "{keys:?} may be read by {readers:?}");
+    // The next one finds it open, and closes it first.
+    cloud.proxy.clear();
+    home.up(&[]).exits(0);
+    let (keys, readers) = in_the_bucket(&cloud);
+    assert!(!keys.is_empty() && readers.is_empty(), "{keys:?} may be read by {readers:?}");
+    let order = cloud.changes();
+    let at = |method: &str| order.iter().position(|it| it == method).unwrap_or(usize::MAX);
+    assert!(at("storage.buckets.setIamPolicy") < at("storage.objects.insert"), "{order:?}");
+    cloud.agrees_with(&home, "with its policy");
+}
+
+/// Keys, and which viewers of the project may read them.
+fn in_the_bucket(cloud: &Cloud) -> (Vec<String>, Vec<Value>) {
+    let bucket = only(&cloud.google.account(), "buckets");
+    let keys = things(&bucket, "objects").filter_map(|object| object["key"].as_str().map(str::to_owned)).collect();
+    let all = bucket["policy"].as_array().unwrap().iter();
+    (keys, all.filter(|it| it["role"] == "roles/storage.legacyObjectReader").cloned().collect())
+}
+
 /// Of a first boot: what a value of metadata may be at most, and no placeholder left in it.
 fn its_script_is_whole(cloud: &Cloud) {
     let machine = only(&cloud.google.account(), "instances")["body"].clone();
     let items = machine["metadata"]["items"].as_array().unwrap();
     let script = items.iter().find(|item| item["key"] == "user-data").unwrap()["value"].as_str().unwrap();
     assert!(script.len() < 256 << 10, "{} bytes of user data", script.len());
+    let number = |before: &str| {
+        let digits = script.split(before).nth(1).unwrap().split(|letter: char| !letter.is_ascii_digit()).next();
+        digits.unwrap().parse::<u32>().unwrap()
+    };
+    assert!(number("seq 1 ") * number("sleep ") > 7 * 60, "Google lets a grant take seven minutes: {script}");
     let is_name = |text: &str| text.starts_with(|letter: char| letter.is_ascii_alphabetic());
     assert!(!script.split('@').skip(1).any(is_name), "a placeholder was left: {script}");
 }

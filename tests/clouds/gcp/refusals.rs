@@ -62,7 +62,7 @@ fn a_quota_is_named_with_the_command_that_asks_for_more() {
     };
     // What every new project has: none at all.
     cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 0.0);
-    let all = request("GPUS-ALL-REGIONS-per-project", "", 8);
+    let all = request("GPUS-ALL-REGIONS-per-project", "", 1);
     refused(&cloud, home.up(&[]), 4, &["GPUS_ALL_REGIONS", "GPUs (all regions)", "limit is 0", &all]);
 
     cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 64.0);
@@ -74,10 +74,10 @@ fn a_quota_is_named_with_the_command_that_asks_for_more() {
     let spot = request("PREEMPTIBLE-NVIDIA-L4-GPUS-per-project-region", " --dimensions=region=us-central1", 8);
     refused(&cloud, home.up(&["--spot", wish[0], wish[1]]), 4, &["PREEMPTIBLE_NVIDIA_L4_GPUS", &spot]);
 
-    // Room for a few cards only: the machine with many is left out, and it is said.
-    cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 2.0);
-    let plan = home.dsctl(&["plan"]).exits(0).says("1. a2-ultragpu-2g");
-    plan.says("not tried: g2-standard-96 takes 8 GPUs").says("not tried: a2-highgpu-4g").says("GPUS_ALL_REGIONS");
+    // Room for one card only: the machines with more are left out, and it is said.
+    cloud.google.set_quota("global", "GPUS_ALL_REGIONS", 1.0);
+    let plan = home.dsctl(&["plan"]).exits(0).says("1. g4-standard-48");
+    plan.says("not tried: g2-standard-96 takes 8 GPUs").says("not tried: g4-standard-96").says("GPUS_ALL_REGIONS");
     home.up(&[]).exits(0);
     // Its own machine is no reason against itself.
     home.up(&["--expect-no-changes"]).exits(0).says("No changes");
@@ -109,14 +109,16 @@ fn an_image_that_is_not_there_is_named_before_anything_is_made() {
     let code = outcome.code;
     assert!([2, 4].contains(&code), "{}", outcome.transcript());
     refused(&cloud, outcome, code, &[missing, "--image projects/"]);
-    // The second of the list, when the first is gone; and when all are, the way to name one.
+    // The next of the list, when one is gone, each with a driver in it; and when all are, the way to name one.
     cloud.google.withdraw_image_family("common-cu129-ubuntu-2404-nvidia-580");
     home.dsctl(&["plan"]).exits(0).says("common-cu129-ubuntu-2204-nvidia-580");
     cloud.google.withdraw_image_family("common-cu129-ubuntu-2204-nvidia-580");
     cloud.google.withdraw_image_family("common-cu128-ubuntu-2204-nvidia-570");
+    home.dsctl(&["plan"]).exits(0).says("pytorch-2-9-cu129-ubuntu-2204-nvidia-580");
+    cloud.google.withdraw_image_family("pytorch-2-9-cu129-ubuntu-2204-nvidia-580");
     refused(&cloud, home.up(&[]), 4, &["has none of the families", "--image projects/"]);
     // Whoever names one gets it, by its family too.
-    let family = "projects/deeplearning-platform-release/global/images/family/pytorch-2-9-cu129-ubuntu-2204-nvidia-580";
-    home.dsctl(&["plan", "--image", family]).exits(0).says("pytorch-2-9-cu129-ubuntu-2204-nvidia-580-v");
+    let family = "projects/deeplearning-platform-release/global/images/family/pytorch-2-7-cu128-ubuntu-2204-nvidia-570";
+    home.dsctl(&["plan", "--image", family]).exits(0).says("pytorch-2-7-cu128-ubuntu-2204-nvidia-570-v");
     assert_eq!(home.state(), None, "a state was written");
 }

@@ -79,20 +79,20 @@ fn on_the_spot_market_google_may_take_it_back_with_its_disk() {
     let home = cloud.home();
     let plan = home.dsctl(&["plan", "--json", "--spot"]).exits(0).json();
     let first = plan["cloud"]["candidates"][0].as_str().unwrap();
-    assert!(first.starts_with("g2-standard-96 in us-central1-a, spot, $4.49926/h"), "{first}");
+    assert!(first.starts_with("g4-standard-48 in us-central1-b, spot, $1.79982/h"), "{first}");
     cloud.proxy.clear();
     cloud.proxy.arm([Rule::nth("compute.instances.insert", 1, Fault::Capacity)]);
-    home.up(&["--spot"]).exits(0).says("trying g2-standard-96 in us-central1-b, spot");
+    home.up(&["--spot"]).exits(0).says("trying g4-standard-48 in us-central1-f, spot");
     let machine = only(&cloud, "instances");
     let scheduling = &machine["scheduling"];
     assert_eq!(
         (&scheduling["provisioningModel"], &scheduling["instanceTerminationAction"]),
         (&json!("SPOT"), &json!("DELETE"))
     );
-    assert_eq!((&scheduling["automaticRestart"], last(&machine["zone"])), (&json!(false), "us-central1-b"));
+    assert_eq!((&scheduling["automaticRestart"], last(&machine["zone"])), (&json!(false), "us-central1-f"));
     assert_ne!(machine["deletionProtection"], true, "Google refuses to protect a machine of the spot market");
     let paid = home.dsctl(&["status", "--json"]).exits(1).json()["hourly_usd"].as_f64().unwrap();
-    assert!((4.49..4.7).contains(&paid), "{paid}");
+    assert!((1.79..2.0).contains(&paid), "{paid}");
 
     // It is taken back: nothing that costs money is left of it, and the next `up` has another.
     let before = home.id("machine.main");
@@ -161,12 +161,12 @@ fn what_is_pinned_is_what_comes() {
     let cloud = Cloud::start();
     let home = cloud.home();
     let image = format!("projects/{IMAGE_PROJECT}/global/images/common-cu128-ubuntu-2204-nvidia-570-v20260303");
-    let pinned = "--region europe-west4 --zone europe-west4-c --machine-type a3-highgpu-2g --disk 400 \
+    let pinned = "--region europe-west4 --zone europe-west4-c --machine-type a3-highgpu-8g --disk 400 \
                   --network 172.20.0.0/18 --egress-gb 0 --image";
     let wish: Vec<&str> = pinned.split_whitespace().chain([image.as_str()]).collect();
     home.up(&wish).exits(0).says("region europe-west4").says("endpoint  http://172.20.").says(&image);
     let machine = only(&cloud, "instances");
-    assert_eq!((last(&machine["machineType"]), last(&machine["zone"])), ("a3-highgpu-2g", "europe-west4-c"));
+    assert_eq!((last(&machine["machineType"]), last(&machine["zone"])), ("a3-highgpu-8g", "europe-west4-c"));
     // The family takes Google's own card and a disk of the newer kind only.
     assert_eq!(machine["networkInterfaces"][0]["nicType"], "GVNIC");
     let disk = only(&cloud, "disks");
@@ -177,14 +177,31 @@ fn what_is_pinned_is_what_comes() {
     stays_and_goes(&cloud, &home, &wish);
 }
 
+/// Google makes no such machine on demand.
+#[test]
+fn what_is_on_the_spot_market_only_is_refused_on_demand_and_comes_with_spot() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let wish = ["--machine-type", "a3-highgpu-2g"];
+    home.up(&wish).exits(2).says("machine.type").says("a3-highgpu-2g").says("--spot");
+    let plan = home.dsctl(&["plan", "--json", "--max-hourly", "30"]).exits(0).json();
+    let candidates = plan["cloud"]["candidates"].to_string();
+    assert!(candidates.contains("a2-ultragpu-4g") && !candidates.contains("a3-highgpu-2g"), "{candidates}");
+    cloud.is_untouched("a machine that can't be had");
+    let wish = [wish[0], wish[1], "--spot"];
+    home.up(&wish).exits(0);
+    assert_eq!(last(&only(&cloud, "instances")["machineType"]), "a3-highgpu-2g");
+    stays_and_goes(&cloud, &home, &wish);
+}
+
 /// Each family with the one kind of disk that it takes; the fake refuses the other, as Google does.
 #[test]
 fn each_family_gets_the_disk_that_it_takes() {
     let cloud = Cloud::start();
     let home = cloud.home();
     for (machine_type, kind) in [("g2-standard-96", "pd-balanced"), ("g4-standard-48", "hyperdisk-balanced")] {
-        // Whose zones are not on record is tried where it is named.
-        let wish = ["--machine-type", machine_type, "--zone", "us-central1-b"];
+        // Google tells the zones of one whose zones are not on record.
+        let wish = ["--machine-type", machine_type];
         home.up(&wish).exits(0).says(machine_type);
         let disk = only(&cloud, "disks");
         assert_eq!(last(&disk["type"]), kind, "{machine_type}");
@@ -205,9 +222,9 @@ fn a_wider_budget_lets_dearer_machines_be_tried() {
     assert!(!default.iter().any(|it| it.starts_with("a2-ultragpu-4g")), "{default:?}");
     let wider = candidates(&["--max-hourly", "21"]);
     assert!(wider.len() > default.len() && wider.iter().any(|it| it.starts_with("a2-ultragpu-4g")), "{wider:?}");
-    let narrow = candidates(&["--max-hourly", "9"]);
-    assert!(narrow.iter().all(|it| it.starts_with("g2-standard-96")), "{narrow:?}");
-    let by_month = candidates(&["--max-monthly", "6100"]);
-    assert!(by_month.iter().all(|it| it.starts_with("g2-standard-96")), "{by_month:?}");
+    let narrow = candidates(&["--max-hourly", "5"]);
+    assert!(narrow.iter().all(|it| it.starts_with("g4-standard-48")), "{narrow:?}");
+    let by_month = candidates(&["--max-monthly", "3400"]);
+    assert!(by_month.iter().all(|it| it.starts_with("g4-standard-48")), "{by_month:?}");
     cloud.is_untouched("plans");
 }

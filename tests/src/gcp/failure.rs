@@ -38,10 +38,11 @@ impl Failure {
     pub fn quota(metric: &str, limit: f64, place: &str) -> Self {
         let mut failure = Self::new("QUOTA_EXCEEDED", 403, quota_message(metric, limit, place));
         let name = metric.replace('_', "-");
-        let suffix = if place == "global" { "per-project" } else { "per-project-region" };
+        let (suffix, scope) =
+            if place == "global" { ("per-project", "global") } else { ("per-project-region", "region") };
         failure.details.push(json!({"quotaInfo": {
             "metricName": format!("compute.googleapis.com/{}", metric.to_lowercase()),
-            "limitName": format!("{name}-{suffix}"), "limit": limit, "dimensions": {"region": place},
+            "limitName": format!("{name}-{suffix}"), "limit": limit, "dimensions": {scope: place},
         }}));
         failure
     }

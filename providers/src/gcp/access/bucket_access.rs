@@ -122,14 +122,13 @@ async fn give(gcp: &Gcp, grant: &Grant, address: &Address) -> Result<(), Provide
     let not_yet = || ProviderError::new(ErrorKind::NotYet, address, format!("{} does not show yet", grant.bucket));
     let policy = policy::load(gcp, &grant.bucket).await?.ok_or_else(not_yet)?;
     let (member, wanted) = (grant.member(), grant.wanted()?);
-    if policy.gives(&member, &wanted) && policy.strangers().is_empty() {
+    if policy.gives(&member, &wanted) {
         return Ok(());
     }
-    policy::store(gcp, &grant.bucket, &policy.giving(&member, &wanted).without_strangers()).await
+    policy::store(gcp, &grant.bucket, &policy.giving(&member, &wanted)).await
 }
 
-/// In the shape of [`AccessInputs`]; what else the account may do there, and whom else the bucket lets read, shows as further
-/// keys.
+/// In the shape of [`AccessInputs`]; what else the account may do there shows as a further key.
 fn observed(grant: &Grant, policy: &Policy, known: &Known, project: &str) -> Result<Option<Value>, ProviderError> {
     let member = grant.member();
     if policy.of(&member).is_empty() {
@@ -139,10 +138,6 @@ fn observed(grant: &Grant, policy: &Policy, known: &Known, project: &str) -> Res
     let mut seen = json!({ "bucket": named(known, &grant.bucket), "service_account": named(known, &account.0) });
     if !policy.gives(&member, &grant.wanted()?) {
         seen["bindings"] = json!("other");
-    }
-    let strangers = policy.strangers();
-    if !strangers.is_empty() {
-        seen["open_to"] = json!(strangers);
     }
     Ok(Some(seen))
 }
@@ -192,8 +187,6 @@ mod tests {
         wanted.push(Binding::new("roles/storage.admin", &grant().member(), None));
         let policy = Policy::default().giving(&grant().member(), &wanted);
         assert_eq!(shown(&policy).unwrap()["bindings"], "other");
-        let public = policy.giving("allUsers", &[Binding::new(READER, "allUsers", None)]);
-        assert_eq!(shown(&public).unwrap()["open_to"], json!(["allUsers"]));
     }
 
     #[test]

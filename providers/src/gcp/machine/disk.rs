@@ -3,6 +3,7 @@
 use engine::graph::Desired;
 use engine::provider::ProviderError;
 use google_cloud_compute_v1::model::{AttachedDisk, AttachedDiskInitializeParams, Disk, DisksResizeRequest};
+use google_cloud_wkt::FieldMask;
 use serde_json::Value;
 
 use crate::gcp::auth::Gcp;
@@ -113,8 +114,9 @@ async fn set_speed(gcp: &Gcp, path: &Path, speed: Speed, what: &str) -> Result<(
         .set_name(&path.name)
         .set_provisioned_iops(speed.iops)
         .set_provisioned_throughput(speed.mib_a_second);
+    let changed = FieldMask::default().set_paths(["provisioned_iops", "provisioned_throughput"]);
     let call = gcp.compute.disks.update().set_project(&path.project).set_zone(path.place()).set_disk(&path.name);
-    Ok(act!(what, call.set_paths("provisionedIops,provisionedThroughput").set_body(disk)).await?)
+    Ok(act!(what, call.set_update_mask(changed).set_body(disk)).await?)
 }
 
 /// One that a machine left.

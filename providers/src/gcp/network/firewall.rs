@@ -74,9 +74,9 @@ impl Calls for Firewall {
         }
         let wanted = wanted(desired, known)?;
         if !is_same(&firewall, &wanted) {
-            let call = gcp.compute.firewalls.patch().set_project(&path.project).set_firewall(&path.name);
-            // Google's description of the call wants the name in the body too.
-            act!(format!("rules of {}", desired.address), call.set_body(wanted.set_name(&path.name))).await?;
+            // As a whole: a patch would leave what somebody added, and tags do not go with accounts.
+            let call = gcp.compute.firewalls.update().set_project(&path.project).set_firewall(&path.name);
+            act!(format!("rules of {}", desired.address), call.set_body(over(wanted, firewall))).await?;
         }
         Ok(id.clone())
     }
@@ -134,6 +134,11 @@ fn wanted(desired: &Desired, known: &Known) -> Result<Described, ProviderError> 
         .set_disabled(false))
 }
 
+/// With what an update would take away if it were not said again: whose it is, which way it goes.
+fn over(wanted: Described, seen: Described) -> Described {
+    wanted.set_or_clear_name(seen.name).set_or_clear_description(seen.description).set_direction(Direction::Ingress)
+}
+
 fn tcp(port: u16) -> Allowed {
     Allowed::new().set_ip_protocol("tcp").set_ports([port.to_string()])
 }
@@ -162,6 +167,9 @@ fn oddities(seen: &Described) -> Vec<(&'static str, Value)> {
     let tags: Vec<&String> = seen.source_tags.iter().chain(&seen.target_tags).collect();
     if !tags.is_empty() {
         odd.push(("tags", json!(tags)));
+    }
+    if !seen.source_service_accounts.is_empty() {
+        odd.push(("source_service_accounts", json!(seen.source_service_accounts)));
     }
     odd
 }
@@ -235,6 +243,9 @@ mod tests {
         let open = rule("own").set_allowed([tcp(443), Allowed::new().set_ip_protocol("icmp")]);
         assert_eq!(shown(&open, &["ssh"])["further_rules"], json!(["icmp all ports", "rule ssh"]));
         assert_eq!(shown(&rule("own").set_allowed([tcp(22)]), &[])["port"], Value::Null);
+        let by_account = rule("own").set_source_service_accounts(["eve@q.iam.gserviceaccount.com"]);
+        assert_eq!(shown(&by_account, &[])["source_service_accounts"], json!(["eve@q.iam.gserviceaccount.com"]));
+        assert!(!is_same(&by_account, &rule("own")));
         let off = rule("own").set_disabled(true).set_target_tags(["web"]);
         assert_eq!((&shown(&off, &[])["disabled"], &shown(&off, &[])["tags"]), (&json!(true), &json!(["web"])));
     }

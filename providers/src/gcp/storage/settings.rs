@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::lifecycle::{self, KEPT};
-use crate::gcp::access::policy::{self, Binding};
+use crate::gcp::access::policy::{self, Binding, Policy};
 use crate::gcp::auth::Gcp;
 use crate::gcp::error::{Why, found};
 use crate::gcp::kind::BucketInputs;
@@ -89,6 +89,8 @@ pub struct Settings {
     pub access_log: Option<(String, String)>,
     /// Whether Google may write the log there.
     may_log: bool,
+    /// Who may what.
+    policy: Policy,
 }
 
 impl Settings {
@@ -106,10 +108,11 @@ impl Settings {
             lifecycle: lifecycle::rules(inputs.audit_days),
             access_log: inputs.access_log.then(|| own_log(bucket)),
             may_log: true,
+            policy: Policy::default(),
         }
     }
 
-    fn of(bucket: Described, may_log: bool) -> Self {
+    fn of(bucket: Described, policy: Policy) -> Self {
         let iam = &bucket.iam_configuration;
         let seconds = bucket.soft_delete_policy.retention_duration_seconds.as_deref().unwrap_or("0");
         Self {
@@ -121,9 +124,10 @@ impl Settings {
             region: bucket.location.to_ascii_lowercase(),
             metageneration: bucket.metageneration,
             lifecycle: bucket.lifecycle.rule,
+            may_log: bucket.logging.is_none() || policy.gives(LOG_WRITER, &log_binding()),
             access_log: bucket.logging.map(|log| (log.log_bucket, log.log_object_prefix)),
             labels: bucket.labels,
-            may_log,
+            policy,
         }
     }
 
@@ -168,6 +172,15 @@ impl Settings {
         patch
     }
 
+    /// The policy before anything lies in it: a new bucket lets whoever may look at the project read everything.
+    fn closed(&self, wanted: &Self) -> Policy {
+        let closed = self.policy.clone().without_strangers();
+        match wanted.access_log {
+            Some(_) if !closed.gives(LOG_WRITER, &log_binding()) => closed.giving(LOG_WRITER, &log_binding()),
+            _ => closed,
+        }
+    }
+
     /// In the shape of [`BucketInputs`]; what is not as wanted shows as a further key. Pure.
     pub fn observed(&self, bucket: &str, account: &str) -> Value {
         let inputs = BucketInputs {
@@ -178,6 +191,10 @@ impl Settings {
         };
         let wanted = Self::wanted(bucket, &inputs, Labels::new());
         let mut fields = Map::from_iter(self.oddities(&wanted).map(|(key, how)| (key.to_owned(), json!(how))));
+        let strangers = self.policy.strangers();
+        if !strangers.is_empty() {
+            fields.insert("open_to".to_owned(), json!(strangers));
+        }
         fields.insert("account".to_owned(), json!(inputs.account));
         fields.insert("region".to_owned(), json!(inputs.region));
         fields.insert("audit_days".to_owned(), json!(inputs.audit_days));
@@ -220,22 +237,20 @@ pub async fn described(gcp: &Gcp, bucket: &str) -> Result<Option<Described>, Pro
 /// None: there is no such bucket.
 pub async fn look(gcp: &Gcp, bucket: &str) -> Result<Option<Settings>, ProviderError> {
     let Some(seen) = described(gcp, bucket).await? else { return Ok(None) };
-    let may_log = match seen.logging {
-        None => true,
-        Some(_) => policy::load(gcp, bucket).await?.unwrap_or_default().gives(LOG_WRITER, &log_binding()),
-    };
-    Ok(Some(Settings::of(seen, may_log)))
+    Ok(policy::load(gcp, bucket).await?.map(|policy| Settings::of(seen, policy)))
 }
 
-/// Makes what differs as it is wanted, in one call; none if nothing does.
+/// Makes what differs as it is wanted, in one call each for the policy and for the rest; none where nothing does.
 pub async fn mend(gcp: &Gcp, bucket: &str, seen: &Settings, wanted: &Settings) -> Result<(), ProviderError> {
-    if wanted.access_log.is_some() {
-        let policy = policy::load(gcp, bucket).await?.unwrap_or_default();
-        if !policy.gives(LOG_WRITER, &log_binding()) {
-            policy::store(gcp, bucket, &policy.giving(LOG_WRITER, &log_binding())).await?;
-        }
+    let policy = seen.closed(wanted);
+    if policy == seen.policy {
+        return patch(gcp, bucket, &seen.metageneration, wanted.patch(seen)).await;
     }
-    patch(gcp, bucket, &seen.metageneration, wanted.patch(seen)).await
+    policy::store(gcp, bucket, &policy).await?;
+    // Another policy is a change of the bucket: what was seen before is not what there is.
+    let not_yet = || ProviderError::new(ErrorKind::NotYet, bucket, "it does not show yet");
+    let seen = look(gcp, bucket).await?.ok_or_else(not_yet)?;
+    patch(gcp, bucket, &seen.metageneration, wanted.patch(&seen)).await
 }
 
 /// Ends the log: it would be written into the bucket while that is emptied.
@@ -291,7 +306,8 @@ mod tests {
         let mut body = wanted.body();
         body.insert("location".to_owned(), json!("EUROPE-WEST4"));
         body.insert("metageneration".to_owned(), json!("1"));
-        Settings::of(serde_json::from_value(Value::Object(body)).unwrap(), true)
+        let policy = Policy::default().giving(LOG_WRITER, &log_binding());
+        Settings::of(serde_json::from_value(Value::Object(body)).unwrap(), policy)
     }
 
     #[test]
@@ -309,11 +325,13 @@ mod tests {
         let off = json!({"name": "b", "location": "EUROPE-WEST4", "metageneration": "7",
             "softDeletePolicy": {"retentionDurationSeconds": "604800", "effectiveTime": "2026-11-26T00:00:00Z"},
             "retentionPolicy": {"retentionPeriod": "60"}, "logging": {"logBucket": "other", "logObjectPrefix": ""}});
-        let seen = Settings::of(serde_json::from_value(off).unwrap(), false);
+        let open = Policy::default().giving("allUsers", &[Binding::new(LOG_ROLE, "allUsers", None)]);
+        let seen = Settings::of(serde_json::from_value(off).unwrap(), open);
         let expected = json!({"account": "p", "region": "europe-west4", "audit_days": null, "access_log": false,
             "uniform_access": "off", "public_access_prevention": "off", "versioning": "off", "soft_delete": "on",
             "retention": "on", "lifecycle": "other", "access_log_target": "other", "access_log_writer": "none",
-            "labels": "incomplete"});
+            "labels": "incomplete", "open_to": ["allUsers"]});
+        assert!(seen.closed(&Settings::wanted("b", &plain(), marked())).bindings.is_empty());
         assert_eq!(seen.observed("b", "p"), expected);
         let wanted = Settings::wanted("b", &plain(), marked());
         let mut once = shown(&wanted);

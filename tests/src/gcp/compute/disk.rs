@@ -237,7 +237,7 @@ fn resize(world: &mut World, call: &Call, kind: &Kind) -> Result<Reply, Refusal>
     Ok(operation::change(world, call, (&path, "resizeDisk"), move |body| body["sizeGb"] = asked))
 }
 
-/// What `paths` name, of those that can change.
+/// What `paths`, one each, and `updateMask`, all of them, name, of those that can change.
 fn update(world: &mut World, call: &Call, kind: &Kind) -> Result<Reply, Refusal> {
     let path = target(world, call, kind)?;
     let disk = world.usable(&path)?;
@@ -246,7 +246,8 @@ fn update(world: &mut World, call: &Call, kind: &Kind) -> Result<Reply, Refusal>
         let message = format!("The resource '{path}' is not ready");
         return Err(Refusal::new(400, "resourceNotReady", message));
     }
-    let named: Vec<String> = call.all("paths").flat_map(|paths| paths.split(',')).map(str::to_owned).collect();
+    let masked = call.query("updateMask").into_iter().flat_map(|mask| mask.split(','));
+    let named: Vec<String> = call.all("paths").chain(masked).map(str::to_owned).collect();
     let mut changed = json!({});
     for field in named {
         if !["provisionedIops", "provisionedThroughput"].contains(&field.as_str()) {

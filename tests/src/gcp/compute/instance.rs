@@ -13,6 +13,8 @@ use super::{check, disk, instance_change, operation, quota, target};
 
 /// Addresses of a subnetwork that Google keeps for itself at its beginning.
 const KEPT_ADDRESSES: usize = 2;
+/// Machine types that are made on the spot market only, as long as nobody waits for them in a queue.
+const SPOT_ONLY: [&str; 3] = ["a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"];
 
 pub(super) fn answer(world: &mut World, call: &Call, kind: &'static Kind) -> Result<Reply, Refusal> {
     match call.act().1 {
@@ -89,6 +91,11 @@ fn scheduling(wanted: &Wanted<'_>) -> Result<(), Refusal> {
     let bad = |message: &str| Err(Refusal::new(400, "badRequest", message));
     if wanted.machine.accelerators > 0 && asked["onHostMaintenance"] != "TERMINATE" {
         return bad("Instances with guest accelerators do not support live migration.");
+    }
+    if !wanted.is_spot() && SPOT_ONLY.contains(&wanted.machine.name) {
+        let message =
+            format!("The machine type {} does not support the standard provisioning model.", wanted.machine.name);
+        return bad(&message);
     }
     if wanted.is_spot() && asked["automaticRestart"] == true {
         return bad("Scheduling must not restart instances of the provisioning model SPOT automatically.");

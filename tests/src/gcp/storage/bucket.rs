@@ -36,6 +36,12 @@ impl Bucket {
         self.objects.get(name)?.iter().find(|object| object.is_live()).map(|object| &object.body)
     }
 
+    /// Of its settings or of its policy.
+    pub(super) fn count_change(&mut self) {
+        self.body["metageneration"] = next(&self.body, "metageneration");
+        self.body["etag"] = json!(policy::etag(text(&self.body["metageneration"]).parse().unwrap_or_default()));
+    }
+
     pub(super) fn keeps_generations(&self) -> bool {
         self.body["versioning"]["enabled"] == true
     }
@@ -147,11 +153,10 @@ pub(super) fn patch(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
     let mut body = bucket.body.clone();
     merge(&mut body, &call.body);
     told_by_google(&mut body, &time);
-    body["metageneration"] = next(&body, "metageneration");
-    body["etag"] = json!(policy::etag(text(&body["metageneration"]).parse().unwrap_or_default()));
     body["updated"] = json!(time);
-    bucket.body = body.clone();
-    Ok(Reply::Json(body))
+    bucket.body = body;
+    bucket.count_change();
+    Ok(Reply::Json(bucket.body.clone()))
 }
 
 /// What a bucket keeps once it has it.

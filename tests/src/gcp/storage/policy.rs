@@ -107,7 +107,9 @@ pub(super) fn set(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         members_exist(world, binding)?;
     }
     let written = world.count();
-    let policy = &mut bucket::named(world, name)?.policy;
+    let bucket = bucket::named(world, name)?;
+    bucket.count_change();
+    let policy = &mut bucket.policy;
     // An empty binding is none.
     policy.bindings = bindings.into_iter().filter(|it| items(&it["members"]).next().is_some()).collect();
     policy.written = written;

@@ -73,7 +73,7 @@ fn account_and_bucket(desk: &Desk) {
     desk.refused(("PUT", &place), Some(&wanted), 400, "invalid");
     desk.ask("PUT", &place, Some(&wanted)).has_status(200);
     let logging = json!({"logging": {"logBucket": BUCKET, "logObjectPrefix": "access-log/usage"}});
-    desk.ask("PATCH", &format!("/storage/v1/b/{BUCKET}?ifMetagenerationMatch=1"), Some(&logging)).has_status(200);
+    desk.ask("PATCH", &format!("/storage/v1/b/{BUCKET}?ifMetagenerationMatch=2"), Some(&logging)).has_status(200);
     let object = json!({"name": "host/main/desired.json", "contentType": "application/json",
         "metadata": {"dsctl-address": "host-spec.main", "dsctl-token": "t"}});
     desk.upload(&object, "{}", "&name=host%2Fmain%2Fdesired.json&ifGenerationMatch=0").has_status(200);
@@ -82,7 +82,7 @@ fn account_and_bucket(desk: &Desk) {
 fn machine(desk: &Desk) {
     let subnetwork = format!("projects/{PROJECT}/regions/{REGION}/subnetworks/{NAME}");
     let body = json!({
-        "name": format!("{NAME}-0a1b2c"), "machineType": "zones/us-central1-a/machineTypes/a3-highgpu-1g",
+        "name": format!("{NAME}-0a1b2c"), "machineType": "zones/us-central1-a/machineTypes/a3-highgpu-8g",
         "labels": labels("machine-main"), "deletionProtection": true, "canIpForward": false,
         "disks": [{"boot": true, "autoDelete": true, "initializeParams": {
             "sourceImage": "projects/deeplearning-platform-release/global/images/common-cu129-ubuntu-2404-nvidia-580-v20260818",
@@ -99,7 +99,7 @@ fn machine(desk: &Desk) {
     desk.made(&inserting(&format!("zones/{ZONE}/instances"), 5), &body);
     let disk = compute(&format!("zones/{ZONE}/disks/{NAME}-0a1b2c"));
     let faster = json!({"name": format!("{NAME}-0a1b2c"), "provisionedIops": "8000", "provisionedThroughput": "500"});
-    desk.done("PATCH", &format!("{disk}?{SYSTEM}&paths=provisionedIops%2CprovisionedThroughput"), Some(&faster));
+    desk.done("PATCH", &format!("{disk}?{SYSTEM}&updateMask=provisionedIops%2CprovisionedThroughput"), Some(&faster));
     assert_eq!(desk.get(&disk)["provisionedIops"], "8000");
 }
 

@@ -54,7 +54,7 @@ fn of_new_accelerators_google_says_nothing_and_holds_to_it() {
     let desk = Desk::start().with_network();
     assert_eq!(quota(&desk.get(&compute("regions/us-central1")), "NVIDIA_H100_GPUS"), Value::Null);
     desk.google.set_quota("us-central1", "NVIDIA_H100_GPUS", 0.0);
-    let ended = desk.ended(&desk.post(&instances(), &instance("one", "a3-highgpu-1g")));
+    let ended = desk.ended(&desk.post(&instances(), &instance("one", "a3-highgpu-8g")));
     assert_eq!(ended["error"]["errors"][0]["code"], "QUOTA_EXCEEDED");
 }
 
