@@ -143,7 +143,9 @@ impl Wish<'_> {
         let placed = self.cloud.laid_out.machine.as_ref().map(|placed| placed.machine_type.as_str());
         let is_wanted = |offer: &Offer| {
             let is_dear = limit.is_some_and(|limit| offer.hourly(self.market()).is_none_or(|hourly| hourly > limit));
-            offer.zones.is_empty() && (!is_dear || placed == Some(offer.machine_type.as_str()))
+            // Where the cloud chooses the zone itself, such a type is a candidate already.
+            let is_asked = first.candidates.iter().any(|it| it.offer.machine_type == offer.machine_type);
+            offer.zones.is_empty() && !is_asked && (!is_dear || placed == Some(offer.machine_type.as_str()))
         };
         types(all.iter().flat_map(|machine| &machine.candidates)).into_iter().filter(is_wanted).collect()
     }
