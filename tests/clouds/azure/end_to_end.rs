@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_READER};
+use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_OWNER, BLOB_READER};
 use tests::azure::account::{is_id, only, things};
 use tests::azure::cloud::{Cloud, REGION};
 use tests::azure::reader::Reader;
@@ -144,7 +144,7 @@ fn roles_end_at_the_storage(account: &Value, home: &CloudHome) {
             assert!(role["condition"].as_str().unwrap().contains("StringLike 'host/*'"), "{role}");
         }
     }
-    let expected = [(false, BLOB_CONTRIBUTOR, false), (true, BLOB_READER, false), (true, BLOB_CONTRIBUTOR, true)];
+    let expected = [(false, BLOB_OWNER, false), (true, BLOB_READER, false), (true, BLOB_CONTRIBUTOR, true)];
     let expected = expected.map(|(is_machine, role, is_bound)| (is_machine, role.to_owned(), is_bound));
     assert_eq!(found, BTreeSet::from(expected));
 }

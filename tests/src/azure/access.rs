@@ -9,13 +9,14 @@ use super::settings::{CALLER, TENANT};
 use super::world::{World, merge, written};
 use super::{lists, locks};
 
-/// Well-known roles that read and write blobs, by their last part.
+/// Well-known roles that read and write blobs, by their last part; only the last may remove a version of one.
 pub const BLOB_READER: &str = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1";
 pub const BLOB_CONTRIBUTOR: &str = "ba92f5b4-2d11-453d-a403-e96b0029c9fe";
+pub const BLOB_OWNER: &str = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b";
 const ROLES: [(&str, &str); 4] = [
     (BLOB_READER, "Storage Blob Data Reader"),
     (BLOB_CONTRIBUTOR, "Storage Blob Data Contributor"),
-    ("b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "Storage Blob Data Owner"),
+    (BLOB_OWNER, "Storage Blob Data Owner"),
     ("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "Owner"),
 ];
 
