@@ -45,7 +45,10 @@ pub async fn choose(wish: &Wish<'_>, offers: Offers) -> Result<Choice, Failure> 
     let (cloud, region) = (wish.asked.spec.cloud, first.region);
     let survey = wish.cloud.adapter.survey(&wish.question(&region, asked.clone())).await?;
     let today = today();
-    let live: Vec<Offer> = asked.iter().flat_map(|offer| survey.rows(offer, &today)).collect();
+    // What is left without an offer and without a limit that says why must not be tried, though Azure would choose its zone.
+    let is_known = |name: &str| survey.offers.contains_key(name) || survey.quotas.contains_key(name);
+    let told = asked.iter().filter(|offer| cloud != Cloud::Azure || is_known(&offer.machine_type));
+    let live: Vec<Offer> = told.flat_map(|offer| survey.rows(offer, &today)).collect();
     refuse_nowhere(&asked, &live, &region)?;
     let offers = offers.with_only(cloud, &region, live);
     // Prices that moved meanwhile do not move the region.

@@ -16,7 +16,7 @@ const NEWEST: [Urn<'static>; 2] = [
 const LATEST: &str = "latest";
 /// Of galleries and their images.
 const GALLERY_VERSION: &str = "2025-03-03";
-const NAME_AN_IMAGE: &str = "dsctl plan --image PUBLISHER:OFFER:SKU:VERSION (an Ubuntu image with NVIDIA's driver)";
+pub const NAME_AN_IMAGE: &str = "dsctl plan --image PUBLISHER:OFFER:SKU:VERSION (an Ubuntu image with NVIDIA's driver)";
 
 /// A line of images of the marketplace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
