@@ -77,8 +77,10 @@ fn what_cannot_change_says_so_and_how_to_get_there() {
     home.up(&["--region", "swedencentral"]).exits(2).says("region").says("eastus").says("dsctl down");
     home.up(&["--compliance", "gdpr"]).exits(5).says("gdpr: region");
     home.up(&["--network", "10.80.0.0/16"]).exits(2).says("network.main").says("range can't change").says("dsctl down");
+    let closed = ["--egress", "endpoints", "--weights", "az://models/r1/70b-q8.gguf"];
+    home.up(&closed).exits(2).says("network.main").says("nat_gateway can't go").says("dsctl down");
     let open = ["--public", "--allow", "203.0.113.0/24", "--tls", "elsewhere"];
-    home.up(&open).exits(2).says("machine.main").says("public can't change").says("dsctl down");
+    home.up(&open).exits(2).says("network.main").says("nat_gateway can't go").says("dsctl down");
     cloud.is_untouched("what was refused");
     home.up(&["--expect-no-changes"]).exits(0).says("No changes");
 }
