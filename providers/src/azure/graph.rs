@@ -4,6 +4,7 @@
 use std::ops::Deref;
 
 use engine::graph::{Candidate, Desired, Graph};
+use ipnet::Ipv4Net;
 use serde_json::{Map, Value, json};
 use spec::machine::{MachineCandidate, Market};
 use spec::resolved::ResolvedSpec;
@@ -16,7 +17,7 @@ use super::kind::{
 };
 use crate::boot_script::BootFacts;
 use crate::cloud::{Begun, CloudFacts, CloudGraphError, LaidOut, Placed};
-use crate::cloud_graph::{Ground, after, bucket, connected, name, of_kind, priced, resource, text, wrong};
+use crate::cloud_graph::{Ground, after, bucket, connected, name, of_kind, priced, ranges, resource, text, wrong};
 
 /// A subnet of Azure is at least as large.
 const SMALLEST_RANGE: u8 = 29;
@@ -79,8 +80,9 @@ impl Site<'_> {
         if self.is_public() { "its own address" } else { "nothing but the region's storage accounts" }
     }
 
+    /// Azure takes no range that lies in another of the same rule.
     fn security_group(&self) -> Result<Desired, CloudGraphError> {
-        let allow = self.allowed();
+        let allow = ranges(&Ipv4Net::aggregate(&self.machine.network.allow));
         let summary = format!("port {} from {}", self.port, allow.join(", "));
         let inputs = SecurityGroupInputs { group: group(), port: self.port, allow };
         resource(kind::SECURITY_GROUP, "machine", &inputs, &summary)
