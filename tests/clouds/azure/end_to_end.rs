@@ -10,7 +10,7 @@ use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_OWNER, BLOB_READER};
 use tests::azure::account::{is_id, only, things};
 use tests::azure::cloud::{Cloud, REGION};
 use tests::azure::reader::Reader;
-use tests::azure::{CALLER, SUBSCRIPTION};
+use tests::azure::{CALLER, Looks, SUBSCRIPTION};
 use tests::cloud_home::CloudHome;
 
 /// More than this Compute does not take, in Base64.
@@ -37,6 +37,19 @@ fn a_deployment_is_private_encrypted_and_marked() {
     cloud.azure.set_image_versions(&["22.04.2026101501", "22.04.2027010101"]);
     home.up(&["--expect-no-changes"]).exits(0).says("No changes").says(IMAGE);
     cloud.is_untouched("a newer image");
+}
+
+/// A role works late, and to write later than to read: nothing is written before it does.
+#[test]
+fn the_right_to_write_is_waited_for_before_anything_is_written() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    cloud.azure.set_looks(Looks { access: 3, ..Looks::default() });
+    home.up(&[]).exits(0).says("+ secret.api-key");
+    let calls = cloud.proxy.calls();
+    let refused =
+        |operation: &str| calls.iter().filter(|call| call.operation == operation && call.status == Some(403)).count();
+    assert_eq!((refused("Blob_Delete"), refused("BlockBlob_Upload")), (3, 0));
 }
 
 fn one_port_is_open_to_one_range(account: &Value) {

@@ -26,8 +26,15 @@ pub(super) struct Role {
     name: String,
     pub scope: String,
     pub properties: Value,
-    /// Questions to the blob service for which it does not hold yet.
-    pub looks: u32,
+    /// Questions to the blob service for which it does not hold yet: those that only read, and those that do more.
+    pub looks: Looks,
+}
+
+/// The right to read comes by itself, and not with that to write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looks {
+    pub reads: u32,
+    pub writes: u32,
 }
 
 impl Role {
@@ -100,7 +107,8 @@ fn put(world: &mut World, asked: &Asked, place: &Place, id: &str) -> Result<Answ
     let mut properties = json!({"principalType": "User", "createdOn": now, "createdBy": CALLER});
     merge(&mut properties, &asked);
     merge(&mut properties, &json!({"scope": place.scope, "updatedOn": now, "updatedBy": CALLER}));
-    let looks = old.as_ref().map_or(world.settings.looks.access, |old| old.looks);
+    let access = world.settings.looks.access;
+    let looks = old.as_ref().map_or(Looks { reads: access, writes: access }, |old| old.looks);
     let role = Role { id: id.to_owned(), name: place.name().to_owned(), scope: place.scope.clone(), properties, looks };
     let shown = role.view();
     world.roles.insert(key(id), role);

@@ -84,8 +84,9 @@ fn has_role(world: &mut World, owner: &str, scope: &str, verb: Verb, deed: Deed<
         if !verb.is_of(role.role()) || role.text("principalId") != owner || !is_within(scope, &role.scope) {
             continue;
         }
-        if role.looks > 0 {
-            role.looks -= 1;
+        let left = if verb == Verb::Read { &mut role.looks.reads } else { &mut role.looks.writes };
+        if *left > 0 {
+            *left -= 1;
             continue;
         }
         let condition = role.text("condition");
