@@ -21,6 +21,8 @@ use crate::cloud_graph::{Ground, after, bucket, connected, name, of_kind, priced
 
 /// A subnet of Azure is at least as large.
 const SMALLEST_RANGE: u8 = 29;
+/// More than the id of an identity has: its group's name has at most 90 characters.
+const LONGEST_IDENTITY: usize = 300;
 
 /// Everything that an Azure deployment consists of.
 pub fn build(spec: &ResolvedSpec, facts: &CloudFacts) -> Result<Graph, CloudGraphError> {
@@ -163,7 +165,7 @@ impl Site<'_> {
         let endpoint = format!("https://{}.blob.core.windows.net", "a".repeat(24));
         let facts =
             BootFacts { bucket: &bucket, region: &self.machine.region, dsctl_sha256: &sha256, endpoint: &endpoint };
-        boot::render(&self.facts.boot_script, &facts).map(|_| ()).map_err(wrong)
+        boot::render(&self.facts.boot_script, &facts, &"x".repeat(LONGEST_IDENTITY)).map(|_| ()).map_err(wrong)
     }
 }
 

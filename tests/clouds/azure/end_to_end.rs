@@ -196,6 +196,11 @@ fn a_secret_is_in_its_blob_and_nowhere_else() {
     assert!(script.starts_with("#cloud-config"), "{script}");
     let is_placeholder = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     assert!(!script.split('@').any(is_placeholder), "a placeholder was left: {script}");
+    let identity = home.id("identity.machine");
+    for line in [format!("identity=\"{identity}\""), format!("Environment=AZURE_MSI_RESOURCE_ID={identity}")] {
+        assert!(script.contains(&line), "{line} is not in {script}");
+    }
+    assert!(script.contains("&msi_res_id=${identity//\\//%2F}"), "{script}");
     let said = [up.transcript(), plan.transcript(), status.transcript()];
     let told = [script, account.to_string(), asked_elsewhere(&record), cloud.desired(&home).to_string()];
     let texts: Vec<String> = files(&home).into_iter().chain(said).chain(told).collect();
