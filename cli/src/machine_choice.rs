@@ -45,7 +45,10 @@ pub async fn choose(wish: &Wish<'_>, offers: Offers) -> Result<Choice, Failure> 
     let (cloud, region) = (wish.asked.spec.cloud, first.region);
     let survey = wish.cloud.adapter.survey(&wish.question(&region, asked.clone())).await?;
     let today = today();
-    let live: Vec<Offer> = asked.iter().flat_map(|offer| survey.rows(offer, &today)).collect();
+    // What is left without an offer and without a limit that says why must not be tried, though Azure would choose its zone.
+    let is_known = |name: &str| survey.offers.contains_key(name) || survey.quotas.contains_key(name);
+    let told = asked.iter().filter(|offer| cloud != Cloud::Azure || is_known(&offer.machine_type));
+    let live: Vec<Offer> = told.flat_map(|offer| survey.rows(offer, &today)).collect();
     refuse_nowhere(&asked, &live, &region)?;
     let offers = offers.with_only(cloud, &region, live);
     // Prices that moved meanwhile do not move the region.
@@ -149,7 +152,9 @@ impl Wish<'_> {
         let placed = self.cloud.laid_out.machine.as_ref().map(|placed| placed.machine_type.as_str());
         let is_wanted = |offer: &Offer| {
             let is_dear = limit.is_some_and(|limit| offer.hourly(self.market()).is_none_or(|hourly| hourly > limit));
-            offer.zones.is_empty() && (!is_dear || placed == Some(offer.machine_type.as_str()))
+            // Where the cloud chooses the zone itself, such a type is a candidate already.
+            let is_asked = first.candidates.iter().any(|it| it.offer.machine_type == offer.machine_type);
+            offer.zones.is_empty() && !is_asked && (!is_dear || placed == Some(offer.machine_type.as_str()))
         };
         let all = all.iter().flat_map(|machine| &machine.candidates).map(|candidate| &candidate.offer);
         all.filter(|offer| is_wanted(offer)).cloned().collect()

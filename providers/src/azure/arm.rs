@@ -70,7 +70,7 @@ impl Arm {
         let what = format!("looking at {}", short(path));
         let answer = self.look(&what, &self.url(path, version, query)).await?;
         match answer.status.as_u16() {
-            404 if Told::of(&answer).code != "SubscriptionNotFound" => Ok(None),
+            404 if !is_elsewhere(&answer) => Ok(None),
             200..300 => answer.json(&what).map(Some),
             _ => Err(failed(what, &answer)),
         }
@@ -90,7 +90,7 @@ impl Arm {
         let (mut all, mut next) = (Vec::new(), Some(self.url(path, version, query)));
         while let Some(url) = next {
             let answer = self.look(&what, &url).await?;
-            if answer.status == 404 {
+            if answer.status == 404 && !is_elsewhere(&answer) {
                 return Ok(all);
             }
             if !answer.is_success() {
@@ -283,6 +283,11 @@ fn unknown(error: &ProviderError) -> ProviderError {
         ErrorKind::Credentials => error.clone(),
         _ => ProviderError { kind: ErrorKind::Ambiguous, ..error.clone() },
     }
+}
+
+/// That these credentials see no such subscription says nothing of what is in it.
+fn is_elsewhere(answer: &Answer) -> bool {
+    Told::of(answer).code == "SubscriptionNotFound"
 }
 
 fn version(id: &str) -> Result<&'static str, ProviderError> {

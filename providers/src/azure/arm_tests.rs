@@ -186,6 +186,19 @@ async fn a_list_has_many_pages() {
     assert_eq!(server.asked(), [first, "GET /more?page=2"]);
 }
 
+/// Whoever sweeps the wrong subscription must not read that there is nothing.
+#[tokio::test]
+async fn a_list_of_a_subscription_that_is_not_seen_is_no_empty_one() {
+    let told = |code: &str| (404, "", json!({"error": {"code": code, "message": "m"}}));
+    let server = Server::start(vec![told("SubscriptionNotFound"), told("ResourceGroupNotFound")]).await;
+    let error = server.arm().list("/subscriptions/s/resources", "v", &[]).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.next().unwrap_or_default().contains("az account set")),
+        (ErrorKind::Credentials, true)
+    );
+    assert!(server.arm().list("/subscriptions/s/resourceGroups/g/resources", "v", &[]).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_token_goes_nowhere_else() {
     let server =

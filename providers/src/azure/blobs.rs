@@ -270,11 +270,11 @@ fn refused(what: impl ToString, account: &str, answer: &Answer) -> ProviderError
     }
 }
 
-/// For somebody who did not make the deployment.
+/// For somebody who did not make the deployment. Versions of blobs are removed by no smaller role.
 fn access_command(account: &str) -> String {
     let caller = "\"$(az ad signed-in-user show --query id -o tsv)\"";
     let scope = format!("\"$(az storage account show --name {account} --query id -o tsv)\"");
-    format!("az role assignment create --role \"Storage Blob Data Contributor\" --assignee {caller} --scope {scope}")
+    format!("az role assignment create --role \"Storage Blob Data Owner\" --assignee {caller} --scope {scope}")
 }
 
 fn conditioned(request: RequestBuilder, over: Over<'_>) -> RequestBuilder {

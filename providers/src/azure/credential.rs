@@ -1,9 +1,11 @@
 //! Tokens of Microsoft Entra, from wherever the user has credentials, and who they say is asking.
 
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::credentials::{AccessToken, Secret, TokenCredential};
 use azure_identity::{
     ClientSecretCredential, DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
     UserAssignedId, WorkloadIdentityCredential,
@@ -11,20 +13,26 @@ use azure_identity::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::provider::{ErrorKind, ProviderError};
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::auth::set;
 
 /// Where a machine on Azure asks who it is. Elsewhere nobody answers, and a call would be repeated for minutes.
 const METADATA: &str = "169.254.169.254:80";
 const METADATA_LIMIT: Duration = Duration::from_millis(500);
+/// Azure's own tools take seconds, and so does the service.
+const TOKEN_LIMIT: Duration = Duration::from_secs(60);
+/// Before a token's end, in seconds: what is begun with one should be able to end with it.
+const SPARE: i64 = 5 * 60;
+const WHAT: &str = "Azure's credentials";
 /// Stands in for a token where the endpoint is a test's: claims of somebody called Ada, and no signature.
 const OF_TESTS: &str = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJvaWQiOiIwZDVjNzFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDEiLCJ0aWQiOiIwZDVjNzFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwZmYiLCJ1cG4iOiJhZGFAZXhhbXBsZS5vcmcifQ.x";
 
 /// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {
     Manager,
     Storage,
@@ -39,24 +47,31 @@ impl Audience {
     }
 }
 
-/// Gives tokens; the first credential that gave one gives all.
+/// Gives tokens.
 #[derive(Debug)]
 pub enum Tokens {
     Fixed,
-    Chain(OnceCell<Arc<dyn TokenCredential>>),
+    Chain(Chain),
+}
+
+/// The first credential that gave a token gives all. That of the Azure CLI keeps none: each would be a process.
+#[derive(Debug, Default)]
+pub struct Chain {
+    chosen: OnceCell<Arc<dyn TokenCredential>>,
+    /// Whoever comes while one is asked for waits for it.
+    held: Mutex<BTreeMap<Audience, AccessToken>>,
 }
 
 impl Tokens {
     pub fn of_user() -> Self {
-        Self::Chain(OnceCell::new())
+        Self::Chain(Chain::default())
     }
 
     pub async fn token(&self, audience: Audience) -> Result<String, ProviderError> {
-        let Self::Chain(chosen) = self else { return Ok(OF_TESTS.to_owned()) };
-        let credential = chosen.get_or_try_init(choose).await?;
-        let token =
-            credential.get_token(&[audience.scope()], None).await.map_err(|error| refused(&error.to_string()))?;
-        Ok(token.token.secret().to_owned())
+        match self {
+            Self::Fixed => Ok(OF_TESTS.to_owned()),
+            Self::Chain(chain) => chain.token(audience, Timestamp::now()).await,
+        }
     }
 
     /// Who is asking, as the token says.
@@ -65,9 +80,66 @@ impl Tokens {
     }
 }
 
+impl Chain {
+    async fn token(&self, audience: Audience, now: Timestamp) -> Result<String, ProviderError> {
+        let mut held = self.held.lock().await;
+        if let Some(token) = held.get(&audience).filter(|token| is_good(token, now)) {
+            return Ok(token.token.secret().to_owned());
+        }
+        let credential = self.chosen.get_or_try_init(choose).await?;
+        let token = asked(credential.as_ref(), audience).await?;
+        let text = token.token.secret().to_owned();
+        held.insert(audience, token);
+        Ok(text)
+    }
+}
+
+fn is_good(token: &AccessToken, now: Timestamp) -> bool {
+    token.expires_on.unix_timestamp() - SPARE > now.as_second()
+}
+
+async fn asked(credential: &dyn TokenCredential, audience: Audience) -> Result<AccessToken, ProviderError> {
+    let scopes = [audience.scope()];
+    match tokio::time::timeout(TOKEN_LIMIT, credential.get_token(&scopes, None)).await {
+        Ok(answer) => answer.map_err(|error| failed(&error)),
+        Err(_) => Err(ProviderError::new(ErrorKind::NotYet, WHAT, format!("no token in {} s", TOKEN_LIMIT.as_secs()))),
+    }
+}
+
+/// Whoever could not be asked has refused nothing. Microsoft's library says of every failure that it is one of credentials;
+/// what it was lies beneath.
+fn failed(error: &azure_core::Error) -> ProviderError {
+    match passing_beneath(error) {
+        Some(kind) => ProviderError::new(kind, WHAT, in_one_line(&error.to_string())),
+        None => refused(&error.to_string()),
+    }
+}
+
+fn passing_beneath(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    let own = error.downcast_ref::<azure_core::Error>().and_then(passing);
+    own.or_else(|| error.source().and_then(passing_beneath))
+}
+
+/// What a failure is that passes; none where trying again will not help.
+fn passing(error: &azure_core::Error) -> Option<ErrorKind> {
+    use azure_core::error::ErrorKind as Theirs;
+    match error.kind() {
+        Theirs::Connection | Theirs::Io => Some(ErrorKind::NotYet),
+        Theirs::HttpResponse { status, .. } => match u16::from(*status) {
+            429 => Some(ErrorKind::Throttled { retry_after: None }),
+            408 | 500.. => Some(ErrorKind::NotYet),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn refused(message: &str) -> ProviderError {
-    let told = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    ProviderError::new(ErrorKind::Credentials, "Azure's credentials", told).with_next("az login")
+    ProviderError::new(ErrorKind::Credentials, WHAT, in_one_line(message)).with_next("az login")
+}
+
+fn in_one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 type Named = (&'static str, azure_core::Result<Arc<dyn TokenCredential>>);
@@ -79,14 +151,21 @@ async fn choose() -> Result<Arc<dyn TokenCredential>, ProviderError> {
         (None, Some(_)) => vec![("workload identity", WorkloadIdentityCredential::new(None).map(as_dyn))],
         (None, None) => by_place().await,
     };
-    let mut told = Vec::new();
+    let (mut told, mut passes) = (Vec::new(), None);
     for (name, credential) in named {
         match tried(credential).await {
             Ok(credential) => return Ok(credential),
-            Err(error) => told.push(format!("{name}: {error}")),
+            Err(error) => {
+                told.push(format!("{name}: {}", error.message));
+                passes = passes.or(Some(error.kind).filter(|kind| *kind != ErrorKind::Credentials));
+            }
         }
     }
-    Err(refused(&told.join("\n")))
+    let error = refused(&told.join("\n"));
+    Err(match passes {
+        Some(kind) => ProviderError { kind, next: None, ..error },
+        None => error,
+    })
 }
 
 fn as_dyn<T: TokenCredential + 'static>(credential: Arc<T>) -> Arc<dyn TokenCredential> {
@@ -127,9 +206,9 @@ async fn answers(address: &str) -> bool {
 /// A credential that gives a token.
 async fn tried(
     credential: azure_core::Result<Arc<dyn TokenCredential>>,
-) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    let credential = credential?;
-    credential.get_token(&[Audience::Manager.scope()], None).await?;
+) -> Result<Arc<dyn TokenCredential>, ProviderError> {
+    let credential = credential.map_err(|error| failed(&error))?;
+    asked(credential.as_ref(), Audience::Manager).await?;
     Ok(credential)
 }
 
@@ -187,6 +266,11 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use azure_core::credentials::TokenRequestOptions;
+    use azure_core::time::OffsetDateTime;
+
     use super::*;
 
     fn token(claims: &serde_json::Value) -> String {
@@ -209,6 +293,74 @@ mod tests {
             let error = Caller::of(text).unwrap_err();
             assert_eq!((error.kind, error.next()), (ErrorKind::Credentials, Some("az login")), "{text}");
         }
+    }
+
+    /// Gives tokens that hold for an hour from the beginning of time; counts them.
+    #[derive(Debug, Default)]
+    struct Tool {
+        asked: AtomicU32,
+        is_silent: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl TokenCredential for Tool {
+        async fn get_token(
+            &self,
+            scopes: &[&str],
+            _: Option<TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<AccessToken> {
+            if self.is_silent {
+                std::future::pending::<()>().await;
+            }
+            let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            let end = OffsetDateTime::from_unix_timestamp(3600 * i64::from(number)).unwrap();
+            Ok(AccessToken::new(format!("{number} for {}", scopes[0]), end))
+        }
+    }
+
+    fn chain(tool: Tool) -> Chain {
+        Chain { chosen: OnceCell::new_with(Some(Arc::new(tool))), ..Chain::default() }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_once_an_audience_until_shortly_before_its_end() {
+        let chain = chain(Tool::default());
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let first = chain.token(Audience::Manager, at(0)).await.unwrap();
+        assert_eq!(first, "1 for https://management.azure.com/.default");
+        assert_eq!(chain.token(Audience::Manager, at(3299)).await.unwrap(), first);
+        let other = chain.token(Audience::Storage, at(0)).await.unwrap();
+        assert_eq!(other, "2 for https://storage.azure.com/.default");
+        let again = chain.token(Audience::Manager, at(3300)).await.unwrap();
+        assert_eq!(again, "3 for https://management.azure.com/.default");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_is_not_waited_for_and_has_refused_nothing() {
+        let chain = chain(Tool { is_silent: true, ..Tool::default() });
+        let error = chain.token(Audience::Manager, Timestamp::UNIX_EPOCH).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.to_string().as_str()),
+            (ErrorKind::NotYet, "Azure's credentials: no token in 60 s")
+        );
+    }
+
+    #[test]
+    fn a_failure_that_passes_is_no_refusal() {
+        use azure_core::error::ErrorKind as Theirs;
+        let wrapped = |beneath: Theirs| {
+            let beneath = azure_core::Error::with_message(beneath, "no such host");
+            failed(&azure_core::Error::with_error(Theirs::Credential, beneath, "authentication failed.\nno such host"))
+        };
+        let answered = |status: u16| {
+            wrapped(Theirs::HttpResponse { status: status.into(), error_code: None, raw_response: None }).kind
+        };
+        assert_eq!(wrapped(Theirs::Connection).kind, ErrorKind::NotYet);
+        assert_eq!((answered(503), answered(400)), (ErrorKind::NotYet, ErrorKind::Credentials));
+        assert_eq!(answered(429), ErrorKind::Throttled { retry_after: None });
+        let refused = wrapped(Theirs::Other);
+        assert_eq!((refused.kind, refused.next()), (ErrorKind::Credentials, Some("az login")));
+        assert_eq!(refused.message, "authentication failed.; no such host");
     }
 
     #[tokio::test]

@@ -191,6 +191,7 @@ fn is_too_early(code: &str) -> bool {
         "AuthorizationPermissionMismatch",
         "NicInUse",
         "NicReservedForAnotherVm",
+        "CannotDeleteNatGatewayAssociatedToSubnet",
         "FailedIdentityOperation",
     ];
     // `InUseSubnetCannotBeDeleted`, `PublicIPAddressCannotBeDeleted`, `InUseNetworkSecurityGroupCannotBeDeleted`, …
@@ -288,6 +289,7 @@ mod tests {
         assert_eq!(of(400, "PrincipalNotFound"), ErrorKind::NotYet);
         assert_eq!(of(400, "InUseSubnetCannotBeDeleted"), ErrorKind::NotYet);
         assert_eq!(of(400, "PublicIPAddressCannotBeDeleted"), ErrorKind::NotYet);
+        assert_eq!(of(400, "CannotDeleteNatGatewayAssociatedToSubnet"), ErrorKind::NotYet);
         assert_eq!(of(404, "ResourceGroupNotFound"), ErrorKind::NotYet);
         assert_eq!(of(400, "PublicIPCountLimitReached"), ErrorKind::Quota);
         assert_eq!(of(409, "OperationNotAllowed"), ErrorKind::Refused, "no word of a quota");

@@ -4,6 +4,7 @@
 use std::ops::Deref;
 
 use engine::graph::{Candidate, Desired, Graph};
+use ipnet::Ipv4Net;
 use serde_json::{Map, Value, json};
 use spec::machine::{MachineCandidate, Market};
 use spec::resolved::ResolvedSpec;
@@ -16,10 +17,12 @@ use super::kind::{
 };
 use crate::boot_script::BootFacts;
 use crate::cloud::{Begun, CloudFacts, CloudGraphError, LaidOut, Placed};
-use crate::cloud_graph::{Ground, after, bucket, connected, name, of_kind, priced, resource, text, wrong};
+use crate::cloud_graph::{Ground, after, bucket, connected, name, of_kind, priced, ranges, resource, text, wrong};
 
 /// A subnet of Azure is at least as large.
 const SMALLEST_RANGE: u8 = 29;
+/// More than the id of an identity has: its group's name has at most 90 characters.
+const LONGEST_IDENTITY: usize = 300;
 
 /// Everything that an Azure deployment consists of.
 pub fn build(spec: &ResolvedSpec, facts: &CloudFacts) -> Result<Graph, CloudGraphError> {
@@ -79,8 +82,9 @@ impl Site<'_> {
         if self.is_public() { "its own address" } else { "nothing but the region's storage accounts" }
     }
 
+    /// Azure takes no range that lies in another of the same rule.
     fn security_group(&self) -> Result<Desired, CloudGraphError> {
-        let allow = self.allowed();
+        let allow = ranges(&Ipv4Net::aggregate(&self.machine.network.allow));
         let summary = format!("port {} from {}", self.port, allow.join(", "));
         let inputs = SecurityGroupInputs { group: group(), port: self.port, allow };
         resource(kind::SECURITY_GROUP, "machine", &inputs, &summary)
@@ -161,7 +165,7 @@ impl Site<'_> {
         let endpoint = format!("https://{}.blob.core.windows.net", "a".repeat(24));
         let facts =
             BootFacts { bucket: &bucket, region: &self.machine.region, dsctl_sha256: &sha256, endpoint: &endpoint };
-        boot::render(&self.facts.boot_script, &facts).map(|_| ()).map_err(wrong)
+        boot::render(&self.facts.boot_script, &facts, &"x".repeat(LONGEST_IDENTITY)).map(|_| ()).map_err(wrong)
     }
 }
 

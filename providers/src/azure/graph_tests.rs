@@ -153,6 +153,13 @@ fn a_default_deployment_is_private_and_leads_out_by_nat() {
 }
 
 #[test]
+fn ranges_that_lie_in_each_other_are_one() {
+    let ranges = ["10.1.0.0/16", "192.168.4.0/24", "10.0.0.0/8"];
+    let graph = graph(|machine| machine.network.allow = ranges.map(|range| range.parse().unwrap()).into());
+    assert_eq!(get(&graph, "security-group.machine").inputs["allow"], json!(["10.0.0.0/8", "192.168.4.0/24"]));
+}
+
+#[test]
 fn what_is_written_into_the_bucket_comes_after_the_right_to_write_and_goes_before_it() {
     let graph = graph(|_| {});
     let order: Vec<String> = order(&graph.edges()).unwrap().iter().map(ToString::to_string).collect();

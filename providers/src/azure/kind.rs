@@ -127,7 +127,7 @@ pub struct MachineInputs {
     pub disk_gib: u32,
     pub public: bool,
     pub termination_protection: bool,
-    /// With the placeholders of `cloud::BOOT_PLACEHOLDERS`; counts only when the machine is made.
+    /// With the placeholders that `boot::render` fills in; counts only when the machine is made.
     pub boot_script: String,
     /// Of the `dsctl` that the first boot fetches; counts only then.
     pub dsctl_sha256: String,

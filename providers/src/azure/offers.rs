@@ -24,9 +24,12 @@ pub mod sizes;
 /// Limits that count all families together.
 const ALL_CORES: &str = "cores";
 const SPOT_CORES: &str = "lowPriorityCores";
+/// Types with a driver of their own.
 const NEEDS_GRID: &str = "Standard_NV";
 
 pub async fn survey(session: &Session, question: &Question) -> Result<Survey, ProviderError> {
+    let (question, without_driver) = by_driver(question)?;
+    let question = &question;
     let (subscription, region) = (session.subscription()?, question.region.as_str());
     let place = Place { arm: &session.arm, subscription, region };
     let types: Vec<String> = question.offers.iter().map(|offer| offer.machine_type.clone()).collect();
@@ -42,7 +45,7 @@ pub async fn survey(session: &Session, question: &Question) -> Result<Survey, Pr
     let sizes = noted(sizes, "zones", &mut notes);
     let prices = noted(prices, "prices", &mut notes);
     let usages = noted(usages, "quotas", &mut notes);
-    notes.extend(grid_note(question));
+    notes.extend(without_driver);
     let quotas = Limits { subscription, question, sizes: &sizes, usages: &usages }.quotas();
     Ok(Survey { identity, image: image?, offers: offers(question, &sizes, &prices), quotas, notes })
 }
@@ -61,12 +64,20 @@ async fn asked_prices(session: &Session, region: &str, types: &[String]) -> Resu
     prices::ask(&session.http, &session.prices, region, types).await
 }
 
-fn grid_note(question: &Question) -> Option<String> {
-    let needs = question.offers.iter().find(|offer| offer.machine_type.starts_with(NEEDS_GRID))?;
-    let name = &needs.machine_type;
-    (question.image == ImageWish::Newest).then(|| {
-        format!("{name} needs NVIDIA's GRID driver, which Microsoft's image does not have: name one with --image")
-    })
+/// What can be asked about, and what is left out of it: a machine whose driver the image has not would never serve.
+fn by_driver(question: &Question) -> Result<(Question, Option<String>), ProviderError> {
+    let needs_grid = |offer: &Offer| question.image == ImageWish::Newest && offer.machine_type.starts_with(NEEDS_GRID);
+    let (left_out, offers): (Vec<Offer>, Vec<Offer>) = question.offers.iter().cloned().partition(needs_grid);
+    if left_out.is_empty() {
+        return Ok((question.clone(), None));
+    }
+    let names = left_out.iter().map(|offer| offer.machine_type.as_str()).collect::<Vec<_>>().join(", ");
+    let why = "NVIDIA's GRID driver is needed there, which Microsoft's image does not have";
+    if offers.is_empty() {
+        return Err(ProviderError::permanent(names, why).with_next(image::NAME_AN_IMAGE));
+    }
+    let note = format!("not tried: {names}: {why}; --image names one that has it");
+    Ok((Question { offers, ..question.clone() }, Some(note)))
 }
 
 /// Zones that could not be asked are the catalogue's.

@@ -99,10 +99,18 @@ fn a_usage_is_read_with_its_stray_spaces() {
 }
 
 #[test]
-fn a_type_that_the_image_has_no_driver_for_is_a_note() {
+fn a_type_that_the_image_has_no_driver_for_is_left_out_unless_another_image_is_named() {
     let mut question = question(Market::OnDemand);
     question.image = ImageWish::Newest;
-    assert_eq!(grid_note(&question), None);
-    question.offers[0].machine_type = "Standard_NV36ads_A10_v5".to_owned();
-    assert!(grid_note(&question).unwrap().contains("GRID"));
+    assert_eq!(by_driver(&question).unwrap(), (question.clone(), None));
+    let good = question.clone();
+    question.offers.push(Offer { machine_type: "Standard_NV36ads_A10_v5".to_owned(), ..question.offers[0].clone() });
+    let (asked, note) = by_driver(&question).unwrap();
+    assert_eq!(asked, good);
+    assert!(note.unwrap().starts_with("not tried: Standard_NV36ads_A10_v5: NVIDIA's GRID driver"));
+    question.offers.remove(0);
+    let error = by_driver(&question).unwrap_err();
+    assert!(error.what.contains("Standard_NV36") && error.next().unwrap().contains("--image"), "{error:?}");
+    question.image = ImageWish::Named("p:o:s:1".to_owned());
+    assert_eq!(by_driver(&question).unwrap(), (question.clone(), None));
 }

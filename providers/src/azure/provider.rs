@@ -88,10 +88,21 @@ fn replacing(kind: &str) -> &'static [&'static str] {
 }
 
 fn judge(address: &Address, before: &Value, after: &Value) -> Verdict {
-    if address.kind() == kind::MACHINE {
-        return machine::judge(before, after);
+    match address.kind() {
+        kind::MACHINE => return machine::judge(before, after),
+        kind::NETWORK if loses_its_way_out(before, after) => {
+            let how = "`dsctl down`, then `dsctl up` with the new one";
+            return Verdict::Impossible(format!("nat_gateway can't go while the deployment lives; {how}"));
+        }
+        _ => {}
     }
     verdict(before, after, fixed(address.kind()), replacing(address.kind()))
+}
+
+/// The gateway would go first, and Azure keeps one as long as the subnet names it. One of somebody else's stays where it is.
+fn loses_its_way_out(before: &Value, after: &Value) -> bool {
+    let own = Address::new(kind::NAT_GATEWAY, "main").to_string();
+    before["nat_gateway"] == own && after["nat_gateway"].is_null()
 }
 
 #[cfg(test)]
@@ -110,7 +121,11 @@ mod tests {
         assert!(matches!(of("network.main", range.0, range.1), Verdict::Impossible(_)));
         assert!(matches!(of("group.main", json!({"region": "a"}), json!({"region": "b"})), Verdict::Impossible(_)));
         assert_eq!(of("artifact.dsserve", json!({"sha256": "a"}), json!({"sha256": "b"})), Verdict::Replace);
-        assert_eq!(of("network.main", json!({"nat_gateway": "a"}), json!({"nat_gateway": null})), Verdict::InPlace);
+        let (ours, theirs) = (json!({"nat_gateway": "nat-gateway.main"}), json!({"nat_gateway": "/subscriptions/s"}));
+        let none = json!({"nat_gateway": null});
+        assert!(matches!(of("network.main", ours.clone(), none.clone()), Verdict::Impossible(_)));
+        assert_eq!(of("network.main", theirs, none.clone()), Verdict::InPlace);
+        assert_eq!(of("network.main", none, ours), Verdict::InPlace);
         assert_eq!(of("access.machine", json!({"identity": "p"}), json!({"identity": "q"})), Verdict::InPlace);
         assert_eq!(of("machine.main", json!({"image": "a"}), json!({"image": "b"})), Verdict::Replace);
     }

@@ -1,6 +1,6 @@
 //! A deployment that is to be another: in place where Azure can, beside the old one where it can't, refused where it must be.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::azure::account::{only, things};
 use tests::azure::cloud::Cloud;
 
@@ -29,6 +29,12 @@ fn what_azure_changes_in_place_is_changed_by_that_one_call() {
     let narrow = ["--allow", "10.1.0.0/16"];
     let up = home.up(&narrow).exits(0).says("~ security-group.machine");
     assert_eq!(cloud.changes(), ["NetworkSecurityGroups_CreateOrUpdate"], "{}", up.transcript());
+    // One within the other is one to Azure.
+    cloud.proxy.clear();
+    let narrow = ["--allow", "10.1.0.0/16,10.1.7.0/24,10.2.0.0/16"];
+    home.up(&narrow).exits(0).says("~ security-group.machine");
+    let rules = only(&cloud.azure.account(), "security_groups")["properties"]["securityRules"].clone();
+    assert_eq!(rules[0]["properties"]["sourceAddressPrefixes"], json!(["10.1.0.0/16", "10.2.0.0/16"]), "{rules}");
     // Microsoft withdraws old images; a machine that runs goes on without.
     cloud.azure.set_image_versions(&[]);
     cloud.proxy.clear();
@@ -77,8 +83,10 @@ fn what_cannot_change_says_so_and_how_to_get_there() {
     home.up(&["--region", "swedencentral"]).exits(2).says("region").says("eastus").says("dsctl down");
     home.up(&["--compliance", "gdpr"]).exits(5).says("gdpr: region");
     home.up(&["--network", "10.80.0.0/16"]).exits(2).says("network.main").says("range can't change").says("dsctl down");
+    let closed = ["--egress", "endpoints", "--weights", "az://models/r1/70b-q8.gguf"];
+    home.up(&closed).exits(2).says("network.main").says("nat_gateway can't go").says("dsctl down");
     let open = ["--public", "--allow", "203.0.113.0/24", "--tls", "elsewhere"];
-    home.up(&open).exits(2).says("machine.main").says("public can't change").says("dsctl down");
+    home.up(&open).exits(2).says("network.main").says("nat_gateway can't go").says("dsctl down");
     cloud.is_untouched("what was refused");
     home.up(&["--expect-no-changes"]).exits(0).says("No changes");
 }

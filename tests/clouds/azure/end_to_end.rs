@@ -6,11 +6,11 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_READER};
+use tests::azure::access::{BLOB_CONTRIBUTOR, BLOB_OWNER, BLOB_READER};
 use tests::azure::account::{is_id, only, things};
 use tests::azure::cloud::{Cloud, REGION};
 use tests::azure::reader::Reader;
-use tests::azure::{CALLER, SUBSCRIPTION};
+use tests::azure::{CALLER, Looks, SUBSCRIPTION};
 use tests::cloud_home::CloudHome;
 
 /// More than this Compute does not take, in Base64.
@@ -37,6 +37,19 @@ fn a_deployment_is_private_encrypted_and_marked() {
     cloud.azure.set_image_versions(&["22.04.2026101501", "22.04.2027010101"]);
     home.up(&["--expect-no-changes"]).exits(0).says("No changes").says(IMAGE);
     cloud.is_untouched("a newer image");
+}
+
+/// A role works late, and to write later than to read: nothing is written before it does.
+#[test]
+fn the_right_to_write_is_waited_for_before_anything_is_written() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    cloud.azure.set_looks(Looks { access: 3, ..Looks::default() });
+    home.up(&[]).exits(0).says("+ secret.api-key");
+    let calls = cloud.proxy.calls();
+    let refused =
+        |operation: &str| calls.iter().filter(|call| call.operation == operation && call.status == Some(403)).count();
+    assert_eq!((refused("Blob_Delete"), refused("BlockBlob_Upload")), (3, 0));
 }
 
 fn one_port_is_open_to_one_range(account: &Value) {
@@ -144,7 +157,7 @@ fn roles_end_at_the_storage(account: &Value, home: &CloudHome) {
             assert!(role["condition"].as_str().unwrap().contains("StringLike 'host/*'"), "{role}");
         }
     }
-    let expected = [(false, BLOB_CONTRIBUTOR, false), (true, BLOB_READER, false), (true, BLOB_CONTRIBUTOR, true)];
+    let expected = [(false, BLOB_OWNER, false), (true, BLOB_READER, false), (true, BLOB_CONTRIBUTOR, true)];
     let expected = expected.map(|(is_machine, role, is_bound)| (is_machine, role.to_owned(), is_bound));
     assert_eq!(found, BTreeSet::from(expected));
 }
@@ -183,6 +196,11 @@ fn a_secret_is_in_its_blob_and_nowhere_else() {
     assert!(script.starts_with("#cloud-config"), "{script}");
     let is_placeholder = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     assert!(!script.split('@').any(is_placeholder), "a placeholder was left: {script}");
+    let identity = home.id("identity.machine");
+    for line in [format!("identity=\"{identity}\""), format!("Environment=AZURE_MSI_RESOURCE_ID={identity}")] {
+        assert!(script.contains(&line), "{line} is not in {script}");
+    }
+    assert!(script.contains("&msi_res_id=${identity//\\//%2F}"), "{script}");
     let said = [up.transcript(), plan.transcript(), status.transcript()];
     let told = [script, account.to_string(), asked_elsewhere(&record), cloud.desired(&home).to_string()];
     let texts: Vec<String> = files(&home).into_iter().chain(said).chain(told).collect();

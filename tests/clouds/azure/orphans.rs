@@ -14,6 +14,14 @@ fn tags(address: &str) -> Value {
         "dsctl-lineage": "beefbeefbeefbeef", "dsctl-owner": "jill@example.org"})
 }
 
+/// That nothing is seen there does not say that nothing is there.
+#[test]
+fn a_subscription_that_is_not_there_for_the_caller_is_no_empty_one() {
+    let cloud = Cloud::start();
+    let home = cloud.home().variable("AZURE_SUBSCRIPTION_ID", "0d5c71aa-0000-4000-8000-00000000000b");
+    home.dsctl(&ORPHANS[..3]).exits(3).says("SubscriptionNotFound").says("az account set");
+}
+
 #[test]
 fn every_region_is_swept_and_ones_own_are_known() {
     let cloud = Cloud::start();

@@ -127,6 +127,23 @@ fn what_azure_does_not_offer_to_the_subscription_is_no_candidate() {
     home.dsctl(&["plan"]).exits(0).says(&format!("not tried: {SMALL}")).says("Standard_NC96ads_A100_v4 in eastus");
 }
 
+/// It would be made, paid for, and never serve.
+#[test]
+fn a_machine_whose_driver_the_image_has_not_is_no_candidate() {
+    let cloud = Cloud::start();
+    let home = cloud.home_for("14b-int8");
+    let graphics = "Standard_NV36ads_A10_v5";
+    let plan = home.dsctl(&["plan", "--json"]).exits(0).json();
+    let candidates = plan["cloud"]["candidates"].to_string();
+    assert!(candidates.contains("Standard_NC") && !candidates.contains("Standard_NV"), "{candidates}");
+    home.dsctl(&["plan"]).exits(0).says(&format!("not tried: {graphics}")).says("--image");
+    let named = home.up(&["--machine-type", graphics]);
+    let code = named.code;
+    refused(&cloud, named, code, &[graphics, "GRID driver", "--image PUBLISHER:OFFER:SKU:VERSION"]);
+    let image = "microsoft-dsvm:ubuntu-hpc:2204:22.04.2026061901";
+    home.dsctl(&["plan", "--machine-type", graphics, "--image", image]).exits(0).says(&format!("{graphics} in eastus"));
+}
+
 #[test]
 fn what_is_missing_is_named_before_anything_is_made() {
     let cloud = Cloud::start();

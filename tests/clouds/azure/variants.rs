@@ -221,12 +221,14 @@ fn what_is_pinned_is_what_comes() {
 
 /// In a group of its own, which dsctl has nothing to do with.
 #[track_caller]
-fn gallery(cloud: &Cloud) -> String {
+fn gallery(cloud: &Cloud, security: &str) -> String {
     let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/images");
     let gallery = format!("{group}/providers/Microsoft.Compute/galleries/ours");
     let image = format!("{gallery}/images/with-driver");
     let identifier = json!({"publisher": "us", "offer": "ubuntu", "sku": "driver"});
-    let properties = json!({"osType": "Linux", "osState": "Generalized", "identifier": identifier});
+    let features = json!([{"name": "SecurityType", "value": security}]);
+    let properties =
+        json!({"osType": "Linux", "osState": "Generalized", "identifier": identifier, "features": features});
     let disk = format!("{group}/providers/Microsoft.Compute/disks/prepared");
     let storage = json!({"osDiskImage": {"source": {"id": disk}}});
     let version = format!("{image}/versions/1.2.3");
@@ -247,7 +249,7 @@ fn gallery(cloud: &Cloud) -> String {
 fn an_image_may_lie_in_a_gallery_of_ones_own() {
     let cloud = Cloud::start();
     let home = cloud.home();
-    let image = gallery(&cloud);
+    let image = gallery(&cloud, "TrustedLaunchSupported");
     let missing = image.replace("1.2.3", "9.9.9");
     home.up(&["--image", &missing]).exits(4).says(&missing).says("next: dsctl plan --image");
     cloud.is_untouched("an image that is not there");
@@ -264,4 +266,15 @@ fn an_image_may_lie_in_a_gallery_of_ones_own() {
     let left = cloud.azure.account();
     none_of(&left, &["machines", "storage_accounts", "networks"]);
     assert!(only(&left, "groups")["id"].as_str().unwrap().ends_with("/images"), "{}", left["groups"]);
+}
+
+/// Ours start without secure boot: Azure would refuse the machine when everything else is made and paid for.
+#[test]
+fn an_image_that_starts_with_secure_boot_only_is_refused_before_anything_is_made() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let image = gallery(&cloud, "TrustedLaunch");
+    let refused = home.up(&["--image", &image]).exits(4).says(&image).says("it starts as TrustedLaunch only");
+    refused.says("next: dsctl plan --image");
+    cloud.is_untouched("an image that demands more than there is");
 }

@@ -9,13 +9,14 @@ use super::settings::{CALLER, TENANT};
 use super::world::{World, merge, written};
 use super::{lists, locks};
 
-/// Well-known roles that read and write blobs, by their last part.
+/// Well-known roles that read and write blobs, by their last part; only the last may remove a version of one.
 pub const BLOB_READER: &str = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1";
 pub const BLOB_CONTRIBUTOR: &str = "ba92f5b4-2d11-453d-a403-e96b0029c9fe";
+pub const BLOB_OWNER: &str = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b";
 const ROLES: [(&str, &str); 4] = [
     (BLOB_READER, "Storage Blob Data Reader"),
     (BLOB_CONTRIBUTOR, "Storage Blob Data Contributor"),
-    ("b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "Storage Blob Data Owner"),
+    (BLOB_OWNER, "Storage Blob Data Owner"),
     ("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "Owner"),
 ];
 
@@ -25,8 +26,15 @@ pub(super) struct Role {
     name: String,
     pub scope: String,
     pub properties: Value,
-    /// Questions to the blob service for which it does not hold yet.
-    pub looks: u32,
+    /// Questions to the blob service for which it does not hold yet: those that only read, and those that do more.
+    pub looks: Looks,
+}
+
+/// The right to read comes by itself, and not with that to write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looks {
+    pub reads: u32,
+    pub writes: u32,
 }
 
 impl Role {
@@ -99,7 +107,8 @@ fn put(world: &mut World, asked: &Asked, place: &Place, id: &str) -> Result<Answ
     let mut properties = json!({"principalType": "User", "createdOn": now, "createdBy": CALLER});
     merge(&mut properties, &asked);
     merge(&mut properties, &json!({"scope": place.scope, "updatedOn": now, "updatedBy": CALLER}));
-    let looks = old.as_ref().map_or(world.settings.looks.access, |old| old.looks);
+    let access = world.settings.looks.access;
+    let looks = old.as_ref().map_or(Looks { reads: access, writes: access }, |old| old.looks);
     let role = Role { id: id.to_owned(), name: place.name().to_owned(), scope: place.scope.clone(), properties, looks };
     let shown = role.view();
     world.roles.insert(key(id), role);

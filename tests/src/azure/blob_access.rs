@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::access::{BLOB_CONTRIBUTOR, BLOB_READER};
+use super::access::{BLOB_CONTRIBUTOR, BLOB_OWNER, BLOB_READER};
 use super::ask::{Asked, Refusal};
 use super::conditions::{self, Deed};
 use super::place::is_within;
@@ -19,16 +19,33 @@ pub(super) enum Verb {
     Read,
     Write,
     Delete,
+    /// Of one version: more than to remove what is current, which versioning undoes.
+    DeleteVersion,
     /// Settings of the service: a right of who owns the account, not of who uses its blobs.
     Manage,
 }
 
 impl Verb {
+    /// To remove something: all of it that shows, or one version.
+    pub fn of_removal(asked: &Asked) -> Self {
+        if asked.parameter("versionid").is_some() { Self::DeleteVersion } else { Self::Delete }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write | Self::Manage => "write",
             Self::Delete => "delete",
+            Self::DeleteVersion => "deleteBlobVersion/action",
+        }
+    }
+
+    fn is_of(self, role: &str) -> bool {
+        match role {
+            BLOB_OWNER => true,
+            BLOB_CONTRIBUTOR => self != Self::DeleteVersion,
+            BLOB_READER => self == Self::Read,
+            _ => false,
         }
     }
 }
@@ -64,12 +81,12 @@ pub(super) fn check(
 fn has_role(world: &mut World, owner: &str, scope: &str, verb: Verb, deed: Deed<'_>) -> Result<bool, Refusal> {
     let mut is_let_in = false;
     for role in world.roles.values_mut() {
-        let may = [BLOB_CONTRIBUTOR].contains(&role.role()) || (role.role() == BLOB_READER && verb == Verb::Read);
-        if !may || role.text("principalId") != owner || !is_within(scope, &role.scope) {
+        if !verb.is_of(role.role()) || role.text("principalId") != owner || !is_within(scope, &role.scope) {
             continue;
         }
-        if role.looks > 0 {
-            role.looks -= 1;
+        let left = if verb == Verb::Read { &mut role.looks.reads } else { &mut role.looks.writes };
+        if *left > 0 {
+            *left -= 1;
             continue;
         }
         let condition = role.text("condition");

@@ -165,7 +165,7 @@ fn removed(world: &mut World, asked: &Asked) -> Result<Answer, Refusal> {
     let at = Where::of(&asked.segments());
     let absent = || Refusal::new(404, "ContainerNotFound", "The specified container does not exist.");
     let account = storage::account(world, &at.account).cloned().ok_or_else(absent)?;
-    blob_access::check(world, asked, &account, (&at.container, &at.key), Verb::Delete)?;
+    blob_access::check(world, asked, &account, (&at.container, &at.key), Verb::of_removal(asked))?;
     let container = containers::container(world, &account, &at.container).cloned().ok_or_else(absent)?;
     blobs::delete(world, asked, (&account, &container), &at)
 }

@@ -41,7 +41,7 @@ fn routed(world: &mut World, asked: &Asked, operation: &str) -> Result<Answer, R
         .ok_or_else(|| Refusal::new(404, "ResourceNotFound", "The specified resource does not exist."))?;
     let verb = match operation {
         "Service_GetProperties" | "Service_SetProperties" => Verb::Manage,
-        "Blob_Delete" | "Container_SubmitBatch" => Verb::Delete,
+        "Blob_Delete" | "Container_SubmitBatch" => Verb::of_removal(asked),
         "Blob_Download" | "Blob_GetProperties" => Verb::Read,
         _ if operation.starts_with("Container_") => Verb::Read,
         _ => Verb::Write,

@@ -64,6 +64,12 @@ impl Cloud {
         CloudHome::new("azure", MODEL, region, variables(&self.proxy.url(), region))
     }
 
+    /// A home whose deployment is of another model.
+    #[track_caller]
+    pub fn home_for(&self, model: &str) -> CloudHome {
+        CloudHome::new("azure", model, REGION, variables(&self.proxy.url(), REGION))
+    }
+
     /// What a command asked of the cloud that changes something, in its order.
     pub fn changes(&self) -> Vec<String> {
         self.proxy.calls().into_iter().filter(|call| call.mutating).map(|call| call.operation).collect()

@@ -202,6 +202,9 @@ fn rule_of(world: &World, put: &Put<'_>, asked: &Value) -> Result<Value, Refusal
         let message = format!("Security rule has invalid priority. Value provided: {priority} Allowed range 100-4096.");
         return Err(Refusal::new(400, "SecurityRuleInvalidPriority", message));
     }
+    for list in ["sourceAddressPrefixes", "destinationAddressPrefixes"] {
+        prefixes_stand_alone(name(asked), &texts(&properties[list]))?;
+    }
     let mut shown = properties.clone();
     merge(&mut shown, &json!({"provisioningState": "Succeeded"}));
     for (_, many) in pairs {
@@ -209,6 +212,21 @@ fn rule_of(world: &World, put: &Put<'_>, asked: &Value) -> Result<Value, Refusal
     }
     Ok(json!({"id": id, "name": name(asked), "etag": world.entity_tag(), "properties": shown,
         "type": "Microsoft.Network/networkSecurityGroups/securityRules"}))
+}
+
+/// No range of a rule lies in another of it.
+fn prefixes_stand_alone(rule: &str, prefixes: &[&str]) -> Result<(), Refusal> {
+    let ranges: Vec<(&str, Range)> = prefixes.iter().filter_map(|text| Some((*text, range(text)?))).collect();
+    for (index, (text, one)) in ranges.iter().enumerate() {
+        if let Some((other, _)) = ranges[..index].iter().find(|(_, before)| overlap(*before, *one)) {
+            let message = format!(
+                "Security rule {rule} specifies overlapping subnets {other} and {text}. Overlapping subnets are not \
+                 permitted in a security rule."
+            );
+            return Err(Refusal::new(400, "OverlappingSubnetsNotPermittedInSecurityRule", message));
+        }
+    }
+    Ok(())
 }
 
 fn do_not_conflict(rules: &[Value]) -> Result<(), Refusal> {

@@ -20,6 +20,8 @@ use super::thing;
 const READER: &str = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1";
 /// `Storage Blob Data Contributor`.
 const CONTRIBUTOR: &str = "ba92f5b4-2d11-453d-a403-e96b0029c9fe";
+/// `Storage Blob Data Owner`: of those that write, the only one that may remove a version of a blob.
+const OWNER: &str = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b";
 
 /// One role of somebody.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,5 @@
-//! `access.operator`: whoever makes a deployment may read and write its storage account's blobs. To own a subscription is not
-//! enough for that: keys are off, and blobs have roles of their own.
+//! `access.operator`: whoever makes a deployment may read, write and remove its storage account's blobs, with all their
+//! versions. To own a subscription is not enough for that: keys are off, and blobs have roles of their own.
 
 use async_trait::async_trait;
 use engine::graph::{Address, Desired};
@@ -7,7 +7,7 @@ use engine::provider::{Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
 use serde_json::{Value, json};
 
-use super::{CONTRIBUTOR, Grant, condition, is_role, scope};
+use super::{Grant, OWNER, condition, is_role, scope};
 use crate::azure::auth::{Azure, Making, named};
 use crate::azure::resource::Calls;
 
@@ -57,11 +57,11 @@ impl Calls for Operator {
 }
 
 fn grant(principal: &str, kind: crate::azure::credential::PrincipalKind) -> Grant<'_> {
-    Grant { role: CONTRIBUTOR, principal, kind, condition: None }
+    Grant { role: OWNER, principal, kind, condition: None }
 }
 
 fn is_well(seen: &Value) -> bool {
-    is_role(seen, CONTRIBUTOR) && condition(seen).is_empty()
+    is_role(seen, OWNER) && condition(seen).is_empty()
 }
 
 /// In the shape of `OperatorInputs`.
@@ -75,6 +75,7 @@ fn observed(seen: &Value, storage: String) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CONTRIBUTOR;
     use super::*;
     use crate::azure::credential::PrincipalKind;
     use crate::azure::tags::Tags;
@@ -85,5 +86,7 @@ mod tests {
         assert_eq!(observed(&made, "storage.main".to_owned()), json!({"storage": "storage.main"}));
         made["properties"]["condition"] = json!("x");
         assert_eq!(observed(&made, "storage.main".to_owned())["role"], "other");
+        let before = Grant { role: CONTRIBUTOR, ..grant("p", PrincipalKind::User) }.body("s", &Tags::new());
+        assert_eq!(observed(&before, "storage.main".to_owned())["role"], "other", "it removes no version");
     }
 }

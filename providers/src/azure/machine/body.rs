@@ -107,7 +107,8 @@ impl Parts<'_> {
             dsctl_sha256: &self.inputs.dsctl_sha256,
             endpoint: &self.azure.blobs.base(account),
         };
-        let script = boot::render(&self.inputs.boot_script, &facts);
+        let identity = self.making.id(&self.inputs.identity)?;
+        let script = boot::render(&self.inputs.boot_script, &facts, identity);
         script.map_err(|error| ProviderError::permanent(&self.making.desired.address, error))
     }
 
@@ -192,7 +193,7 @@ mod tests {
             disk_gib: 200,
             public: false,
             termination_protection: true,
-            boot_script: "@ENDPOINT@ @BUCKET@ @REGION@ @DSCTL_SHA256@".to_owned(),
+            boot_script: "@ENDPOINT@ @BUCKET@ @REGION@ @DSCTL_SHA256@ @IDENTITY@".to_owned(),
             dsctl_sha256: "00".to_owned(),
         }
     }
@@ -224,7 +225,9 @@ mod tests {
         assert_eq!(at("/properties/storageProfile/osDisk/deleteOption"), "Delete");
         assert_eq!(at("/properties/priority"), &Value::Null);
         let script = STANDARD.decode(at("/properties/osProfile/customData").as_str().unwrap()).unwrap();
-        assert_eq!(String::from_utf8(script).unwrap(), "http://127.0.0.1:9/acc acc/dsctl westeurope 00");
+        let script = String::from_utf8(script).unwrap();
+        let identity = format!("{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/machine");
+        assert_eq!(script, format!("http://127.0.0.1:9/acc acc/dsctl westeurope 00 {identity}"));
         let text = body.to_string();
         assert!(!text.contains("zones") && !text.contains("PRIVATE KEY"), "{text}");
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::azure::arm::Arm;
 use crate::azure::id::COMPUTE_VERSION;
-use crate::azure::network::text;
+use crate::azure::network::{list, text};
 use crate::cloud::{Image, ImageWish};
 
 /// Microsoft's own images with NVIDIA's driver and CUDA, in the order in which they are looked for.
@@ -16,7 +16,7 @@ const NEWEST: [Urn<'static>; 2] = [
 const LATEST: &str = "latest";
 /// Of galleries and their images.
 const GALLERY_VERSION: &str = "2025-03-03";
-const NAME_AN_IMAGE: &str = "dsctl plan --image PUBLISHER:OFFER:SKU:VERSION (an Ubuntu image with NVIDIA's driver)";
+pub const NAME_AN_IMAGE: &str = "dsctl plan --image PUBLISHER:OFFER:SKU:VERSION (an Ubuntu image with NVIDIA's driver)";
 
 /// A line of images of the marketplace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,20 +112,33 @@ impl Place<'_> {
         match Name::parse(named)? {
             Name::Marketplace(urn, LATEST) => {
                 let version = self.newest_of(urn).await?.ok_or_else(|| self.missing(named))?;
+                self.check_version(urn, &version, named).await?;
                 Ok(image(urn, &version, "the newest of what was named"))
             }
-            Name::Marketplace(urn, version) => {
-                let path = format!("{}/{version}", self.versions(urn));
-                self.arm.look_at(&path, COMPUTE_VERSION, &[]).await?.ok_or_else(|| self.missing(named))?;
-                Ok(as_named())
-            }
-            Name::Own(id) => {
-                let is_in_gallery = id.to_ascii_lowercase().contains("/galleries/");
-                let version = if is_in_gallery { GALLERY_VERSION } else { COMPUTE_VERSION };
-                self.arm.look_at(id, version, &[]).await?.ok_or_else(|| self.missing(named))?;
-                Ok(as_named())
-            }
+            Name::Marketplace(urn, version) => self.check_version(urn, version, named).await.map(|()| as_named()),
+            Name::Own(id) => self.check_own(id).await.map(|()| as_named()),
             Name::Community(_) | Name::Shared(_) => Ok(as_named()),
+        }
+    }
+
+    async fn check_version(&self, urn: Urn<'_>, version: &str, named: &str) -> Result<(), ProviderError> {
+        let path = format!("{}/{version}", self.versions(urn));
+        let seen = self.arm.look_at(&path, COMPUTE_VERSION, &[]).await?.ok_or_else(|| self.missing(named))?;
+        check_demands(named, &seen)
+    }
+
+    /// What an image of a gallery demands, its definition says.
+    async fn check_own(&self, id: &str) -> Result<(), ProviderError> {
+        let plain = id.to_ascii_lowercase();
+        let is_in_gallery = plain.contains("/galleries/");
+        let version = if is_in_gallery { GALLERY_VERSION } else { COMPUTE_VERSION };
+        let seen = self.arm.look_at(id, version, &[]).await?.ok_or_else(|| self.missing(id))?;
+        match plain.find("/versions/").filter(|_| is_in_gallery).and_then(|end| id.get(..end)) {
+            Some(definition) => {
+                let seen = self.arm.look_at(definition, version, &[]).await?.ok_or_else(|| self.missing(id))?;
+                check_demands(id, &seen)
+            }
+            None => check_demands(id, &seen),
         }
     }
 
@@ -147,6 +160,20 @@ impl Place<'_> {
         let message = format!("there is none in {}", self.region);
         ProviderError::permanent(format!("image {what}"), message).with_next(NAME_AN_IMAGE)
     }
+}
+
+/// Nobody here may accept terms that cost money, and our machines start with secure boot off, which NVIDIA's driver needs.
+fn check_demands(named: &str, seen: &Value) -> Result<(), ProviderError> {
+    let plan = ["/properties/plan/name", "/properties/purchasePlan/name"].map(|pointer| text(seen, pointer));
+    let features = list(seen, "/properties/features").iter();
+    let security = features.filter(|it| text(it, "/name") == "SecurityType").map(|it| text(it, "/value"));
+    let demanded = security.into_iter().find(|value| ["TrustedLaunch", "ConfidentialVM"].contains(value));
+    let message = match (plan.into_iter().find(|name| !name.is_empty()), demanded) {
+        (Some(plan), _) => format!("it is sold by a plan ({plan}), whose terms dsctl does not accept for you"),
+        (None, Some(demanded)) => format!("it starts as {demanded} only, and dsctl's machines start without"),
+        (None, None) => return Ok(()),
+    };
+    Err(ProviderError::permanent(format!("image {named}"), message).with_next(NAME_AN_IMAGE))
 }
 
 fn image(Urn { publisher, offer, sku }: Urn<'_>, version: &str, source: &str) -> Image {
@@ -181,6 +208,24 @@ mod tests {
     fn what_is_no_image_is_refused_with_the_shape_of_one() {
         for name in ["ami-1", "a:b:c", "a:b::d", ""] {
             assert!(reference(name).unwrap_err().next().unwrap().contains("PUBLISHER:OFFER:SKU:VERSION"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_demands_a_plan_or_secure_boot_is_refused_and_what_only_can_is_not() {
+        let refused = |seen: Value| check_demands("x", &seen).map_err(|error| (error.message.clone(), error));
+        let security = |value: &str| json!({"properties": {"features": [{"name": "SecurityType", "value": value}]}});
+        assert!(refused(json!({"properties": {"plan": null, "features": []}})).is_ok());
+        for able in ["TrustedLaunchSupported", "TrustedLaunchAndConfidentialVmSupported", "Standard"] {
+            assert!(refused(security(able)).is_ok(), "{able}");
+        }
+        for demanded in ["TrustedLaunch", "ConfidentialVM"] {
+            let (message, error) = refused(security(demanded)).unwrap_err();
+            assert!(message.contains(demanded) && error.next().unwrap().contains("--image"), "{message}");
+        }
+        for plan in ["plan", "purchasePlan"] {
+            let (message, _) = refused(json!({"properties": {plan: {"name": "gold"}}})).unwrap_err();
+            assert!(message.contains("(gold)"), "{message}");
         }
     }
 

@@ -125,17 +125,18 @@ fn observed(seen: &Value, storage: String) -> Value {
     shown
 }
 
-/// Until a look at an object is no longer refused.
+/// Until a removal is no longer refused. The right to read says nothing: by the right role of another scope, or by a smaller
+/// one, the caller may have it long before that to write.
 async fn wait_for_access(azure: &Azure, id: &str, address: &Address) -> Result<(), ProviderError> {
     let place = place(id, PROBE)?;
     let mut pauses = Pauses::until(ACCESS_LIMIT);
     loop {
-        match azure.blobs.head(&place).await {
+        match azure.blobs.delete(&place, None).await {
             Err(error) if error.kind == ErrorKind::NotYet => {
-                let waited = pauses.next(format!("{address}: its objects can't be read"), None).await;
+                let waited = pauses.next(format!("{address}: its objects can't be written"), None).await;
                 waited.map_err(|over| ProviderError { next: error.next.clone(), ..over })?;
             }
-            answer => return answer.map(drop),
+            answer => return answer,
         }
     }
 }

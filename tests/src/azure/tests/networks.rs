@@ -184,6 +184,9 @@ fn rules_have_priorities_of_their_own() {
     let both = body(vec![rule("a", 100, "Allow"), rule("b", 100, "Deny")]);
     azure.put(&thing(RULES), &both).refused(400, "SecurityRuleConflict");
     azure.put(&thing(RULES), &body(vec![rule("a", 99, "Allow")])).refused(400, "SecurityRuleInvalidPriority");
+    let mut within = rule("a", 100, "Allow");
+    within["properties"]["sourceAddressPrefixes"] = json!(["10.1.0.0/16", "10.0.0.0/8"]);
+    azure.put(&thing(RULES), &body(vec![within])).refused(400, "OverlappingSubnetsNotPermittedInSecurityRule");
     let mut bare = rule("a", 100, "Allow");
     bare["properties"].as_object_mut().expect("properties").remove("destinationPortRange");
     azure.put(&thing(RULES), &body(vec![bare])).refused(400, "SecurityRuleParameterNotSpecified");
