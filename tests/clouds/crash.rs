@@ -4,7 +4,7 @@
 //! up with a fault -> plain up -> alive = state, each once -> down with a fault -> plain down -> nothing is left
 //! ```
 //! A worker goes round and round with a cloud of its own; all that differs from round to round is where it fails, and from
-//! cloud to cloud its [`Stage`].
+//! cloud to cloud its [`Ground`].
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -31,7 +31,7 @@ const UP: &[&str] = &["up", "--yes", "--no-wait"];
 const DOWN: &[&str] = &["down", "--yes"];
 
 /// A cloud, and a home whose `dsctl` goes there.
-pub trait Stage: Send + Sync {
+pub trait Ground: Send + Sync {
     type Dialect: Dialect;
     /// As `--cloud` takes it.
     const CLOUD: &'static str;
@@ -104,14 +104,14 @@ struct Tally {
 }
 
 /// The whole matrix of a cloud.
-pub fn matrix<S: Stage>(cloud: &str) {
+pub fn matrix<G: Ground>(cloud: &str) {
     let begun = Instant::now();
-    let first = Worker::<S>::new();
+    let first = Worker::<G>::new();
     let (ups, downs) = first.count();
-    let queues = [cases::<S>(Verb::Up, &ups), cases::<S>(Verb::Down, &downs)].map(Mutex::new);
+    let queues = [cases::<G>(Verb::Up, &ups), cases::<G>(Verb::Down, &downs)].map(Mutex::new);
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
-        let more = (1..WORKERS).map(|_| scope.spawn(|| Worker::<S>::new().go_round(&queues, &tally)));
+        let more = (1..WORKERS).map(|_| scope.spawn(|| Worker::<G>::new().go_round(&queues, &tally)));
         let more = more.collect::<Vec<_>>();
         first.go_round(&queues, &tally);
         more.into_iter().for_each(|worker| worker.join().expect("a worker's rounds"));
@@ -131,7 +131,7 @@ pub fn matrix<S: Stage>(cloud: &str) {
 }
 
 /// Every call is killed at each of its moments; one that changes something fails in all other ways too.
-fn cases<S: Stage>(verb: Verb, calls: &[Call]) -> VecDeque<Case> {
+fn cases<G: Ground>(verb: Verb, calls: &[Call]) -> VecDeque<Case> {
     let looks = calls.iter().filter(|call| !call.mutating);
     let looks = looks.flat_map(|call| Moment::ALL.map(|moment| Rule::call(call.number, Fault::Kill(moment))));
     let changing = 1..=calls.iter().filter(|call| call.mutating).count() as u64;
@@ -140,7 +140,7 @@ fn cases<S: Stage>(verb: Verb, calls: &[Call]) -> VecDeque<Case> {
         let all = [Fault::TimeoutAfterSuccess, Fault::ErrorAfterSuccess(500), Fault::Throttle { times: 3 }];
         all.map(|fault| Rule::mutating(nth, fault))
     });
-    let hidden = calls.iter().filter(|call| S::makes(call)).flat_map(|call| {
+    let hidden = calls.iter().filter(|call| G::makes(call)).flat_map(|call| {
         let all = [Fault::Unseen { looks: UNSEEN_LOOKS }, Fault::KillUnseen { looks: UNSEEN_LOOKS }];
         all.map(|fault| Rule::nth(&call.operation, call.nth, fault))
     });
@@ -148,26 +148,26 @@ fn cases<S: Stage>(verb: Verb, calls: &[Call]) -> VecDeque<Case> {
         kills.chain(looks).chain(failures).chain(hidden).map(|rule| Case { verb, rule }).collect();
     if verb == Verb::Up {
         let machine = [Fault::Capacity, Fault::Quota, Fault::Denied];
-        cases.extend(machine.map(|fault| Case { verb, rule: Rule::nth(S::MACHINE, 1, fault) }));
+        cases.extend(machine.map(|fault| Case { verb, rule: Rule::nth(G::MACHINE, 1, fault) }));
     }
     cases.into()
 }
 
-struct Worker<S> {
-    stage: S,
+struct Worker<G> {
+    ground: G,
 }
 
-impl<S: Stage> Worker<S> {
+impl<G: Ground> Worker<G> {
     fn new() -> Self {
-        Self { stage: S::start() }
+        Self { ground: G::start() }
     }
 
     /// The calls of an `up` and of a `down` when nothing fails.
     fn count(&self) -> (Vec<Call>, Vec<Call>) {
         let counted = |words: &[&str]| {
-            self.stage.proxy().clear();
+            self.ground.proxy().clear();
             self.run(None, words).exits(0);
-            self.stage.proxy().calls()
+            self.ground.proxy().calls()
         };
         (counted(UP), counted(DOWN))
     }
@@ -181,8 +181,8 @@ impl<S: Stage> Worker<S> {
             }
             self.go_up(up.as_ref(), tally);
             self.go_down(down.as_ref(), tally);
-            if round.is_multiple_of(S::ROUNDS_A_CLOUD) {
-                self.stage.reset();
+            if round.is_multiple_of(G::ROUNDS_A_CLOUD) {
+                self.ground.reset();
             }
         }
     }
@@ -192,7 +192,7 @@ impl<S: Stage> Worker<S> {
         let when = format!("{case:?}, which ended so:\n{}", transcript(failed.as_ref()));
         let plain = self.run(case, UP);
         assert_eq!(plain.code, 0, "plain up after {when}\n{}", plain.transcript());
-        self.stage.agrees(&when);
+        self.ground.agrees(&when);
     }
 
     fn go_down(&self, case: Option<&Case>, tally: &Mutex<Tally>) {
@@ -201,22 +201,22 @@ impl<S: Stage> Worker<S> {
         let plain = self.run(case, DOWN);
         // 6: it was over already.
         assert!([0, 6].contains(&plain.code), "plain down after {when}\n{}", plain.transcript());
-        self.stage.is_empty(&when);
+        self.ground.is_empty(&when);
     }
 
     /// The command with its fault. One that was not killed has ended by itself, with what it could do or with a reason.
     fn fail(&self, case: &Case, tally: &Mutex<Tally>) -> Outcome {
-        self.stage.proxy().clear();
-        self.stage.proxy().arm([case.rule.clone()]);
+        self.ground.proxy().clear();
+        self.ground.proxy().arm([case.rule.clone()]);
         let words = match case.verb {
             Verb::Up => UP,
             Verb::Down => DOWN,
         };
         let running = Running::start(&mut self.command(Some(case), words));
-        self.stage.proxy().set_target(running.pid());
+        self.ground.proxy().set_target(running.pid());
         let outcome = running.end();
-        self.stage.proxy().settle();
-        let is_missed = !self.stage.proxy().waiting().is_empty();
+        self.ground.proxy().settle();
+        let is_missed = !self.ground.proxy().waiting().is_empty();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.tried += 1;
         if is_missed {
@@ -225,7 +225,7 @@ impl<S: Stage> Worker<S> {
         let is_killed = case.kills() && !is_missed && !is_late(case);
         assert!(!is_killed || outcome.code == -1, "{case:?} did not kill\n{}", outcome.transcript());
         assert!(case.kills() || outcome.code >= 0, "{case:?}\n{}", outcome.transcript());
-        self.stage.proxy().clear();
+        self.ground.proxy().clear();
         outcome
     }
 
@@ -234,7 +234,7 @@ impl<S: Stage> Worker<S> {
     }
 
     fn command(&self, case: Option<&Case>, words: &[&str]) -> Command {
-        let mut command = self.stage.home().command(words);
+        let mut command = self.ground.home().command(words);
         if case.is_some_and(Case::hides) {
             command.env(VISIBILITY_VARIABLE, LONG_VISIBILITY);
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::proxy::message::{Answer, Asked};
 use tests::second_opinion::{Heard, Judgement, SecondOpinion};
 
-use crate::crash::Stage;
+use crate::crash::Ground;
 use crate::scenes;
 
 /// No document has such a field.
@@ -14,9 +14,9 @@ const UNKNOWN: &str = "noSuchField";
 const JSON: &str = "application/json";
 
 /// Every request and every answer of a life is right, and each of these parts of paths is among them.
-pub fn agrees<S: Stage>(stage: &S, opinion: &SecondOpinion, services: &[&str]) {
-    scenes::live(stage);
-    scenes::change(stage);
+pub fn agrees<G: Ground>(ground: &G, opinion: &SecondOpinion, services: &[&str]) {
+    scenes::live(ground);
+    scenes::change(ground);
     assert_eq!(opinion.violations(), Vec::<String>::new());
     let heard = opinion.heard();
     for service in services {

@@ -5,7 +5,7 @@ use tests::aws::dialect::AwsDialect;
 use tests::cloud_home::CloudHome;
 use tests::proxy::{Call, Proxy};
 
-use crate::crash::{Stage, matrix};
+use crate::crash::{Ground, matrix};
 
 #[test]
 fn after_a_crash_at_any_call_one_plain_command_leaves_no_orphan_and_no_duplicate() {
@@ -17,7 +17,7 @@ pub struct Aws {
     home: CloudHome,
 }
 
-impl Stage for Aws {
+impl Ground for Aws {
     type Dialect = AwsDialect;
     const CLOUD: &'static str = "aws";
     const ROUNDS_A_CLOUD: u32 = 8;

@@ -5,7 +5,7 @@ use tests::azure::dialect::AzureDialect;
 use tests::cloud_home::CloudHome;
 use tests::proxy::{Call, Proxy};
 
-use crate::crash::{Stage, matrix};
+use crate::crash::{Ground, matrix};
 
 #[test]
 fn after_a_crash_at_any_call_one_plain_command_leaves_no_orphan_and_no_duplicate() {
@@ -24,7 +24,7 @@ impl Azure {
     }
 }
 
-impl Stage for Azure {
+impl Ground for Azure {
     type Dialect = AzureDialect;
     const CLOUD: &'static str = "azure";
     const ROUNDS_A_CLOUD: u32 = 100;

@@ -5,7 +5,7 @@ use tests::gcp::cloud::Cloud;
 use tests::gcp::dialect::GcpDialect;
 use tests::proxy::{Call, Proxy};
 
-use crate::crash::{Stage, matrix};
+use crate::crash::{Ground, matrix};
 
 #[test]
 fn after_a_crash_at_any_call_one_plain_command_leaves_no_orphan_and_no_duplicate() {
@@ -24,7 +24,7 @@ impl Gcp {
     }
 }
 
-impl Stage for Gcp {
+impl Ground for Gcp {
     type Dialect = GcpDialect;
     const CLOUD: &'static str = "gcp";
     const ROUNDS_A_CLOUD: u32 = 100;

@@ -8,7 +8,7 @@ use tests::proxy::{Fault, Rule};
 use tests::wait::until;
 
 use super::{DOWN, UP, calls, held};
-use crate::crash::Stage;
+use crate::crash::Ground;
 
 /// Long enough for a signal to be heard.
 const HEARD: Duration = Duration::from_millis(500);
@@ -21,64 +21,64 @@ fn ctrl_c(running: &Running) {
 
 /// The first ends what is under way and says what there is; `slow` is an operation that `up` makes something by before
 /// the machine.
-pub fn once<S: Stage>(slow: &str) {
-    let stage = S::start();
-    let up = held(&stage, UP, slow);
+pub fn once<G: Ground>(slow: &str) {
+    let ground = G::start();
+    let up = held(&ground, UP, slow);
     ctrl_c(&up);
-    stage.proxy().release();
+    ground.proxy().release();
     let up = up.end().exits(8).says("Stopping: what is under way is finished first");
     let up = up.says("resources exist and cost $").says("an hour").says("dsctl down").says("next: ");
-    assert_eq!(calls(&stage, S::MACHINE), 0, "it went on\n{}", up.transcript());
-    stage.agrees("after Ctrl-C");
-    stage.run(&["unlock"]).exits(0).says("default is not locked");
-    stage.run(&["status"]).exits(1).says("an hour");
-    stage.run(UP).exits(0).says("+ machine.main");
-    stage.agrees("when it went on");
-    assert_eq!(calls(&stage, slow), 1, "what was under way was made twice");
+    assert_eq!(calls(&ground, G::MACHINE), 0, "it went on\n{}", up.transcript());
+    ground.agrees("after Ctrl-C");
+    ground.run(&["unlock"]).exits(0).says("default is not locked");
+    ground.run(&["status"]).exits(1).says("an hour");
+    ground.run(UP).exits(0).says("+ machine.main");
+    ground.agrees("when it went on");
+    assert_eq!(calls(&ground, slow), 1, "what was under way was made twice");
 }
 
 /// The second ends at once, and the next `up` finds what was under way.
-pub fn twice<S: Stage>(slow: &str) {
-    let stage = S::start();
-    let up = held(&stage, UP, slow);
+pub fn twice<G: Ground>(slow: &str) {
+    let ground = G::start();
+    let up = held(&ground, UP, slow);
     ctrl_c(&up);
     ctrl_c(&up);
     up.end().exits(8).says("exist and cost $").says("interrupted");
-    stage.run(&["status"]).exits(1).says("A command was interrupted; `dsctl up` goes on");
+    ground.run(&["status"]).exits(1).says("A command was interrupted; `dsctl up` goes on");
     // It is done meanwhile.
-    stage.proxy().clear();
-    stage.run(UP).exits(0).says("+ machine.main");
-    assert_eq!(calls(&stage, slow), 0, "what was under way was made twice");
-    stage.agrees("when it went on");
-    stage.run(DOWN).exits(0);
-    stage.is_empty("after down");
+    ground.proxy().clear();
+    ground.run(UP).exits(0).says("+ machine.main");
+    assert_eq!(calls(&ground, slow), 0, "what was under way was made twice");
+    ground.agrees("when it went on");
+    ground.run(DOWN).exits(0);
+    ground.is_empty("after down");
 }
 
 /// `down` is interrupted as well and takes the rest away later.
-pub fn down<S: Stage>() {
-    let stage = S::start();
-    stage.run(UP).exits(0);
-    stage.proxy().clear();
-    stage.proxy().arm([Rule::mutating(1, Fault::Hold)]);
-    let down = stage.home().start(DOWN);
-    until("the first call is held", || stage.proxy().calls().iter().any(|call| call.mutating).then_some(()));
+pub fn down<G: Ground>() {
+    let ground = G::start();
+    ground.run(UP).exits(0);
+    ground.proxy().clear();
+    ground.proxy().arm([Rule::mutating(1, Fault::Hold)]);
+    let down = ground.home().start(DOWN);
+    until("the first call is held", || ground.proxy().calls().iter().any(|call| call.mutating).then_some(()));
     ctrl_c(&down);
-    stage.proxy().release();
+    ground.proxy().release();
     down.end().exits(8).says("Stopping").says("exist and cost $");
-    stage.agrees("half-way down");
-    stage.run(DOWN).exits(0).says("is gone");
-    stage.is_empty("after down");
+    ground.agrees("half-way down");
+    ground.run(DOWN).exits(0).says("is gone");
+    ground.is_empty("after down");
 }
 
 /// Waiting for the machine may be ended.
-pub fn waiting<S: Stage>() {
-    let stage = S::start();
-    let up = stage.home().start(&["up", "--yes"]);
-    let looked = || stage.proxy().calls().iter().any(|call| call.path.contains("status.json"));
+pub fn waiting<G: Ground>() {
+    let ground = G::start();
+    let up = ground.home().start(&["up", "--yes"]);
+    let looked = || ground.proxy().calls().iter().any(|call| call.path.contains("status.json"));
     until("the machine's report is looked for", || looked().then_some(()));
     ctrl_c(&up);
     up.end().exits(8).says("waiting for the machine").says("exist and cost $").says("an hour");
-    stage.agrees("while it was waited for");
-    stage.run(&["unlock"]).exits(0).says("default is not locked");
-    stage.run(&["up", "--yes", "--no-wait", "--expect-no-changes"]).exits(0).says("No changes");
+    ground.agrees("while it was waited for");
+    ground.run(&["unlock"]).exits(0).says("default is not locked");
+    ground.run(&["up", "--yes", "--no-wait", "--expect-no-changes"]).exits(0).says("No changes");
 }

@@ -3,34 +3,34 @@
 use serde_json::Value;
 
 use super::{DOWN, UP};
-use crate::crash::Stage;
+use crate::crash::Ground;
 
 const LOOK: [&str; 4] = ["orphans", "--cloud", "CLOUD", "--detailed-exitcode"];
 
-fn look<S: Stage>() -> [&'static str; 4] {
-    LOOK.map(|word| if word == "CLOUD" { S::CLOUD } else { word })
+fn look<G: Ground>() -> [&'static str; 4] {
+    LOOK.map(|word| if word == "CLOUD" { G::CLOUD } else { word })
 }
 
 /// What is found, with what `orphans` exits with.
 #[track_caller]
-fn rows<S: Stage>(stage: &S, code: i32) -> Vec<Value> {
-    let rows = stage.run(&[&look::<S>()[..], &["--json"]].concat()).exits(code).json();
+fn rows<G: Ground>(ground: &G, code: i32) -> Vec<Value> {
+    let rows = ground.run(&[&look::<G>()[..], &["--json"]].concat()).exits(code).json();
     rows.as_array().unwrap().clone()
 }
 
 /// A deployment in another region whose record went with somebody's laptop, beside one that is known: it is told, with
 /// what costs money, and nobody touches it.
-pub fn of_a_lost_record<S: Stage>(elsewhere: &str, kinds: &[&str]) {
-    let stage = S::start();
-    stage.run(&look::<S>()).exits(0).says("Nothing carries dsctl's tags.");
-    stage.run(&["up", "--yes", "--no-wait", "--region", elsewhere]).exits(0);
-    let known = rows(&stage, 0);
+pub fn of_a_lost_record<G: Ground>(elsewhere: &str, kinds: &[&str]) {
+    let ground = G::start();
+    ground.run(&look::<G>()).exits(0).says("Nothing carries dsctl's tags.");
+    ground.run(&["up", "--yes", "--no-wait", "--region", elsewhere]).exits(0);
+    let known = rows(&ground, 0);
     assert!(known.iter().all(|row| row["known_here"] == true), "{known:?}");
-    let machine = stage.home().id("machine.main");
-    std::fs::remove_dir_all(stage.home().home.deployment().root()).unwrap();
+    let machine = ground.home().id("machine.main");
+    std::fs::remove_dir_all(ground.home().home.deployment().root()).unwrap();
 
-    stage.proxy().clear();
-    let lost = rows(&stage, 2);
+    ground.proxy().clear();
+    let lost = rows(&ground, 2);
     assert_eq!(lost.len(), known.len(), "{lost:?}");
     let found: Vec<&str> = lost.iter().filter_map(|row| row["kind"].as_str()).collect();
     for kind in kinds {
@@ -41,19 +41,19 @@ pub fn of_a_lost_record<S: Stage>(elsewhere: &str, kinds: &[&str]) {
     assert_eq!((&row["region"], &row["known_here"]), (&Value::from(elsewhere), &Value::from(false)), "{row}");
     assert_eq!((&row["deployment"], &row["kind"]), (&Value::from("default"), &Value::from("machine")), "{row}");
     assert!(row["owner"].as_str().is_some_and(|owner| !owner.is_empty()), "{row}");
-    stage
-        .run(&["orphans", "--cloud", S::CLOUD])
+    ground
+        .run(&["orphans", "--cloud", G::CLOUD])
         .exits(0)
         .says(elsewhere)
         .says("not known to a deployment on this machine");
-    stage.run(DOWN).exits(6);
-    stage.is_untouched("orphans, and a down of what nobody knows");
+    ground.run(DOWN).exits(6);
+    ground.is_untouched("orphans, and a down of what nobody knows");
 
     // Another deployment of that name is another one: neither its drift nor its `down` is stopped by the lost one.
-    stage.run(UP).exits(0).says("+ machine.main");
-    stage.run(&["drift", "--detailed-exitcode"]).exits(0).says("No drift");
-    let both = rows(&stage, 2);
+    ground.run(UP).exits(0).says("+ machine.main");
+    ground.run(&["drift", "--detailed-exitcode"]).exits(0).says("No drift");
+    let both = rows(&ground, 2);
     assert_eq!(both.iter().filter(|row| row["known_here"] == false).count(), lost.len(), "{both:?}");
-    stage.run(DOWN).exits(0);
-    assert_eq!(rows(&stage, 2).len(), lost.len(), "the lost one was touched");
+    ground.run(DOWN).exits(0);
+    assert_eq!(rows(&ground, 2).len(), lost.len(), "the lost one was touched");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::DOWN;
-use crate::crash::Stage;
+use crate::crash::Ground;
 
 #[track_caller]
 fn has(report: &Value, fields: &[&str]) {
@@ -18,9 +18,9 @@ fn usd(value: &Value) -> f64 {
 }
 
 /// Each command gives one value, and all of them tell of the same things at the same price.
-pub fn agree<S: Stage>(region: &str) {
-    let stage = S::start();
-    let plan = stage.run(&["plan", "--json", "--detailed-exitcode"]).exits(2).json();
+pub fn agree<G: Ground>(region: &str) {
+    let ground = G::start();
+    let plan = ground.run(&["plan", "--json", "--detailed-exitcode"]).exits(2).json();
     has(&plan, &["deployment", "made_from", "changes", "cloud"]);
     let changes = plan["changes"].as_array().unwrap();
     for change in changes {
@@ -29,7 +29,7 @@ pub fn agree<S: Stage>(region: &str) {
     }
     let on = &plan["cloud"];
     has(on, &["account", "caller", "image", "image_source", "candidates", "price_source", "around_source", "notes"]);
-    assert_eq!((&on["cloud"], &on["region"]), (&json!(S::CLOUD), &json!(region)));
+    assert_eq!((&on["cloud"], &on["region"]), (&json!(G::CLOUD), &json!(region)));
     has(&on["quota"], &["code", "name", "unit", "need", "limit", "used", "request"]);
     has(&on["monthly"], &["parts", "total"]);
     let sum: f64 = changes.iter().map(|change| change["monthly_usd"].as_f64().unwrap()).sum();
@@ -37,35 +37,35 @@ pub fn agree<S: Stage>(region: &str) {
     assert!((sum - total).abs() < 0.01, "the parts of the plan are {sum}, the month {total}");
     let count = changes.len();
     let summary = format!("{count} to create, 0 to update, 0 to delete; $");
-    stage.run(&["plan", "--summary", "--detailed-exitcode"]).exits(2).says(&summary);
-    assert_eq!(stage.run(&["status", "--json"]).exits(6).json()["error"]["kind"], "no-such-deployment");
-    of_what_was_made(&stage, count, total);
-    of_what_is_gone(&stage, count, total);
+    ground.run(&["plan", "--summary", "--detailed-exitcode"]).exits(2).says(&summary);
+    assert_eq!(ground.run(&["status", "--json"]).exits(6).json()["error"]["kind"], "no-such-deployment");
+    of_what_was_made(&ground, count, total);
+    of_what_is_gone(&ground, count, total);
 }
 
-fn of_what_was_made<S: Stage>(stage: &S, count: usize, total: f64) {
-    let up = stage.run(&["up", "--yes", "--no-wait", "--json"]).exits(0).json();
+fn of_what_was_made<G: Ground>(ground: &G, count: usize, total: f64) {
+    let up = ground.run(&["up", "--yes", "--no-wait", "--json"]).exits(0).json();
     has(&up, &["deployment", "changed", "changes", "endpoint", "api_key", "hourly_usd", "monthly_usd", "seconds"]);
     assert_eq!((&up["changed"], &up["ready"]), (&json!(true), &json!(false)));
     assert_eq!(up["changes"].as_array().map(Vec::len), Some(count));
     assert!((up["monthly_usd"].as_f64().unwrap() - total).abs() < 0.01, "{up}");
     assert!(up["api_key"].as_str().unwrap().ends_with("secrets/api-key"), "{up}");
-    let again = stage.run(&["up", "--yes", "--no-wait", "--json"]).exits(0).json();
+    let again = ground.run(&["up", "--yes", "--no-wait", "--json"]).exits(0).json();
     assert_eq!((&again["changed"], &again["changes"]), (&json!(false), &json!([])));
-    let plan = stage.run(&["plan", "--json", "--detailed-exitcode"]).exits(0).json();
+    let plan = ground.run(&["plan", "--json", "--detailed-exitcode"]).exits(0).json();
     assert!(plan["changes"].as_array().unwrap().iter().all(|change| change["action"] == "no-op"), "{plan}");
-    let drift = stage.run(&["drift", "--json", "--detailed-exitcode"]).exits(0).json();
+    let drift = ground.run(&["drift", "--json", "--detailed-exitcode"]).exits(0).json();
     assert_eq!(drift, json!({"deployment": "default", "drift": [], "ignored": 0}));
-    let status = stage.run(&["status", "--json"]).exits(1).json();
+    let status = ground.run(&["status", "--json"]).exits(1).json();
     has(&status, &["deployment", "cloud", "region", "resources", "hourly_usd", "monthly_usd", "is_settled", "host"]);
     assert_eq!((&status["resources"], &status["is_settled"]), (&json!(count), &json!(true)));
     assert!((status["hourly_usd"].as_f64().unwrap() - total / 730.0).abs() < 0.01, "{status}");
 }
 
-fn of_what_is_gone<S: Stage>(stage: &S, count: usize, total: f64) {
-    let failed = stage.run(&["up", "--yes", "--no-wait", "--json", "--port", "0"]).exits(2).json();
+fn of_what_is_gone<G: Ground>(ground: &G, count: usize, total: f64) {
+    let failed = ground.run(&["up", "--yes", "--no-wait", "--json", "--port", "0"]).exits(2).json();
     assert_eq!(failed["error"]["kind"], "usage");
-    let down = stage.run(&[DOWN, &["--json"]].concat()).exits(0).json();
+    let down = ground.run(&[DOWN, &["--json"]].concat()).exits(0).json();
     assert_eq!((&down["removed"], &down["deployment"]), (&json!(count), &json!("default")));
     let saved = down["saved_hourly_usd"].as_f64().unwrap();
     assert!((saved - total / 730.0).abs() < 0.01, "{down}");
