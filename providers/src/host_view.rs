@@ -1,6 +1,7 @@
 //! What a look at a cloud's host needs, whichever cloud it stands on. Pure.
 
 use engine::state::{RemoteId, State};
+use jiff::Timestamp;
 use spec::host::{HostSpec, HostStatus};
 use spec::route::GatewayConfig;
 
@@ -20,6 +21,6 @@ pub fn gateway_port(desired: &HostSpec) -> Option<u16> {
 
 /// Whether a status is of a machine that was started then. A machine that was there before wrote to the same place, by an
 /// agent that was started before this machine was.
-pub fn is_of(status: &HostStatus, started_second: i64) -> bool {
-    status.agent.started_at.as_second() >= started_second
+pub fn is_of(status: &HostStatus, started: Timestamp) -> bool {
+    status.agent.started_at >= started
 }

@@ -22,7 +22,7 @@ CALLED = {
         "networks": "insert get list delete removePeering",
         "subnetworks": "insert get aggregatedList delete setPrivateIpGoogleAccess",
         "routers": "insert get aggregatedList patch delete",
-        "firewalls": "insert get list patch delete",
+        "firewalls": "insert get list update delete",
         "instances": "insert get aggregatedList delete setLabels setDeletionProtection setMetadata start resume "
         "addAccessConfig deleteAccessConfig getSerialPortOutput",
         "disks": "get aggregatedList resize update delete",

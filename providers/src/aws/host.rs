@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::provider::ProviderError;
 use engine::state::State;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use spec::host::{HostSpec, HostStatus};
 use spec::id::SecretName;
@@ -56,7 +57,8 @@ async fn instance(look: &Services, machine: &str) -> Result<Option<Instance>, Pr
 /// Whether a status speaks of this machine as it runs now.
 fn is_of(status: &HostStatus, instance: &Instance) -> bool {
     let runs = instance.state().and_then(|state| state.name()) == Some(&InstanceStateName::Running);
-    runs && instance.launch_time().is_some_and(|launched| host_view::is_of(status, launched.secs()))
+    let launched = instance.launch_time().and_then(|at| Timestamp::new(at.secs(), 0).ok());
+    runs && launched.is_some_and(|launched| host_view::is_of(status, launched))
 }
 
 /// The public one if it has one.

@@ -20,6 +20,7 @@ use super::machine::seen::{Power, interface_id, power, private_address, public_a
 use super::network::text;
 use crate::cloud::{HostView, host_name};
 use crate::host_plan::{API_KEY, GATEWAY_FILE};
+use crate::host_view;
 
 pub async fn view(session: &Session, state: &State) -> Result<HostView, ProviderError> {
     let (Some(bucket), Some(machine)) = (id(state, kind::BUCKET), id(state, kind::MACHINE)) else {
@@ -87,7 +88,7 @@ async fn machine_with_address(session: &Session, id: &str) -> Result<Option<(Val
 /// agent that was started before this machine was made.
 fn is_of(status: &HostStatus, machine: &Value) -> bool {
     let made: Option<Timestamp> = text(machine, "/properties/timeCreated").parse().ok();
-    power(machine) == Power::Running && made.is_none_or(|made| status.agent.started_at.as_second() >= made.as_second())
+    power(machine) == Power::Running && made.is_none_or(|made| host_view::is_of(status, made))
 }
 
 async fn object<T: DeserializeOwned>(session: &Session, place: &Place) -> Result<Option<T>, ProviderError> {

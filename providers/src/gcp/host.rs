@@ -57,7 +57,7 @@ fn api_key(bucket: &str) -> Result<String, ProviderError> {
 /// Whether a status speaks of this machine as it runs now.
 fn is_of(status: &HostStatus, instance: &Instance) -> bool {
     let started = instance.last_start_timestamp.as_ref().or(instance.creation_timestamp.as_ref());
-    let started = started.and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_second);
+    let started = started.and_then(|at| at.parse::<Timestamp>().ok());
     instance.status == Some(Status::Running) && started.is_some_and(|started| host_view::is_of(status, started))
 }
 
