@@ -122,11 +122,7 @@ fn what_a_machine_cannot_start_with_is_refused() {
             json!("ssh-dss AAAA"),
             "InvalidParameter",
         ),
-        (
-            "/properties/osProfile/linuxConfiguration/ssh/publicKeys/0/path",
-            json!("/root/.ssh/keys"),
-            "InvalidParameter",
-        ),
+        ("/properties/osProfile/linuxConfiguration/ssh/publicKeys/0/path", json!("/etc/ssh/keys"), "InvalidParameter"),
         ("/properties/networkProfile", json!({}), "InvalidParameter"),
         ("/zones", json!(["4"]), "InvalidAvailabilityZone"),
     ];
