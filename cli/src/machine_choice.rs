@@ -258,3 +258,38 @@ fn quota_text(machine_type: &str, quota: &Quota) -> String {
     let Quota { code, name, unit, need, used, .. } = quota;
     format!("{machine_type} takes {need} {unit} of \"{name}\" ({code}), whose limit is {limit}, {used} of it in use")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_record(cloud: Cloud, zones: &[&str]) -> Vec<Offer> {
+        let offers = advisor::offers().unwrap();
+        let offers = offers.iter().filter(|offer| offer.cloud == cloud).take(2).cloned();
+        offers.map(|offer| Offer { zones: zones.iter().map(|zone| (*zone).to_owned()).collect(), ..offer }).collect()
+    }
+
+    #[test]
+    fn what_no_zone_of_the_region_offers_is_refused_by_name() {
+        let nowhere = on_record(Cloud::Gcp, &[]);
+        let refusal = refuse_nowhere(&nowhere, &nowhere, "europe-west4").unwrap_err().message;
+        for text in [&nowhere[0].machine_type, "europe-west4"] {
+            assert!(refusal.contains(text), "{refusal}");
+        }
+        assert!(refuse_nowhere(&nowhere, &on_record(Cloud::Gcp, &["europe-west4-a"]), "europe-west4").is_ok());
+        // Where the cloud chooses the zone, a row without one is an offer; what is not offered there has no row.
+        let azure = on_record(Cloud::Azure, &[]);
+        assert!(refuse_nowhere(&azure, &azure, "westeurope").is_ok());
+        assert!(refuse_nowhere(&azure, &[], "westeurope").is_err());
+    }
+
+    #[test]
+    fn what_two_looks_left_out_is_told_once_by_the_lower_limit() {
+        let usd = |dollars: u64| Usd::from_millionths(1_000_000).times(dollars);
+        let (first, second) = (LeftOut { count: 3, limit: usd(16) }, LeftOut { count: 2, limit: usd(9) });
+        assert_eq!(first.and(Some(second)), LeftOut { count: 5, limit: usd(9) });
+        assert_eq!(first.and(None), first);
+        assert!(first.note().unwrap().starts_with("not tried: 3 more that are dearer than $16"));
+        assert_eq!(LeftOut { count: 0, ..first }.note(), None);
+    }
+}

@@ -10,7 +10,6 @@ use serde_json::Value;
 use spec::host::{HostSpec, HostStatus};
 use spec::id::SecretName;
 use spec::layout::BucketLayout;
-use spec::route::GatewayConfig;
 
 use super::auth::Session;
 use super::blobs::Place;
@@ -19,8 +18,8 @@ use super::kind;
 use super::machine::seen::{Power, interface_id, power, private_address, public_address_id};
 use super::network::text;
 use crate::cloud::{HostView, host_name};
-use crate::host_plan::{API_KEY, GATEWAY_FILE};
-use crate::host_view;
+use crate::host_plan::API_KEY;
+use crate::host_view::{self, gateway_port};
 
 pub async fn view(session: &Session, state: &State) -> Result<HostView, ProviderError> {
     let (Some(bucket), Some(machine)) = (id(state, kind::BUCKET), id(state, kind::MACHINE)) else {
@@ -61,12 +60,6 @@ fn api_key() -> Result<String, ProviderError> {
     Ok(format!("secrets/{name}"))
 }
 
-fn gateway_port(desired: &HostSpec) -> Option<u16> {
-    let file = desired.files.iter().find(|file| file.name == GATEWAY_FILE)?;
-    let config: GatewayConfig = serde_json::from_str(&file.content).ok()?;
-    Some(config.listen.port())
-}
-
 /// The public address if it has one.
 async fn machine_with_address(session: &Session, id: &str) -> Result<Option<(Value, Option<String>)>, ProviderError> {
     let arm = &session.arm;
@@ -88,7 +81,7 @@ async fn machine_with_address(session: &Session, id: &str) -> Result<Option<(Val
 /// agent that was started before this machine was made.
 fn is_of(status: &HostStatus, machine: &Value) -> bool {
     let made: Option<Timestamp> = text(machine, "/properties/timeCreated").parse().ok();
-    power(machine) == Power::Running && made.is_none_or(|made| host_view::is_of(status, made))
+    power(machine) == Power::Running && made.is_some_and(|made| host_view::is_of(status, made))
 }
 
 async fn object<T: DeserializeOwned>(session: &Session, place: &Place) -> Result<Option<T>, ProviderError> {

@@ -2,41 +2,20 @@
 //! and what somebody else does there.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::process;
-use crate::proxy::lock;
-
-/// Starting python and reading Amazon's models takes a second: one process serves a whole test.
-#[derive(Debug)]
-pub struct Account {
-    process: Child,
-    talk: Mutex<Talk>,
-}
+use crate::python::Conversation;
 
 #[derive(Debug)]
-struct Talk {
-    questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+pub struct Account(Conversation);
 
 impl Account {
     /// `environment` is the virtual environment with boto3.
     #[track_caller]
     pub fn start(environment: &Path) -> Self {
-        let mut command = Command::new(environment.join("bin/python"));
-        crate::home::environment(&mut command, Path::new("/nonexistent"));
-        let script = crate::python::sources().join("aws_account.py");
-        let piped = command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = piped.spawn().expect("python");
-        let questions = process.stdin.take().expect("a pipe to python");
-        let answers = BufReader::new(process.stdout.take().expect("a pipe from python"));
-        Self { process, talk: Mutex::new(Talk { questions, answers }) }
+        Self(Conversation::start(environment, "aws_account.py"))
     }
 
     /// By kind, in lists: `instances`, `volumes`, `vpcs`, `subnets`, `internet_gateways`, `addresses`, `nat_gateways`,
@@ -44,33 +23,15 @@ impl Account {
     /// `instance_profiles`. Each has `id` and `tags`; the rest is as `python/aws_account.py` writes it.
     #[track_caller]
     pub fn list(&self, url: &str, region: &str) -> Value {
-        self.ask(&json!({"endpoint": url, "region": region}))
+        self.0.ask(&json!({"endpoint": url, "region": region}))
     }
 
     /// One call of boto3's, as somebody else in the account would make it; gives its answer.
     #[track_caller]
     pub fn call(&self, url: &str, region: &str, (service, operation): (&str, &str), arguments: &Value) -> Value {
-        self.ask(&json!({
+        self.0.ask(&json!({
             "endpoint": url, "region": region, "service": service, "operation": operation, "arguments": arguments,
         }))
-    }
-
-    #[track_caller]
-    fn ask(&self, question: &Value) -> Value {
-        let mut talk = lock(&self.talk);
-        writeln!(talk.questions, "{question}").expect("python listens");
-        let mut line = String::new();
-        talk.answers.read_line(&mut line).expect("python answers");
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        assert!(answer["error"].is_null(), "{}", answer["error"].as_str().unwrap_or_default());
-        answer
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        process::kill(self.process.id());
-        let _ = self.process.wait();
     }
 }
 
