@@ -131,9 +131,9 @@ fn a_key_that_cannot_encrypt_is_named_before_anything_is_made() {
     let form = ["encryption_key", "is no key of Cloud KMS", "next: gcloud kms keys list"];
     refused(&cloud, home.up(&["--encryption-key", "one"]), 2, &form);
     for place in ["europe-west4", "us", "global"] {
-        let place_texts =
-            ["encryption_key", &format!("lies in {place}, the deployment in us-central1"), "with a key in us-central1"];
-        refused(&cloud, home.up(&["--encryption-key", &key(place)]), 2, &place_texts);
+        let lies = format!("lies in {place}, the deployment in us-central1");
+        let texts = ["encryption_key", lies.as_str(), "next: the same command with a key in us-central1"];
+        refused(&cloud, home.up(&["--encryption-key", &key(place)]), 2, &texts);
     }
     assert_eq!(home.state(), None, "a state was written");
 }

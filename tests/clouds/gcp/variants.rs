@@ -226,18 +226,18 @@ fn a_key_of_ones_own_encrypts_disk_and_bucket() {
     let (one, two) = (key("one"), key("two"));
     let wish = ["--encryption-key", one.as_str()];
     home.dsctl(&[&["plan"], &wish[..]].concat()).exits(0).says(&format!("private, encrypted by {one}, versioned"));
-    home.up(&wish).exits(0).says(&format!("encrypted by {one}"));
+    home.up(&wish).exits(0).says(&format!(", encrypted by {one}"));
     is_encrypted_by(&cloud, Some(&one));
-    let ids = || (home.id("bucket.main"), home.id("machine.main"));
-    let before = ids();
-    home.up(&["--encryption-key", &two]).exits(0).says("~ bucket.main");
-    is_encrypted_by(&cloud, Some(&two));
-    assert!(ids().0 == before.0 && ids().1 != before.1, "{before:?} and {:?}", ids());
-    let before = ids();
-    home.up(&[]).exits(0).says("~ bucket.main");
-    is_encrypted_by(&cloud, None);
-    assert!(ids().0 == before.0 && ids().1 != before.1, "{before:?} and {:?}", ids());
-    home.up(&wish).exits(0);
+    for (wish, key) in [(&["--encryption-key", two.as_str()][..], Some(two.as_str())), (&[], None), (&wish, Some(&one))]
+    {
+        let (bucket, machine) = (home.id("bucket.main"), home.id("machine.main"));
+        home.up(wish).exits(0).says("~ bucket.main").says("+/- machine.main");
+        cloud.report_ready(&home);
+        home.dsctl(&[&["up", "--yes"], wish].concat()).exits(0).says("default is ready");
+        is_encrypted_by(&cloud, key);
+        assert_eq!(home.id("bucket.main"), bucket, "{wish:?}");
+        assert_ne!(home.id("machine.main"), machine, "{wish:?}");
+    }
     stays_and_goes(&cloud, &home, &wish);
 }
 
