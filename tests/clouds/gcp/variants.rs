@@ -228,8 +228,9 @@ fn a_key_of_ones_own_encrypts_disk_and_bucket() {
     home.dsctl(&[&["plan"], &wish[..]].concat()).exits(0).says(&format!("private, encrypted by {one}, versioned"));
     home.up(&wish).exits(0).says(&format!(", encrypted by {one}"));
     is_encrypted_by(&cloud, Some(&one));
-    for (wish, key) in [(&["--encryption-key", two.as_str()][..], Some(two.as_str())), (&[], None), (&wish, Some(&one))]
-    {
+    let other = ["--encryption-key", two.as_str()];
+    let turns: [(&[&str], Option<&str>); 3] = [(&other, Some(&two)), (&[], None), (&wish, Some(&one))];
+    for (wish, key) in turns {
         let (bucket, machine) = (home.id("bucket.main"), home.id("machine.main"));
         home.up(wish).exits(0).says("~ bucket.main").says("+/- machine.main");
         cloud.report_ready(&home);
