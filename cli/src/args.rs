@@ -193,6 +193,9 @@ pub struct CloudArgs {
     /// Rules that must hold: gdpr, hipaa
     #[arg(long, value_name = "PACK,…", value_delimiter = ',')]
     pub compliance: Vec<Pack>,
+    /// Key of your own for disk and bucket, by its full name; on gcp only yet [default: the cloud's own keys]
+    #[arg(long, value_name = "KEY")]
+    pub encryption_key: Option<String>,
     /// Bucket for plan state, journal and lock, for a team: s3://BUCKET/FOLDER [default: this machine]
     #[arg(long, value_name = "PLACE")]
     pub state: Option<StateLocation>,

@@ -217,6 +217,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
             egress_gb: args.cloud_wishes.egress_gb,
         },
         compliance: args.cloud_wishes.compliance.clone(),
+        encryption_key: args.cloud_wishes.encryption_key.clone(),
         state: args.cloud_wishes.state.clone(),
     })
 }

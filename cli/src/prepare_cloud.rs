@@ -16,6 +16,7 @@ use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use providers::secret::SecretText;
 use serde::Serialize;
 use spec::deployment::{Cloud, Deployment};
+use spec::encryption_key::EncryptionKey;
 use spec::layout::DeploymentLayout;
 use spec::machine::ResolvedMachine;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
@@ -80,6 +81,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     let image = survey.image.take().ok_or_else(|| Failure::failed("the cloud named no image"))?;
     let account = survey.identity.account.clone();
     refuse_another_account(&cloud, asked.spec.cloud, &account)?;
+    refuse_key_elsewhere(asked.spec.encryption_key.as_ref(), &machine.region)?;
     let report = report(&asked, &machine, &survey, &image, notes);
     let facts = facts(&asked, &cloud, survey, image)?;
     let region = machine.region.clone();
@@ -98,6 +100,18 @@ fn refuse_another_account(site: &CloudSite, cloud: Cloud, found: &str) -> Result
         Some(home) if home != found => {
             let message = format!("the deployment lies in the account {home}; the credentials are of {found}");
             Err(Failure::new(Kind::Credentials, message).next(clouds::switch_account(cloud, home)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A bucket in one region takes no key but that region's: none of a continent, and none that is global.
+fn refuse_key_elsewhere(key: Option<&EncryptionKey>, region: &str) -> Result<(), Failure> {
+    match key {
+        Some(EncryptionKey { name, location }) if location != region => {
+            let message = format!("encryption_key: {name} lies in {location}, the deployment in {region}");
+            let next = format!("the same command with a key in {region}, or with the key's own region by --region");
+            Err(Failure::usage(message).next(next))
         }
         _ => Ok(()),
     }

@@ -3,6 +3,7 @@
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
 use spec::deployment::{ApiWish, BaselineWish, Cloud, Deployment, WeightsWish};
+use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
 use spec::machine::{BudgetWish, MachineWish, NetworkWish};
 use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
 use spec::weights::WeightsSpec;
@@ -19,6 +20,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
     if cloud == Cloud::Local {
         refuse_cloud_wishes(&deployment)?;
     }
+    let encryption_key = deployment.encryption_key.map(|key| encryption_key(cloud, &key)).transpose()?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
     };
@@ -44,6 +46,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         gateway_port: gateway_port(cloud, deployment.gateway.port)?,
         daemon,
         baseline,
+        encryption_key,
         machine: None,
     })
 }
@@ -68,6 +71,7 @@ fn refuse_cloud_wishes(deployment: &Deployment) -> Result<(), Failure> {
         ("network", deployment.network != NetworkWish::default()),
         ("budget", deployment.budget != BudgetWish::default()),
         ("compliance", !deployment.compliance.is_empty()),
+        ("encryption_key", deployment.encryption_key.is_some()),
         ("state", deployment.state.is_some()),
     ];
     match wishes.iter().find(|(_, given)| *given) {
@@ -77,6 +81,17 @@ fn refuse_cloud_wishes(deployment: &Deployment) -> Result<(), Failure> {
             Err(Failure::usage(message).next("dsctl plan"))
         }
     }
+}
+
+/// Who names a key counts on it: where it would have no effect it is refused.
+fn encryption_key(cloud: Cloud, given: &str) -> Result<EncryptionKey, Failure> {
+    EncryptionKey::read(cloud, given).map_err(|error| {
+        let next = match &error {
+            InvalidEncryptionKey::NotOn(_) => "the same command without --encryption-key, or with --cloud gcp",
+            InvalidEncryptionKey::Form(_) => "gcloud kms keys list --location=REGION --keyring=RING",
+        };
+        Failure::usage(format!("encryption_key: {error}")).next(next)
+    })
 }
 
 fn at_least(field: &str, given: Option<u32>, least: u32) -> Result<Option<u32>, Failure> {
@@ -213,6 +228,7 @@ mod tests {
             ("model: smollm2-135m\ncompliance: [gdpr]", "compliance: it is for a cloud"),
             ("model: smollm2-135m\nmachine: {disk_gib: 9}", "machine: it is for a cloud"),
             ("model: smollm2-135m\nstate: s3://b/f", "state: it is for a cloud"),
+            ("model: smollm2-135m\nencryption_key: k", "encryption_key: it is for a cloud"),
             ("model: smollm2-135m\ndaemon: {context: 1}", "daemon.context: 1 is below 16"),
             ("model: smollm2-135m\ndaemon: {max_sequences: 0}", "daemon.max_sequences: 0 is below 1"),
             ("model: smollm2-135m\nweights: {sources: []}", "weights.sources: none is named"),
@@ -225,5 +241,23 @@ mod tests {
             assert_eq!(failure.kind, Kind::Usage, "{yaml}");
             assert!(failure.message.contains(message), "{yaml}: {}", failure.message);
         }
+    }
+
+    #[test]
+    fn a_key_of_ones_own_is_taken_where_it_encrypts_and_refused_elsewhere() {
+        let key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k";
+        let on =
+            |cloud: &str, key: &str| resolved(&format!("model: smollm2-135m\ncloud: {cloud}\nencryption_key: '{key}'"));
+        let taken = on("gcp", key).unwrap().encryption_key.unwrap();
+        assert_eq!((taken.name.as_str(), taken.location.as_str()), (key, "us-central1"));
+        for cloud in ["aws", "azure"] {
+            let failure = on(cloud, key).unwrap_err();
+            let says = format!("encryption_key: a key of your own is for gcp only yet; on {cloud} ");
+            assert!(failure.kind == Kind::Usage && failure.message.starts_with(&says), "{}", failure.message);
+            assert!(failure.next.unwrap().contains("without --encryption-key"));
+        }
+        let failure = on("gcp", &format!("{key}/cryptoKeyVersions/1")).unwrap_err();
+        assert!(failure.message.starts_with("encryption_key: \"projects/p/"), "{}", failure.message);
+        assert!(failure.next.unwrap().starts_with("gcloud kms keys list"));
     }
 }

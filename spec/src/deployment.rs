@@ -17,6 +17,7 @@
 //! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat}
 //! budget: {max_hourly: 12.5, max_monthly: 8000, egress_gb: 100}
 //! compliance: [gdpr, hipaa]
+//! encryption_key: projects/…/cryptoKeys/…  # encrypts disk and bucket in place of the cloud's own; on gcp
 //! state: s3://bucket/prefix  # where plan, state, journal and lease are kept; without it on this machine
 //! weights:                 # in place of the catalogue's sources
 //!   sources: [file:/data/model.gguf]
@@ -89,6 +90,9 @@ pub struct Deployment {
     pub budget: BudgetWish,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compliance: Vec<Pack>,
+    /// As the cloud writes it in full; which clouds take one, and in what form: [`crate::encryption_key`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateLocation>,
 }
@@ -246,6 +250,7 @@ impl Deployment {
                 egress_gb: top.budget.egress_gb.or(self.budget.egress_gb),
             },
             compliance: over(top.compliance, self.compliance),
+            encryption_key: top.encryption_key.or(self.encryption_key),
             state: top.state.or(self.state),
         }
     }
@@ -288,10 +293,12 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_leave_the_rest() {
-        let file = Deployment::parse("model: a\ngateway: {port: 1}\ndaemon: {context: 2}", "f").unwrap();
+        let text = "model: a\ngateway: {port: 1}\ndaemon: {context: 2}\nencryption_key: k";
+        let file = Deployment::parse(text, "f").unwrap();
         let flags = Deployment::parse("model: b\ndaemon: {threads: 3}", "f").unwrap();
         let both = file.overlaid_by(flags);
         assert_eq!(both.model.as_deref(), Some("b"));
         assert_eq!((both.gateway.port, both.daemon.context, both.daemon.threads), (Some(1), Some(2), Some(3)));
+        assert_eq!(both.encryption_key.as_deref(), Some("k"));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod amount;
 pub mod deployment;
+pub mod encryption_key;
 pub mod host;
 pub mod id;
 pub mod layout;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::Cloud;
+use crate::encryption_key::EncryptionKey;
 use crate::id::{DeploymentName, WeightsName};
 use crate::machine::ResolvedMachine;
 use crate::weights::WeightsSpec;
@@ -15,6 +16,9 @@ pub struct ResolvedSpec {
     pub gateway_port: PortChoice,
     pub daemon: ResolvedDaemon,
     pub baseline: Option<ResolvedBaseline>,
+    /// None: the cloud's own keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_key: Option<EncryptionKey>,
     /// None on this machine itself.
     pub machine: Option<ResolvedMachine>,
 }

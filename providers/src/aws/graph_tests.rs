@@ -86,6 +86,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         gateway_port: PortChoice::Fixed(443),
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
         baseline: None,
+        encryption_key: None,
         machine: Some(machine),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use engine::provider::{ErrorKind, ProviderError};
 use google_cloud_gax::error::Error;
 
+use super::encryption_key;
 use super::fault::{Fault, Heard};
 
 /// How Google writes the region of what counts in all regions together.
@@ -21,6 +22,8 @@ pub enum Why {
     Conflict,
     /// What was read before is not so any more.
     Unmet,
+    /// Google's own service may not use the user's key.
+    NoKey,
     Other,
 }
 
@@ -76,6 +79,7 @@ pub fn gone<T>(result: Result<T, Denied>) -> Result<(), ProviderError> {
 fn why(fault: &Fault) -> Why {
     match fault.status {
         _ if fault.heard != Heard::Refusal => Why::Other,
+        _ if is_no_key(fault) => Why::NoKey,
         404 | 410 => Why::Absent,
         409 => Why::Conflict,
         412 => Why::Unmet,
@@ -102,6 +106,7 @@ fn kind_of(fault: &Fault) -> ErrorKind {
         _ if is_rate(fault) => ErrorKind::Throttled { retry_after: fault.retry_after },
         _ if is_quota(fault) => ErrorKind::Quota,
         429 => ErrorKind::Throttled { retry_after: fault.retry_after },
+        _ if is_no_key(fault) => ErrorKind::Credentials,
         _ if is_not_yet(fault) => ErrorKind::NotYet,
         401 | 403 => ErrorKind::Credentials,
         _ if fault.is_any(&["invalid_grant", "invalid_client", "unauthorized_client", "UNAUTHENTICATED"]) => {
@@ -133,6 +138,12 @@ pub fn is_rate(fault: &Fault) -> bool {
 fn is_quota(fault: &Fault) -> bool {
     fault.is_any(&["QUOTA_EXCEEDED", "quotaExceeded", "limitExceeded", "LIMIT_EXCEEDED"])
         || (fault.status != 404 && fault.says(&["Maximum number of", "Quota '"]))
+}
+
+/// Compute refuses with 400, and storage with 403, as if it were the caller who may not.
+fn is_no_key(fault: &Fault) -> bool {
+    fault.is_any(&["kmsPermissionDenied", "KMS_PERMISSION_DENIED"])
+        || fault.says(&["Permission denied on Cloud KMS key", "'cloudkms.cryptoKeyVersions.useTo"])
 }
 
 /// What was made a moment ago does not show everywhere at once, and what goes still holds on to other things.
@@ -173,6 +184,7 @@ fn next(kind: ErrorKind, fault: &Fault) -> Option<String> {
         ErrorKind::Credentials if fault.is_any(&["BILLING_DISABLED"]) || fault.says(&["billing account"]) => {
             Some("gcloud billing projects link PROJECT --billing-account=ACCOUNT".to_owned())
         }
+        ErrorKind::Credentials if is_no_key(fault) => Some(encryption_key::look()),
         ErrorKind::Credentials if fault.status == 403 => {
             Some("gcloud auth list (whoever it is may not do it: `docs/operations.md` has the roles)".to_owned())
         }
@@ -319,6 +331,25 @@ mod tests {
         assert!(denied.error.kind == ErrorKind::Credentials && next(&denied).contains("docs/operations.md"));
         let unpaid = refused(403, "accountDisabled", "The billing account for the owning project is disabled");
         assert!(next(&unpaid).starts_with("gcloud billing"));
+    }
+
+    #[test]
+    fn a_service_of_googles_that_may_not_use_a_key_is_no_matter_of_the_callers() {
+        let disk = "Cloud KMS error when using key projects/k/locations/l/keyRings/r/cryptoKeys/k: Permission \
+                    'cloudkms.cryptoKeyVersions.useToEncrypt' denied on resource 'projects/k' (or it may not exist).";
+        let bucket = "Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been \
+                      authorized to use this key.";
+        let all = [
+            refused(400, "kmsPermissionDenied", disk),
+            refused(400, "invalid", disk),
+            operation(400, "KMS_PERMISSION_DENIED", disk),
+            refused(403, "forbidden", bucket),
+        ];
+        for denied in all {
+            assert_eq!((denied.why, denied.error.kind), (Why::NoKey, ErrorKind::Credentials), "{}", denied.error);
+            assert!(denied.error.next().unwrap().contains("cryptoKeyEncrypterDecrypter"), "{:?}", denied.error.next());
+        }
+        assert_eq!(refused(403, "forbidden", "Required 'x' permission").why, Why::Other);
     }
 
     #[test]

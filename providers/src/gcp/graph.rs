@@ -83,8 +83,10 @@ impl Site<'_> {
     fn storage(&self) -> Result<Vec<Desired>, CloudGraphError> {
         let (account, region) = (self.facts.identity.account.clone(), self.machine.region.clone());
         let records = self.machine.records;
-        let inputs = BucketInputs { account, region, audit_days: records.audit_days, access_log: records.access_log };
-        let mut all = vec![resource(kind::BUCKET, "main", &inputs, "private, encrypted, versioned")?];
+        let (audit_days, access_log) = (records.audit_days, records.access_log);
+        let inputs = BucketInputs { account, region, audit_days, access_log, encryption_key: self.encryption_key() };
+        let by = inputs.encryption_key.as_ref().map(|key| format!(" by {key}")).unwrap_or_default();
+        let mut all = vec![resource(kind::BUCKET, "main", &inputs, &format!("private, encrypted{by}, versioned"))?];
         all.extend(self.objects()?);
         Ok(all)
     }
@@ -103,15 +105,22 @@ impl Site<'_> {
             disk_gib: disk.gib,
             disk_iops: disk.iops,
             disk_mib_a_second: disk.mib_a_second,
+            encryption_key: self.encryption_key(),
             public: self.is_public(),
             deletion_protection: is_protected(chosen),
             boot_script: self.facts.boot_script.clone(),
             dsctl_sha256: self.dsctl_sha256()?,
         };
-        let wanted = resource(kind::MACHINE, "main", &inputs, &self.machine_summary())?;
+        let by = inputs.encryption_key.as_ref().map(|key| format!(", encrypted by {key}")).unwrap_or_default();
+        let wanted = resource(kind::MACHINE, "main", &inputs, &format!("{}{by}", self.machine_summary()))?;
         let candidates = self.machine.candidates.iter().map(|candidate| self.candidate(candidate));
         let monthly_usd = self.monthly(chosen);
         Ok(Desired { candidates: candidates.collect::<Result<_, _>>()?, monthly_usd, ..wanted })
+    }
+
+    /// The key of the user's own, by its name in full.
+    fn encryption_key(&self) -> Option<String> {
+        self.spec.encryption_key.as_ref().map(|key| key.name.clone())
     }
 
     fn candidate(&self, candidate: &MachineCandidate) -> Result<Candidate, CloudGraphError> {

@@ -6,6 +6,7 @@ use engine::graph::{Address, Desired, Graph, order};
 use serde_json::json;
 use spec::amount::Usd;
 use spec::deployment::Cloud;
+use spec::encryption_key::EncryptionKey;
 use spec::machine::{
     Disk, Egress, Exposure, Gpu, MachineCandidate, Market, MonthlyCosts, Offer, Records, ResolvedMachine,
     ResolvedNetwork,
@@ -88,6 +89,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         gateway_port: PortChoice::Fixed(443),
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
         baseline: None,
+        encryption_key: None,
         machine: Some(machine),
     }
 }
@@ -232,6 +234,23 @@ fn the_hipaa_pack_keeps_and_logs() {
         get(&bucket, "bucket.main").inputs,
         json!({"account": "p", "region": "europe-west4", "audit_days": 2192, "access_log": true})
     );
+}
+
+#[test]
+fn a_key_of_the_users_own_encrypts_disk_and_bucket_and_the_plan_says_so() {
+    let key = "projects/k/locations/europe-west4/keyRings/r/cryptoKeys/k";
+    let plain = graph(|_| {});
+    let encryption_key = EncryptionKey::read(Cloud::Gcp, key).unwrap();
+    let spec = ResolvedSpec { encryption_key: Some(encryption_key), ..spec(machine()) };
+    let graph = build(&spec, &facts()).unwrap();
+    for address in ["bucket.main", "machine.main"] {
+        assert_eq!(get(&graph, address).inputs["encryption_key"], key, "{address}");
+        assert!(get(&graph, address).summary.contains(&format!("encrypted by {key}")), "{address}");
+        assert_eq!(get(&plain, address).inputs.get("encryption_key"), None, "{address}");
+    }
+    let differs = |wanted: &&Desired| plain.get(&wanted.address).map(|it| &it.inputs) != Some(&wanted.inputs);
+    let others: Vec<&str> = graph.iter().filter(differs).map(|it| it.address.as_str()).collect();
+    assert_eq!(others, ["bucket.main", "machine.main"]);
 }
 
 #[test]

@@ -75,6 +75,9 @@ pub struct BucketInputs {
     pub audit_days: Option<u32>,
     /// Whether reads and writes are logged under `access-log/`.
     pub access_log: bool,
+    /// What new objects are encrypted by: a key of the user's own. Without one Google's, and the field is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_key: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +102,9 @@ pub struct MachineInputs {
     pub disk_gib: u32,
     pub disk_iops: u32,
     pub disk_mib_a_second: u32,
+    /// As the bucket's; a disk has it from its first moment to its last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_key: Option<String>,
     pub public: bool,
     pub deletion_protection: bool,
     /// With the placeholders of `cloud::BOOT_PLACEHOLDERS`; counts only when the machine is made.

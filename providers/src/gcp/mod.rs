@@ -13,6 +13,7 @@ mod adapter;
 pub mod auth;
 pub mod boot;
 pub mod clients;
+mod encryption_key;
 pub mod error;
 pub mod fault;
 pub mod graph;

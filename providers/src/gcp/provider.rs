@@ -117,5 +117,10 @@ mod tests {
         assert_eq!(of("machine.main", json!({"image": "a"}), json!({"image": "b"})), Verdict::Replace);
         assert_eq!(of("router.main", json!({"nat": "other"}), json!({})), Verdict::InPlace);
         assert_eq!(of("bucket.main", json!({"versioning": "off"}), json!({})), Verdict::InPlace);
+        let key = || json!({"encryption_key": "k"});
+        assert_eq!(of("bucket.main", json!({}), key()), Verdict::InPlace);
+        assert_eq!(of("bucket.main", key(), json!({})), Verdict::InPlace);
+        assert_eq!(of("machine.main", json!({}), key()), Verdict::Replace);
+        assert_eq!(of("machine.main", key(), json!({})), Verdict::Replace);
     }
 }

@@ -141,6 +141,7 @@ mod tests {
             gateway_port: PortChoice::Fixed(1),
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
             baseline,
+            encryption_key: None,
             machine: None,
         }
     }

@@ -212,6 +212,18 @@ fn secrets_that_somebody_opened_are_told_and_closed() {
     assert_eq!(it.listed(), before, "all is as it was before");
 }
 
+/// By a key that its owner may take away at any time, and with it all that is written from then on.
+#[test]
+fn a_bucket_that_somebody_gave_another_key_is_told_and_put_right() {
+    let it = Somebody::in_a_deployment();
+    let key = format!("projects/eve/locations/{REGION}/keyRings/r/cryptoKeys/k");
+    it.bucket("buckets.patch", json!({"body": {"encryption": {"defaultKmsKeyName": key}}}));
+    differs(&it.drift(), &[("bucket.main", &["encryption_key"])]);
+    it.home.dsctl(&["drift"]).exits(0).says(&key);
+    it.is_right_again();
+    assert_eq!(it.cloud.bodies("buckets")[0].get("encryption"), None);
+}
+
 #[test]
 fn what_somebody_removed_is_told_and_made_again() {
     let it = Somebody::in_a_deployment();

@@ -122,3 +122,43 @@ fn an_image_that_is_not_there_is_named_before_anything_is_made() {
     home.dsctl(&["plan", "--image", family]).exits(0).says("pytorch-2-7-cu128-ubuntu-2204-nvidia-570-v");
     assert_eq!(home.state(), None, "a state was written");
 }
+
+#[test]
+fn a_key_that_cannot_encrypt_is_named_before_anything_is_made() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let key = |place: &str| format!("projects/keys/locations/{place}/keyRings/ring/cryptoKeys/one");
+    let form = ["encryption_key", "is no key of Cloud KMS", "next: gcloud kms keys list"];
+    refused(&cloud, home.up(&["--encryption-key", "one"]), 2, &form);
+    for place in ["europe-west4", "us", "global"] {
+        let lies = format!("lies in {place}, the deployment in us-central1");
+        let texts = ["encryption_key", lies.as_str(), "next: the same command with a key in us-central1"];
+        refused(&cloud, home.up(&["--encryption-key", &key(place)]), 2, &texts);
+    }
+    assert_eq!(home.state(), None, "a state was written");
+}
+
+/// dsctl gives nobody a right to a key; who has it is told the command, once for each service, and then it goes on.
+#[test]
+fn a_service_that_may_not_use_the_key_is_named_with_the_command_that_lets_it() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let key = "projects/keys/locations/us-central1/keyRings/ring/cryptoKeys/one";
+    let wish = ["--encryption-key", key];
+    cloud.google.lock_out("storage");
+    cloud.google.lock_out("compute");
+    let failed = home.up(&wish).exits(3).says("bucket.main").says("Permission denied on Cloud KMS key");
+    failed.says(&format!("next: gcloud storage service-agent --project=dsctl-tests --authorize-cmek={key}"));
+    cloud.google.let_in("storage");
+    let failed = home.up(&wish).exits(3).says("machine.main").says("cloudkms.cryptoKeyVersions.useToEncrypt");
+    failed.says(&format!("next: gcloud kms keys add-iam-policy-binding {key} --role=roles/cloudkms."));
+    cloud.google.let_in("compute");
+    home.up(&wish).exits(0).says("+ machine.main");
+    cloud.agrees_with(&home, "when both were let in");
+    // A bucket that is there is told so as well, and keeps what it has.
+    cloud.google.lock_out("storage");
+    let other = key.replace("/one", "/two");
+    let failed = home.up(&["--encryption-key", &other]).exits(3).says("bucket.main");
+    failed.says(&format!("--authorize-cmek={other}"));
+    assert_eq!(cloud.bodies("buckets")[0]["encryption"]["defaultKmsKeyName"], key);
+}

@@ -209,6 +209,39 @@ fn each_family_gets_the_disk_that_it_takes() {
     }
 }
 
+/// What a deployment is encrypted by: its disk, and what is new in its bucket.
+#[track_caller]
+fn is_encrypted_by(cloud: &Cloud, key: Option<&str>) {
+    let version = key.map(|key| format!("{key}/cryptoKeyVersions/1"));
+    assert_eq!(only(cloud, "disks")["diskEncryptionKey"]["kmsKeyName"].as_str(), version.as_deref());
+    assert_eq!(only(cloud, "buckets")["encryption"]["defaultKmsKeyName"].as_str(), key);
+}
+
+/// Set from the first moment, changed and taken away: the bucket stays, the machine makes room for another.
+#[test]
+fn a_key_of_ones_own_encrypts_disk_and_bucket() {
+    let cloud = Cloud::start();
+    let home = cloud.home();
+    let key = |name: &str| format!("projects/keys/locations/us-central1/keyRings/ring/cryptoKeys/{name}");
+    let (one, two) = (key("one"), key("two"));
+    let wish = ["--encryption-key", one.as_str()];
+    home.dsctl(&[&["plan"], &wish[..]].concat()).exits(0).says(&format!("private, encrypted by {one}, versioned"));
+    home.up(&wish).exits(0).says(&format!(", encrypted by {one}"));
+    is_encrypted_by(&cloud, Some(&one));
+    let other = ["--encryption-key", two.as_str()];
+    let turns: [(&[&str], Option<&str>); 3] = [(&other, Some(&two)), (&[], None), (&wish, Some(&one))];
+    for (wish, key) in turns {
+        let (bucket, machine) = (home.id("bucket.main"), home.id("machine.main"));
+        home.up(wish).exits(0).says("~ bucket.main").says("+/- machine.main");
+        cloud.report_ready(&home);
+        home.dsctl(&[&["up", "--yes"], wish].concat()).exits(0).says("default is ready");
+        is_encrypted_by(&cloud, key);
+        assert_eq!(home.id("bucket.main"), bucket, "{wish:?}");
+        assert_ne!(home.id("machine.main"), machine, "{wish:?}");
+    }
+    stays_and_goes(&cloud, &home, &wish);
+}
+
 #[test]
 fn a_wider_budget_lets_dearer_machines_be_tried() {
     let cloud = Cloud::start();

@@ -7,6 +7,7 @@
 //!
 //! compute  networks, machines, disks, operations        iam      service accounts      project  Resource Manager
 //! storage  buckets, policies, objects; XML for the state         catalog  machine types, zones, images
+//! key      keys of somebody's own that things are encrypted by
 //! account  what is alive, for a test                    reader   the same, read by python with Google's own client
 //! openapi  the same documents for a validator that we did not write
 //! ```
@@ -24,6 +25,7 @@ mod failure;
 mod fields;
 mod host;
 mod iam;
+mod key;
 pub mod openapi;
 mod project;
 pub mod reader;
@@ -196,6 +198,19 @@ impl Google {
     pub fn enable_service(&self, service: &str) {
         self.set(|world| {
             world.settings.disabled.remove(service);
+        });
+    }
+
+    /// A service that the owners of keys did not let use any: `compute`, `storage`.
+    pub fn lock_out(&self, service: &str) {
+        self.set(|world| {
+            world.settings.locked_out.insert(service.to_owned());
+        });
+    }
+
+    pub fn let_in(&self, service: &str) {
+        self.set(|world| {
+            world.settings.locked_out.remove(service);
         });
     }
 

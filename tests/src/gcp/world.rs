@@ -59,6 +59,8 @@ pub(super) struct Settings {
     pub foreign_buckets: BTreeSet<String>,
     /// Services that nobody enabled: `iam`.
     pub disabled: BTreeSet<String>,
+    /// Services that may use no key of anybody's own: `compute`, `storage`.
+    pub locked_out: BTreeSet<String>,
     /// Items of a page, at most.
     pub page: usize,
     /// How operations of a method end, so many of them.
@@ -80,6 +82,7 @@ impl Default for Settings {
             images: catalog::families().into_iter().map(|(family, image)| (image, family)).collect(),
             foreign_buckets: BTreeSet::new(),
             disabled: BTreeSet::new(),
+            locked_out: BTreeSet::new(),
             page: 500,
             failures: Vec::new(),
             serial_ports: BTreeMap::new(),

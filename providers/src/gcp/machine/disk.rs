@@ -2,7 +2,9 @@
 
 use engine::graph::Desired;
 use engine::provider::ProviderError;
-use google_cloud_compute_v1::model::{AttachedDisk, AttachedDiskInitializeParams, Disk, DisksResizeRequest};
+use google_cloud_compute_v1::model::{
+    AttachedDisk, AttachedDiskInitializeParams, CustomerEncryptionKey, Disk, DisksResizeRequest,
+};
 use google_cloud_wkt::FieldMask;
 use serde_json::Value;
 
@@ -10,7 +12,7 @@ use crate::gcp::auth::Gcp;
 use crate::gcp::error::{gone, seen};
 use crate::gcp::kind::MachineInputs;
 use crate::gcp::labels::Labels;
-use crate::gcp::names::{Path, last};
+use crate::gcp::names::{Path, last, relative};
 use crate::gcp::operation::act;
 
 pub const COLLECTION: &str = "disks";
@@ -18,6 +20,8 @@ const BALANCED: &str = "pd-balanced";
 const HYPERDISK: &str = "hyperdisk-balanced";
 /// Machine types whose boot disk must be a Hyperdisk.
 const HYPERDISK_TYPES: [&str; 6] = ["g4-", "a4-", "a4x-", "a3-ultragpu-", "c4-", "n4-"];
+/// `projects/P/locations/L/keyRings/R/cryptoKeys/K`, before the version.
+const KEY_PARTS: usize = 8;
 /// What a Hyperdisk has at least and at most: operations, and MiB, a second.
 const IOPS: (i64, i64) = (3_000, 160_000);
 const MIB_A_SECOND: (i64, i64) = (140, 2_400);
@@ -60,7 +64,9 @@ pub fn wanted(machine: &Path, inputs: &MachineInputs, labels: Labels) -> Attache
     if let Some(speed) = Speed::of(inputs) {
         made = made.set_provisioned_iops(speed.iops).set_provisioned_throughput(speed.mib_a_second);
     }
-    AttachedDisk::new().set_boot(true).set_auto_delete(true).set_initialize_params(made)
+    let key = inputs.encryption_key.as_ref().map(|name| CustomerEncryptionKey::new().set_kms_key_name(name));
+    let disk = AttachedDisk::new().set_boot(true).set_auto_delete(true).set_initialize_params(made);
+    disk.set_or_clear_disk_encryption_key(key)
 }
 
 /// The disk of a machine bears its name.
@@ -90,6 +96,13 @@ pub fn observed(disk: Option<&Disk>, recorded: &Value) -> (Value, Value) {
             "disk_mib_a_second",
         ),
     )
+}
+
+/// The key of the user's own that it is encrypted by. Google shows the version that it took when the disk was made as well.
+pub fn encryption_key(disk: &Disk) -> Option<String> {
+    let shown = disk.disk_encryption_key.as_ref()?.kms_key_name.as_deref()?;
+    let key: Vec<&str> = relative(shown).split('/').take(KEY_PARTS).collect();
+    Some(key.join("/"))
 }
 
 /// Makes it as large and as fast as it should be; never smaller.
@@ -139,6 +152,26 @@ mod tests {
         for machine_type in ["g2-standard-24", "a2-ultragpu-1g", "a3-highgpu-1g"] {
             assert!(!is_hyperdisk(machine_type), "{machine_type}");
         }
+    }
+
+    #[test]
+    fn a_disk_is_made_with_the_users_key_and_shows_it_without_its_version() {
+        let machine = Path::zonal("p", "europe-west4-a", "instances", "n");
+        let key = "projects/k/locations/europe-west4/keyRings/r/cryptoKeys/k";
+        let made = |key: Option<String>| {
+            let inputs = MachineInputs { encryption_key: key, ..super::super::wanted::tests::inputs() };
+            wanted(&machine, &inputs, Labels::new()).disk_encryption_key
+        };
+        assert_eq!(made(None), None);
+        assert_eq!(made(Some(key.to_owned())).unwrap().kms_key_name.as_deref(), Some(key));
+        let shown = |name: &str| {
+            let shown = CustomerEncryptionKey::new().set_kms_key_name(name);
+            encryption_key(&Disk::new().set_disk_encryption_key(shown))
+        };
+        for name in [key.to_owned(), format!("{key}/cryptoKeyVersions/3")] {
+            assert_eq!(shown(&name).as_deref(), Some(key), "{name}");
+        }
+        assert_eq!(encryption_key(&Disk::new()), None);
     }
 
     #[test]

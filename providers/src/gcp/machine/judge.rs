@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn each_field_has_its_way() {
         assert!(matches!(judged("public", json!(true)), Verdict::Impossible(_)));
-        for key in ["machine_type", "zone", "market", "image", "service_account", "shielded"] {
+        for key in ["machine_type", "zone", "market", "image", "service_account", "shielded", "encryption_key"] {
             assert_eq!(judged(key, json!("other")), Verdict::Replace, "{key}");
         }
         for key in ["deletion_protection", "disk_iops", "state", "metadata", "external_address"] {

@@ -21,6 +21,7 @@ use spec::machine::Market;
 
 use super::auth::{Gcp, Making, inputs};
 use super::clients::{Compute, everywhere};
+use super::encryption_key::{Encrypts, with_grant};
 use super::error::{failed, gone, seen};
 use super::kind::MachineInputs;
 use super::labels::{self, Mark, Whose};
@@ -83,7 +84,9 @@ impl Calls for Machine {
         let path = Path::zonal(&gcp.project, &inputs.zone, COLLECTION, &name);
         let instance = wanted::instance(gcp, making, &path, &inputs)?;
         let call = gcp.compute.instances.insert().set_project(&path.project).set_zone(path.place()).set_body(instance);
+        let key = inputs.encryption_key.as_deref();
         let answer = insert!(gcp, making, call).await;
+        let answer = answer.map_err(|denied| with_grant(denied, Encrypts::Disk, key, &gcp.project));
         made(gcp, making, path.id(), answer, whose(gcp, &path)).await
     }
 

@@ -42,7 +42,12 @@ pub fn observed(instance: &Instance, disk: Option<&Disk>, recorded: &Value, know
         "boot_script": recorded["boot_script"],
         "dsctl_sha256": recorded["dsctl_sha256"],
     });
+    let key = match disk {
+        Some(disk) => disk::encryption_key(disk).map(Value::from),
+        None => recorded.get("encryption_key").cloned(),
+    };
     if let Some(fields) = seen.as_object_mut() {
+        fields.extend(key.map(|key| ("encryption_key".to_owned(), key)));
         fields.extend(oddities(instance, recorded["public"].as_bool().unwrap_or_default()));
     }
     seen
@@ -167,6 +172,19 @@ mod tests {
         expected["subnet"] = json!("projects/p/regions/europe-west4/subnetworks/n");
         expected["service_account"] = json!("projects/p/serviceAccounts/dsctl-1@p.iam.gserviceaccount.com");
         assert_eq!(shown(&instance()), expected);
+    }
+
+    #[test]
+    fn the_key_of_its_disk_shows_and_is_as_recorded_while_the_disk_does_not() {
+        let key = "projects/k/locations/europe-west4/keyRings/r/cryptoKeys/k";
+        let encrypted = json!({"diskEncryptionKey": {"kmsKeyName": format!("{key}/cryptoKeyVersions/1")}});
+        let encrypted: Disk = serde_json::from_value(encrypted).unwrap();
+        let seen = |disk: Option<&Disk>| {
+            observed(&instance(), disk, &json!({"encryption_key": "recorded"}), &Known::empty("l"), "p")
+        };
+        assert_eq!(seen(Some(&encrypted))["encryption_key"], key);
+        assert_eq!(seen(None)["encryption_key"], "recorded");
+        assert_eq!(seen(Some(&disk())).get("encryption_key"), None, "Google's own");
     }
 
     #[test]

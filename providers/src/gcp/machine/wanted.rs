@@ -119,6 +119,7 @@ pub(super) mod tests {
             disk_gib: 200,
             disk_iops: 3000,
             disk_mib_a_second: 125,
+            encryption_key: None,
             public: false,
             deletion_protection: true,
             boot_script: String::new(),

@@ -16,6 +16,7 @@ use super::lifecycle::{self, KEPT};
 pub use super::settings::Described;
 use super::settings::{self, Settings};
 use crate::gcp::auth::{Gcp, Making, inputs};
+use crate::gcp::encryption_key::{Encrypts, with_grant};
 use crate::gcp::error::{Why, gone};
 use crate::gcp::kind::BucketInputs;
 use crate::gcp::labels::{self, Labels, Mark, Ownership, Whose};
@@ -59,7 +60,9 @@ impl Calls for Bucket {
             body.insert(key.to_owned(), json!(value));
         }
         let call = gcp.rest.call(Host::Storage, Method::POST, &["storage", "v1", "b"], &[("project", &gcp.project)]);
+        let key = inputs.encryption_key.as_deref();
         let answer = gcp.rest.act(&making.desired.address, call.json(&Value::Object(body))).await.map(drop);
+        let answer = answer.map_err(|denied| with_grant(denied, Encrypts::Bucket, key, &gcp.project));
         made(gcp, making, RemoteId(name.clone()), answer, whose(gcp, &name)).await
     }
 
@@ -204,8 +207,13 @@ mod tests {
 
     #[test]
     fn what_is_recorded_says_whether_records_are_kept() {
-        let inputs =
-            BucketInputs { account: "p".to_owned(), region: "r".to_owned(), audit_days: Some(7), access_log: false };
+        let inputs = BucketInputs {
+            account: "p".to_owned(),
+            region: "r".to_owned(),
+            audit_days: Some(7),
+            access_log: false,
+            encryption_key: None,
+        };
         let seen = Settings::wanted("b", &inputs, Labels::new());
         assert_eq!(audit_days(&json!({"audit_days": null}), &seen), None);
         assert_eq!(audit_days(&Value::Null, &seen), Some(7), "of one that no state knows");

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::lifecycle::{self, KEPT};
 use crate::gcp::access::policy::{self, Binding, Policy};
 use crate::gcp::auth::Gcp;
+use crate::gcp::encryption_key::{Encrypts, with_grant};
 use crate::gcp::error::{Why, found};
 use crate::gcp::kind::BucketInputs;
 use crate::gcp::labels::{self, Labels};
@@ -34,6 +35,7 @@ pub struct Described {
     lifecycle: Lifecycle,
     logging: Option<Logging>,
     retention_policy: Option<Value>,
+    encryption: Encryption,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,6 +56,12 @@ struct Switch {
 struct SoftDelete {
     /// A whole number in text.
     retention_duration_seconds: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Encryption {
+    default_kms_key_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -84,6 +92,8 @@ pub struct Settings {
     keeps_removed: bool,
     /// Whether nothing may be removed for a while.
     retains: bool,
+    /// What new objects are encrypted by, where it is not Google's own.
+    encryption_key: Option<String>,
     pub lifecycle: Vec<Value>,
     /// Bucket and prefix.
     pub access_log: Option<(String, String)>,
@@ -105,6 +115,7 @@ impl Settings {
             is_versioned: true,
             keeps_removed: false,
             retains: false,
+            encryption_key: inputs.encryption_key.clone(),
             lifecycle: lifecycle::rules(inputs.audit_days),
             access_log: inputs.access_log.then(|| own_log(bucket)),
             may_log: true,
@@ -121,6 +132,7 @@ impl Settings {
             is_versioned: bucket.versioning.enabled,
             keeps_removed: seconds != "0",
             retains: bucket.retention_policy.is_some(),
+            encryption_key: bucket.encryption.default_kms_key_name,
             region: bucket.location.to_ascii_lowercase(),
             metageneration: bucket.metageneration,
             lifecycle: bucket.lifecycle.rule,
@@ -132,10 +144,10 @@ impl Settings {
     }
 
     /// Each part with the name that Cloud Storage has for it; null where there is nothing.
-    fn sections(&self) -> [(&'static str, Value); 7] {
+    fn sections(&self) -> [(&'static str, Value); 8] {
         let prevention = if self.is_never_public { ENFORCED } else { "inherited" };
         let seconds = if self.keeps_removed { "604800" } else { "0" };
-        let log = self.access_log.as_ref();
+        let (log, key) = (self.access_log.as_ref(), self.encryption_key.as_ref());
         [
             ("labels", json!(self.labels)),
             (
@@ -146,6 +158,7 @@ impl Settings {
             ("softDeletePolicy", json!({"retentionDurationSeconds": seconds})),
             ("lifecycle", json!({"rule": self.lifecycle})),
             ("logging", log.map_or(Value::Null, |(to, prefix)| json!({"logBucket": to, "logObjectPrefix": prefix}))),
+            ("encryption", key.map_or(Value::Null, |key| json!({"defaultKmsKeyName": key}))),
             ("retentionPolicy", if self.retains { json!({}) } else { Value::Null }),
         ]
     }
@@ -188,6 +201,7 @@ impl Settings {
             region: self.region.clone(),
             audit_days: lifecycle::audit_days(&self.lifecycle),
             access_log: self.access_log.as_ref() == Some(&own_log(bucket)),
+            encryption_key: self.encryption_key.clone(),
         };
         let wanted = Self::wanted(bucket, &inputs, Labels::new());
         let mut fields = Map::from_iter(self.oddities(&wanted).map(|(key, how)| (key.to_owned(), json!(how))));
@@ -199,6 +213,7 @@ impl Settings {
         fields.insert("region".to_owned(), json!(inputs.region));
         fields.insert("audit_days".to_owned(), json!(inputs.audit_days));
         fields.insert("access_log".to_owned(), json!(inputs.access_log));
+        fields.extend(inputs.encryption_key.map(|key| ("encryption_key".to_owned(), json!(key))));
         Value::Object(fields)
     }
 
@@ -274,7 +289,9 @@ async fn patch(gcp: &Gcp, bucket: &str, read: &str, body: Map<String, Value>) ->
     let over = [("ifMetagenerationMatch", read)];
     let over = if read.is_empty() { &over[..0] } else { &over[..] };
     let call = gcp.rest.call(Host::Storage, Method::PATCH, &["storage", "v1", "b", bucket], over);
-    match gcp.rest.act(format!("settings of {bucket}"), call.json(&Value::Object(body))).await {
+    let key = body.get("encryption").and_then(|encryption| encryption["defaultKmsKeyName"].as_str()).map(str::to_owned);
+    let answer = gcp.rest.act(format!("settings of {bucket}"), call.json(&Value::Object(body))).await;
+    match answer.map_err(|denied| with_grant(denied, Encrypts::Bucket, key.as_deref(), &gcp.project)) {
         Err(denied) if denied.why == Why::Unmet => Err(ProviderError { kind: ErrorKind::NotYet, ..denied.error }),
         answer => Ok(answer.map(drop)?),
     }
@@ -290,7 +307,13 @@ mod tests {
             region: "europe-west4".to_owned(),
             audit_days: Some(2192),
             access_log: true,
+            encryption_key: None,
         }
+    }
+
+    fn keyed() -> BucketInputs {
+        let key = "projects/k/locations/europe-west4/keyRings/r/cryptoKeys/k";
+        BucketInputs { encryption_key: Some(key.to_owned()), ..audited() }
     }
 
     fn plain() -> BucketInputs {
@@ -312,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_bucket_as_it_is_made_shows_its_inputs_only_and_needs_no_change() {
-        for inputs in [audited(), plain()] {
+        for inputs in [audited(), plain(), keyed()] {
             let wanted = Settings::wanted("b", &inputs, marked());
             let seen = shown(&wanted);
             assert_eq!(seen.observed("b", "p"), serde_json::to_value(inputs).unwrap());
@@ -339,6 +362,17 @@ mod tests {
         let patch = wanted.patch(&once);
         assert_eq!(Value::Object(patch), json!({"versioning": {"enabled": true}}));
         assert_eq!(wanted.patch(&seen)["logging"], Value::Null, "what is not wanted is taken away");
+    }
+
+    #[test]
+    fn a_key_of_the_users_own_is_set_changed_and_taken_away_in_place() {
+        let [own, googles] = [keyed(), audited()].map(|inputs| Settings::wanted("b", &inputs, marked()));
+        let key = json!({"defaultKmsKeyName": keyed().encryption_key});
+        assert_eq!((own.body().get("encryption"), googles.body().get("encryption")), (Some(&key), None));
+        assert_eq!(Value::Object(own.patch(&shown(&googles))), json!({"encryption": key}));
+        assert_eq!(Value::Object(googles.patch(&shown(&own))), json!({"encryption": null}));
+        let seen = shown(&googles).observed("b", "p");
+        assert_eq!(seen.get("encryption_key"), None, "{seen}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::call::{Call, Refusal, Reply, items, text};
 use super::super::catalog::{self, Machine};
+use super::super::key;
 use super::super::world::World;
 use super::instance::{Wanted, image};
 use super::kind::{Kind, Place, Scope, kind, last, link, path_of, unlinked};
@@ -73,6 +74,9 @@ fn attached(world: &mut World, wanted: &Wanted<'_>, index: usize, asked: Value) 
     };
     let mut attached = asked;
     attached.as_object_mut().map(|fields| fields.remove("initializeParams"));
+    if !shown["diskEncryptionKey"].is_null() {
+        attached["diskEncryptionKey"] = shown["diskEncryptionKey"].clone();
+    }
     let (given, interface) = (format!("persistent-disk-{index}"), interface(&shown));
     let fields = [
         ("kind", json!("compute#attachedDisk")),
@@ -140,6 +144,7 @@ fn complete(world: &mut World, place: &Place, body: &mut Value) -> Result<(), Re
     body["status"] = json!("CREATING");
     body["labelFingerprint"] = json!(world.fingerprint());
     body["physicalBlockSizeBytes"] = json!("4096");
+    encrypted(world, place, body)?;
     let least = sourced(world, place, body)?;
     let size = gib(body);
     if size.is_some_and(|size| size < least) {
@@ -148,6 +153,14 @@ fn complete(world: &mut World, place: &Place, body: &mut Value) -> Result<(), Re
     }
     body["sizeGb"] = json!(size.unwrap_or(least.max(10)).to_string());
     speed(body, &written)
+}
+
+/// By the key of somebody's own that it names, if it does; its version shows from then on.
+fn encrypted(world: &World, place: &Place, body: &mut Value) -> Result<(), Refusal> {
+    let Some(written) = body["diskEncryptionKey"]["kmsKeyName"].as_str() else { return Ok(()) };
+    let version = key::of_disk(world, written, place.region.as_deref().unwrap_or_default())?;
+    body["diskEncryptionKey"]["kmsKeyName"] = json!(version);
+    Ok(())
 }
 
 /// The image that a disk begins as; gives its size.

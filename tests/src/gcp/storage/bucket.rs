@@ -8,6 +8,7 @@ use super::super::call::{Call, Refusal, Reply, text};
 use super::super::compute::check::labels;
 use super::super::compute::list::cut;
 use super::super::contract;
+use super::super::key;
 use super::super::world::World;
 use super::object::Object;
 use super::{Conditions, merge, next, policy};
@@ -40,6 +41,11 @@ impl Bucket {
     pub(super) fn count_change(&mut self) {
         self.body["metageneration"] = next(&self.body, "metageneration");
         self.body["etag"] = json!(policy::etag(text(&self.body["metageneration"]).parse().unwrap_or_default()));
+    }
+
+    /// The version of somebody's own key that new objects are encrypted by.
+    pub(super) fn key_version(&self) -> Option<String> {
+        self.body["encryption"]["defaultKmsKeyName"].as_str().map(key::version)
     }
 
     pub(super) fn keeps_generations(&self) -> bool {
@@ -83,6 +89,7 @@ pub(super) fn insert(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         return Err(Refusal::new(409, "conflict", message));
     }
     let body = begun(world, project, &call.body);
+    encrypted(world, &call.body, &body)?;
     let policy = policy::Policy::new(world, project, &body);
     let bucket = Bucket { body: body.clone(), policy, objects: BTreeMap::new() };
     world.buckets.insert(name.to_owned(), bucket);
@@ -146,9 +153,11 @@ pub(super) fn list(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
 
 pub(super) fn patch(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
     let time = world.time();
-    let bucket = named(world, call.path("bucket"))?;
-    Conditions::of(call).hold(Some(&bucket.body))?;
+    let now = named(world, call.path("bucket"))?.body.clone();
+    Conditions::of(call).hold(Some(&now))?;
     labels(&call.body["labels"])?;
+    encrypted(world, &call.body, &now)?;
+    let bucket = named(world, call.path("bucket"))?;
     may_become(&bucket.body, &call.body)?;
     let mut body = bucket.body.clone();
     merge(&mut body, &call.body);
@@ -157,6 +166,14 @@ pub(super) fn patch(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
     bucket.body = body;
     bucket.count_change();
     Ok(Reply::Json(bucket.body.clone()))
+}
+
+/// That the key of somebody's own that is asked for, if one is, can be the bucket's.
+fn encrypted(world: &World, asked: &Value, bucket: &Value) -> Result<(), Refusal> {
+    match asked["encryption"]["defaultKmsKeyName"].as_str() {
+        Some(written) => key::of_bucket(world, written, text(&bucket["location"])),
+        None => Ok(()),
+    }
 }
 
 /// What a bucket keeps once it has it.

@@ -117,6 +117,9 @@ fn begun(world: &World, bucket: &str, told: &Value, media: &Media, generation: &
         "timeCreated": time, "updated": time, "timeStorageClassUpdated": time, "timeFinalized": time,
     });
     merge(&mut body, told);
+    if let Some(version) = world.buckets.get(bucket).and_then(Bucket::key_version) {
+        body["kmsKeyName"] = json!(version);
+    }
     if let Some(seconds) = world.buckets.get(bucket).and_then(Bucket::retention) {
         body["retentionExpirationTime"] = json!(written(world.now() + SignedDuration::from_secs(seconds)));
     }

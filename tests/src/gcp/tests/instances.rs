@@ -257,3 +257,24 @@ fn disks_grow_and_only_hyperdisks_become_faster() {
     let after = desk.get(&disk("more"));
     assert_eq!((&after["provisionedIops"], &after["provisionedThroughput"]), (&json!("5000"), &json!("200")));
 }
+
+#[test]
+fn a_disk_is_encrypted_by_a_key_that_is_near_and_that_google_may_use() {
+    let desk = Desk::start().with_network();
+    let named = |name: &str, place: &str| {
+        let mut body = instance(name, MACHINE);
+        let key = format!("projects/k/locations/{place}/keyRings/r/cryptoKeys/k");
+        body["disks"][0]["diskEncryptionKey"] = json!({"kmsKeyName": key});
+        body
+    };
+    desk.refused(("POST", &instances()), Some(&named("one", "europe-west4")), 400, "invalid");
+    desk.google.lock_out("compute");
+    let message = desk.refused(("POST", &instances()), Some(&named("one", "us-central1")), 400, "kmsPermissionDenied");
+    assert!(message.contains("'cloudkms.cryptoKeyVersions.useToEncrypt' denied"), "{message}");
+    desk.google.let_in("compute");
+    desk.made(&instances(), &named("one", "us-central1"));
+    let version = "projects/k/locations/us-central1/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1";
+    assert_eq!(desk.get(&disk("one"))["diskEncryptionKey"], json!({"kmsKeyName": version}));
+    assert_eq!(desk.get(&one())["disks"][0]["diskEncryptionKey"]["kmsKeyName"], version);
+    desk.made(&instances(), &named("two", "global"));
+}

@@ -195,3 +195,24 @@ fn what_somebody_with_every_right_wrote_is_what_is_read() {
     assert_eq!(desk.get(&format!("{}?alt=media", object("host/main/status.json"))), json!({}));
     assert_eq!(desk.google.object(BUCKET, "host/main/status.json").as_deref(), Some("{}"));
 }
+
+#[test]
+fn a_bucket_encrypts_by_a_key_of_its_own_place_that_google_may_use() {
+    let desk = Desk::start();
+    let key = |place: &str| format!("projects/k/locations/{place}/keyRings/r/cryptoKeys/k");
+    let mut keyed = bucket();
+    keyed["encryption"] = json!({"defaultKmsKeyName": key("global")});
+    desk.refused(("POST", &buckets()), Some(&keyed), 400, "invalid");
+    keyed["encryption"] = json!({"defaultKmsKeyName": key("us-central1")});
+    desk.google.lock_out("storage");
+    let message = desk.refused(("POST", &buckets()), Some(&keyed), 403, "forbidden");
+    assert!(message.starts_with("Permission denied on Cloud KMS key."), "{message}");
+    desk.google.let_in("storage");
+    let made = desk.post(&buckets(), &keyed);
+    assert_eq!(made["encryption"], keyed["encryption"]);
+    let written = desk.upload(&json!({"name": "a"}), "x", "").has_status(200).json();
+    assert_eq!(written["kmsKeyName"], format!("{}/cryptoKeyVersions/1", key("us-central1")));
+    let patched = desk.ask("PATCH", &place(), Some(&json!({"encryption": null}))).has_status(200).json();
+    assert_eq!(patched.get("encryption"), None, "{patched}");
+    assert_eq!(desk.upload(&json!({"name": "b"}), "x", "").has_status(200).json().get("kmsKeyName"), None);
+}
