@@ -126,6 +126,7 @@ impl HostPlan<'_> {
             name: name.parse()?,
             artifact: self.artifact("dsserve")?,
             args: self.daemon_args(model, listen)?,
+            secrets: Vec::new(),
             env: BTreeMap::new(),
             ports: vec![listen.port()],
             ready_url: format!("http://{listen}/ready"),
@@ -165,12 +166,19 @@ impl HostPlan<'_> {
             name: GATEWAY_UNIT.parse()?,
             artifact: self.artifact("dsgate")?,
             args: vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder],
+            secrets: self.gateway_secrets()?,
             env: BTreeMap::from([("DSGATE_CONFIG_SHA256".to_owned(), digest)]),
             ports: vec![gateway.port(), admin.port()],
             ready_url: format!("http://{ready}/ready"),
             stop_grace: GATEWAY_STOP_GRACE,
             phase: Phase::Gateway,
         })
+    }
+
+    /// Its configuration names their files.
+    fn gateway_secrets(&self) -> Result<Vec<SecretName>, InvalidId> {
+        let baseline = baseline_key_source(self.spec).map(|_| BASELINE_KEY);
+        [API_KEY, ADMIN_TOKEN, DAEMON_KEY].into_iter().chain(baseline).map(str::parse).collect()
     }
 
     fn gateway_config(&self) -> Result<GatewayConfig, HostPlanError> {

@@ -11,6 +11,7 @@ use spec::host::{AgentStatus, HostSpec, HostStatus, Phase, PhaseState, ProcessId
 use spec::id::UnitName;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::bucket::Supplies;
 use crate::decide::Moment;
 use crate::desired::DesiredFile;
 use crate::logs;
@@ -33,7 +34,8 @@ mod weights;
 
 use actions::ActionsWork;
 use files::FilesWork;
-use phases::{Board, PhaseNow};
+use phases::Board;
+pub(crate) use phases::PhaseNow;
 use tokens::TokensWork;
 use units::{Stop, Surroundings, UnitsWork};
 use weights::{WeightsEvent, WeightsWork};
@@ -67,6 +69,7 @@ pub(crate) struct Converger<S> {
     agent: AgentStatus,
     client: reqwest::Client,
     desired: DesiredFile,
+    supplies: Supplies,
     spec: Option<Arc<HostSpec>>,
     invalid: Option<String>,
     files: FilesWork,
@@ -83,7 +86,7 @@ pub(crate) struct Converger<S> {
 }
 
 impl<S: Supervisor> Converger<S> {
-    pub fn new(site: Site, supervisor: S, settings: FetchSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(site: Site, supervisor: S, supplies: Supplies, settings: FetchSettings) -> Result<Self, reqwest::Error> {
         let earlier = status::read(&site.status());
         let mut units = UnitsWork::new(supervisor);
         units.adopt(earlier.as_ref(), Moment::ZERO);
@@ -97,6 +100,7 @@ impl<S: Supervisor> Converger<S> {
             },
             client: probe::client()?,
             desired: DesiredFile::new(site.desired()),
+            supplies,
             spec: None,
             invalid: None,
             files: FilesWork::default(),
@@ -186,7 +190,7 @@ impl<S: Supervisor> Converger<S> {
             site: &self.site,
             spec,
             weights: self.weights.have(),
-            files_done: self.files.is_done(spec),
+            inputs_done: self.files.is_done(spec) && self.supplies.are_there(spec.generation),
             client: &self.client,
             reports: &self.sender,
         };
@@ -264,7 +268,8 @@ impl<S: Supervisor> Converger<S> {
         let process_of = |unit: &UnitName| self.units.ready_process(unit);
         let log_tail_of =
             |unit: &UnitName| logs::tail(&self.site.host, unit.as_str(), LOG_TAIL_LINES).unwrap_or_default();
-        let mut phases = vec![self.files_phase(spec)];
+        let mut phases: Vec<PhaseNow> = self.supplies.phase(spec).into_iter().collect();
+        phases.push(self.files_phase(spec));
         phases.extend(self.weights.phase());
         phases.extend(self.units.phases(now));
         phases.extend(self.tokens.phase(spec, log_tail_of, process_of));
