@@ -21,6 +21,7 @@ use crate::bucket::{Bucket, BucketError, Mirror, Supplies};
 use crate::converge::{Converger, Next};
 use crate::site::Site;
 use crate::supervisor::{ChildSupervisor, Supervisor, SystemdSupervisor};
+use crate::watchdog::Watchdog;
 use crate::weights::FetchSettings;
 
 const TICK_EVERY: Duration = Duration::from_millis(100);
@@ -142,7 +143,9 @@ pub(crate) async fn serve<S: Supervisor>(
     let mut converger = Converger::new(site, supervisor, supplies, settings)?;
     converger.announce();
     tokio::pin!(goodbye);
+    let mut watchdog = Watchdog::default();
     loop {
+        watchdog.beat();
         if !claim.is_valid() {
             return wind_up(&mut converger, &claim).await;
         }

@@ -550,4 +550,7 @@ pub struct AgentArgs {
     /// Bucket that says what this host must have: s3://BUCKET, gs://BUCKET or az://ACCOUNT/CONTAINER [default: the folder of --name]
     #[arg(long, value_name = "URL")]
     pub bucket: Option<StateLocation>,
+    /// Make the agent a service of this host's systemd, and start it: the first boot of a cloud machine does that
+    #[arg(long, requires = "bucket")]
+    pub install: bool,
 }

@@ -47,6 +47,17 @@ impl CloudHome {
         Self { home, binaries, region, cloud, model }
     }
 
+    /// With the very programs that are tested for the host, in place of some that nobody runs; without their debug lines, which are
+    /// most of their bytes.
+    #[must_use]
+    pub fn with_programs(self) -> Self {
+        let programs = crate::binaries::folder();
+        for name in ["dsctl", "dsserve", "dsgate"] {
+            run(Command::new("strip").arg("-o").arg(self.binaries.join(name)).arg(programs.join(name))).exits(0);
+        }
+        self
+    }
+
     fn words(&self, words: &[&str]) -> Vec<String> {
         let binaries = self.binaries.display().to_string();
         let spec = ["--cloud", &self.cloud, "--model", &self.model, "--binaries", &binaries];

@@ -8,6 +8,7 @@
 //! shelf     a web server with one file and a brake              proxy    before a cloud's API: records, and fails on order
 //! prism     a validator of HTTP by OpenAPI documents      second_opinion    of a whole cloud of the tests, through it
 //! aws, gcp, azure  clouds on loopback                   cloud_home  a home whose dsctl goes to one of them
+//! booted    machines that really boot, one for each instance of the AWS of the tests
 //! redact    what differs from run to run, out of snapshots
 //! ```
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
@@ -15,6 +16,8 @@
 pub mod aws;
 pub mod azure;
 pub mod binaries;
+#[cfg(feature = "booted")]
+pub mod booted;
 pub mod cloud_home;
 pub mod gate;
 pub mod gcp;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::supply::Needs;
 use super::{Bucket, BucketError, Supplies, Supply};
 use crate::site::Site;
+use crate::watchdog::Watchdog;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After a look or a write that failed.
@@ -38,8 +39,9 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// Waits until it is known which deployment this host belongs to: by the bucket, or by what an earlier agent left here.
     pub async fn begin(bucket: Bucket, home: &HomeLayout, host: &HostName) -> Self {
-        let mut complaint = None;
+        let (mut complaint, mut watchdog) = (None, Watchdog::default());
         let deployment = loop {
+            watchdog.beat();
             match deployment_of(&bucket, host).await {
                 Ok(deployment) => break deployment,
                 Err(message) => {

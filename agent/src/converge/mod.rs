@@ -15,6 +15,7 @@ use crate::bucket::Supplies;
 use crate::decide::Moment;
 use crate::desired::DesiredFile;
 use crate::logs;
+use crate::narrate::Narrator;
 use crate::probe;
 use crate::rotate;
 use crate::site::Site;
@@ -81,6 +82,7 @@ pub(crate) struct Converger<S> {
     ready_since: Option<(u64, Timestamp)>,
     rotate_at: Moment,
     writer: StatusWriter,
+    narrator: Narrator,
     sender: UnboundedSender<Report>,
     reports: UnboundedReceiver<Report>,
 }
@@ -112,6 +114,7 @@ impl<S: Supervisor> Converger<S> {
             ready_since: None,
             rotate_at: Moment::ZERO,
             writer: StatusWriter::new(site.status()),
+            narrator: Narrator::default(),
             sender,
             reports,
             site,
@@ -260,6 +263,10 @@ impl<S: Supervisor> Converger<S> {
             && self.tokens.is_answered(spec, |unit| self.units.ready_process(unit));
         let since = self.ready_since.filter(|(generation, _)| *generation == spec.generation);
         self.ready_since = is_ready.then(|| since.unwrap_or((spec.generation, at)));
+        let ready_since = self.ready_since.map(|(_, since)| since);
+        for line in self.narrator.lines(spec.generation, self.board.lines(), ready_since) {
+            tracing::info!(target: "console", "dsctl: {line}");
+        }
         let status = self.status(spec.generation, at);
         self.writer.offer(status, now);
     }

@@ -75,7 +75,13 @@ impl Cloud {
 
     #[track_caller]
     pub fn home_in(&self, region: &str) -> CloudHome {
-        CloudHome::new("aws", MODEL, region, variables(&self.proxy.url(), region))
+        self.home_of(MODEL, region)
+    }
+
+    /// A home whose `up` is about another model.
+    #[track_caller]
+    pub fn home_of(&self, model: &str, region: &str) -> CloudHome {
+        CloudHome::new("aws", model, region, variables(&self.proxy.url(), region))
     }
 
     /// That what is alive is what the state records, each once, and nothing that costs money lies about.

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use reqwest::Client;
 use serde_json::Value;
 
-/// Larger than any artifact of the tests.
+/// Larger than a program for a host, from a debug build.
 const LARGEST_BODY: usize = 256 << 20;
 
 #[derive(Debug, Clone)]

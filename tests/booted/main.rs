@@ -1,0 +1,5 @@
+//! From a bare machine to an endpoint with nobody logged in, on machines that really boot. `.ci/booted` runs this.
+
+#![cfg(test)]
+
+mod life;
