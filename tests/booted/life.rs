@@ -1,60 +1,90 @@
 //! A whole life: `dsctl up` unchanged until it prints an endpoint, a completion, `dsctl down`.
 
-use std::time::{Duration, Instant};
+use tests::booted::machine::Machine;
 
-use tests::aws::cloud::REGION;
-use tests::booted::hypervisor::Hypervisor;
-use tests::cloud_home::CloudHome;
-use tests::home::VISIBILITY_VARIABLE;
-use tests::process::Outcome;
-
-const MODEL: &str = "smollm2-135m";
-/// For a boot, 94 MiB of weights and a first token, on a crowded machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::scene::Scene;
 
 #[test]
 fn a_bare_machine_becomes_an_endpoint_and_goes_without_a_trace() {
     let mut scene = Scene::start();
-    let up = scene.up(&[]).exits(0).says("is ready");
-    eprintln!("{}", up.transcript());
-    let machine = scene.hypervisor.machine();
-    eprintln!("{}", machine.console());
-    eprintln!("{}", machine.run(&["systemctl", "--no-pager", "list-units", "dsctl*"]).transcript());
+    let up = scene.up(&["--json"]).exits(0).json();
+    assert_eq!(up["ready"], true, "{up}");
+    let endpoint = up["endpoint"].as_str().expect("an endpoint").to_owned();
+    let answer = scene.complete(&endpoint);
+    assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+    assert!(answer["usage"]["completion_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{answer}");
+
     scene.home.dsctl(&["status"]).exits(0);
-    scene.home.dsctl(&["down", "--yes"]).exits(0);
+    let machine = scene.machine();
+    each_unit_is_a_user_of_its_own(machine);
+    secrets_are_for_their_units_alone(machine);
+    each_phase_is_on_the_console(machine);
+    units_are_confined(machine);
+
+    scene.up(&["--expect-no-changes"]).exits(0).says("No changes");
+    scene.down();
+    scene.hypervisor.is_empty_but_for_the_shelf();
 }
 
-struct Scene {
-    hypervisor: Hypervisor,
-    home: CloudHome,
-    weights: [String; 4],
-}
-
-impl Scene {
-    fn start() -> Self {
-        let hypervisor = Hypervisor::start();
-        let weights = hypervisor.shelve_weights();
-        let home = hypervisor.cloud.home_of(MODEL, REGION).with_programs();
-        let _ = VISIBILITY_VARIABLE;
-        Self { hypervisor, home, weights }
+fn each_unit_is_a_user_of_its_own(machine: &Machine) {
+    for unit in ["dsserve", "dsgate"] {
+        let asked =
+            ["systemctl", "show", "--property=User,NoNewPrivileges,ProtectSystem", &format!("dsctl-{unit}.service")];
+        machine
+            .run(&asked)
+            .exits(0)
+            .says(&format!("User={unit}"))
+            .says("NoNewPrivileges=yes")
+            .says("ProtectSystem=strict");
+        let asked = format!("systemctl show --property=MainPID --value dsctl-{unit} | xargs ps -o user= -p");
+        machine.run(&["sh", "-c", &asked]).exits(0).says(unit);
     }
+}
 
-    /// While the cloud boots what `up` makes.
-    fn up(&mut self, more: &[&str]) -> Outcome {
-        let weights: Vec<&str> = self.weights.iter().map(String::as_str).collect();
-        let words = [&["up", "--yes", "--machine-type", "g4dn.xlarge"], weights.as_slice(), more].concat();
-        let mut up = self.home.start(&words);
-        let begun = Instant::now();
-        while !up.is_over() {
-            self.hypervisor.look();
-            if begun.elapsed() > PATIENCE {
-                for (_, machine) in &self.hypervisor.machines {
-                    eprintln!("{}\n{}", machine.console(), machine.journal());
-                }
-                panic!("up takes more than {PATIENCE:?}");
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        up.end()
+/// Each sees its own secrets, and neither sees the agent's folder.
+fn secrets_are_for_their_units_alone(machine: &Machine) {
+    let secrets = "/var/lib/dsctl/deployments/default/bucket/secrets";
+    let of = |unit: &str| {
+        let pid =
+            machine.run(&["systemctl", "show", "--property=MainPID", "--value", &format!("dsctl-{unit}.service")]);
+        let seen = machine.run(&["nsenter", "--mount", "--target", pid.stdout.trim(), "ls", secrets]).exits(0);
+        seen.stdout.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of("dsserve"), ["daemon-key"]);
+    assert_eq!(of("dsgate"), ["admin-token", "api-key", "daemon-key"]);
+    let nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "cat"];
+    for path in
+        [format!("{secrets}/api-key"), "/var/lib/dsctl/deployments/default/bucket/host/main/desired.json".to_owned()]
+    {
+        let outcome = machine.run(&[&nobody[..], &[&path]].concat());
+        assert_ne!(outcome.code, 0, "anybody reads {path}");
+    }
+}
+
+fn each_phase_is_on_the_console(machine: &Machine) {
+    let console = machine.console();
+    for line in [
+        "dsctl-boot: checking dsctl",
+        "programs: done",
+        "weights: done",
+        "daemon: done",
+        "gateway: done",
+        "first token: done",
+        "ready, host spec 1",
+    ] {
+        assert!(console.contains(line), "no {line} in\n{console}");
+    }
+}
+
+/// The lower the better; docs/security.md has the targets.
+fn units_are_confined(machine: &Machine) {
+    for (unit, target) in [("dsctl-dsgate.service", 2.5), ("dsctl-dsserve.service", 3.0), ("dsctl-agent.service", 8.5)]
+    {
+        let report = machine.run(&["systemd-analyze", "security", "--no-pager", unit]).exits(0);
+        let line =
+            report.stdout.lines().find(|line| line.contains("Overall exposure level")).expect("a level").to_owned();
+        let level: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
+        eprintln!("{unit}: exposure {level}, target {target}");
+        assert!(level <= target, "{line}\n{}", report.stdout);
     }
 }

@@ -2,4 +2,6 @@
 
 #![cfg(test)]
 
+mod faults;
 mod life;
+mod scene;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::machine::{Birth, Machine};
 use crate::aws::ACCESS_KEY;
 use crate::aws::cloud::{Cloud, REGION};
+use crate::cloud_home::CloudHome;
 use crate::http::wait;
 use crate::weights;
 
@@ -20,6 +21,8 @@ const SHELF: &str = "shelf-of-weights";
 pub struct Hypervisor {
     pub cloud: Cloud,
     pub machines: Vec<(String, Machine)>,
+    /// How much a machine's agent may keep; none = as much as there is here.
+    pub disk_mib: Option<u32>,
 }
 
 impl Hypervisor {
@@ -27,7 +30,7 @@ impl Hypervisor {
     pub fn start() -> Self {
         let cloud = Cloud::start();
         cloud.reset();
-        Self { cloud, machines: Vec::new() }
+        Self { cloud, machines: Vec::new(), disk_mib: None }
     }
 
     /// Puts the model into a bucket of the cloud; the words that lead `dsctl up` there.
@@ -36,18 +39,37 @@ impl Hypervisor {
         self.cloud.call(REGION, ("s3", "create_bucket"), &json!({"Bucket": SHELF}));
         let weights = weights::model();
         let bytes = std::fs::read(&weights.path).expect("the weights");
+        self.put(SHELF, "model.gguf", bytes);
+        let source = format!("s3://{SHELF}/model.gguf");
+        ["--weights".to_owned(), source, "--weights-sha256".to_owned(), weights.sha256.clone()]
+    }
+
+    /// Into the deployment's bucket, whatever it is.
+    #[track_caller]
+    pub fn put_bytes(&self, home: &CloudHome, key: &str, bytes: Vec<u8>) {
+        self.put(&home.id("bucket.main"), key, bytes);
+    }
+
+    #[track_caller]
+    fn put(&self, bucket: &str, key: &str, bytes: Vec<u8>) {
         let store = AmazonS3Builder::new()
-            .with_bucket_name(SHELF)
+            .with_bucket_name(bucket)
             .with_region(REGION)
             .with_endpoint(self.cloud.moto.url())
             .with_allow_http(true)
             .with_access_key_id(ACCESS_KEY)
             .with_secret_access_key(ACCESS_KEY)
             .build()
-            .expect("the shelf");
-        wait(store.put(&"model.gguf".into(), PutPayload::from(bytes))).expect("weights on the shelf");
-        let source = format!("s3://{SHELF}/model.gguf");
-        ["--weights".to_owned(), source, "--weights-sha256".to_owned(), weights.sha256.clone()]
+            .expect("a bucket");
+        wait(store.put(&key.into(), PutPayload::from(bytes))).expect("an object in the bucket");
+    }
+
+    /// That nothing is left but what the tests put there themselves.
+    #[track_caller]
+    pub fn is_empty_but_for_the_shelf(&self) {
+        self.cloud.call(REGION, ("s3", "delete_object"), &json!({"Bucket": SHELF, "Key": "model.gguf"}));
+        self.cloud.call(REGION, ("s3", "delete_bucket"), &json!({"Bucket": SHELF}));
+        self.cloud.is_empty(REGION, "after down");
     }
 
     /// One look at the cloud.
@@ -86,6 +108,7 @@ impl Hypervisor {
             address: text(&instance["PrivateIpAddress"]).parse().expect("an address"),
             user_data: user_data.expect("user data"),
             cloud,
+            disk_mib: self.disk_mib,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Birth {
     pub user_data: Vec<u8>,
     /// The cloud's endpoint, the same inside as here.
     pub cloud: SocketAddr,
+    /// Of the agent's folder; none = as much as there is here.
+    pub disk_mib: Option<u32>,
 }
 
 /// Gone with the value, as by a power cut.
@@ -85,6 +87,7 @@ impl Machine {
             .arg(format!("--machine={}", self.birth.instance))
             .arg(format!("--directory={}", self.root().display()))
             .arg(format!("--network-namespace-path={}", self.network.path()))
+            .args(self.birth.disk_mib.map(|mib| format!("--tmpfs=/var/lib/dsctl:size={mib}M")))
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("a console"))
             .stderr(console);

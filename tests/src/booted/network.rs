@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::copy_bidirectional;
@@ -17,6 +18,8 @@ use crate::process::run;
 #[derive(Debug)]
 pub struct Network {
     name: String,
+    /// No way leads out.
+    closed: Arc<AtomicBool>,
 }
 
 impl Network {
@@ -27,7 +30,7 @@ impl Network {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("dsctl-{}-{number}", std::process::id());
         ip(&["netns", "add", &name]);
-        let network = Self { name };
+        let network = Self { name, closed: Arc::default() };
         network.ip(&["link", "set", "lo", "up"]);
         for address in addresses {
             network.ip(&["address", "add", &address.to_string(), "dev", "lo"]);
@@ -71,23 +74,19 @@ impl Network {
     /// Whoever connects to `inner` inside reaches `outer` here.
     #[track_caller]
     pub fn lead_out(&self, inner: SocketAddr, outer: SocketAddr) {
-        let listener = self.listen(inner);
-        carry(listener, move || TcpStream::connect(outer));
+        let (listener, closed) = (self.listen(inner), Arc::clone(&self.closed));
+        carry(listener, move || {
+            if closed.load(Ordering::SeqCst) {
+                Err(io::ErrorKind::NetworkUnreachable.into())
+            } else {
+                TcpStream::connect(outer)
+            }
+        });
     }
 
-    /// A port here that leads to `inner` inside.
-    #[track_caller]
-    pub fn lead_in(&self, inner: SocketAddr) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let here = listener.local_addr().expect("its address");
-        let path = self.path();
-        carry(listener, move || {
-            let entrance = Self { name: path.trim_start_matches("/run/netns/").to_owned() };
-            let connected = entrance.inside(move || TcpStream::connect(inner));
-            std::mem::forget(entrance);
-            connected
-        });
-        here
+    /// Whether connections out are cut off; those that stand go on.
+    pub fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
     }
 }
 

@@ -164,7 +164,7 @@ impl Supervisor for SystemdSupervisor {
         let stopped = systemctl(&["stop", "--no-block", &service]);
         let sent = match signal {
             Signal::Terminate => stopped,
-            Signal::Kill => stopped.and_then(|_| systemctl(&["kill", "--signal=KILL", &service])),
+            Signal::Kill => stopped.and_then(|_| systemctl(&["kill", "--kill-who=main", "--signal=KILL", &service])),
         };
         sent.map(|_| ()).map_err(failed(format!("signalling {unit}")))
     }

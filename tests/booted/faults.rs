@@ -1,0 +1,102 @@
+//! What goes wrong on a machine, and how it comes back.
+
+use serde_json::json;
+
+use crate::scene::{Scene, becomes};
+
+/// The console's words of each phase, after which the power goes.
+const MOMENTS: [&str; 4] = ["dsctl-boot: fetching dsctl", "the agent was started", "weights: ", "daemon: dsserve"];
+
+#[test]
+fn after_a_power_cut_in_any_phase_the_machine_comes_up_by_itself() {
+    let mut scene = Scene::start();
+    let mut moments = MOMENTS.iter().peekable();
+    let up = scene.up_while(&[], |machine| {
+        let Some(moment) = moments.next_if(|moment| machine.console().contains(**moment)) else { return };
+        eprintln!("power cut at {moment:?}");
+        machine.power_off();
+        machine.power_on();
+    });
+    up.exits(0).says("is ready");
+    assert_eq!(moments.len(), 0, "it was not cut at {:?}", moments.collect::<Vec<_>>());
+    let machine = scene.machine();
+    machine.power_off();
+    machine.power_on();
+    let boots = |text: &str| text.matches("ready, host spec 1").count();
+    let before = boots(&scene.machine().console());
+    let machine = scene.machine();
+    becomes(machine, "it serves after a reboot", || boots(&machine.console()) > before);
+    scene.down();
+}
+
+#[test]
+fn a_program_of_another_digest_is_never_run_and_the_next_up_puts_it_right() {
+    let mut scene = Scene::start();
+    // Nobody has looked at the cloud yet: the machine has not booted.
+    scene.up_unseen().exits(0);
+    let key = the_artifact(&scene, "dsserve");
+    scene.hypervisor.cloud.put_object(&scene.home, &key, "not a program");
+    scene.hypervisor.look();
+    let machine = scene.machine();
+    becomes(machine, "it says so", || machine.console().contains("programs: FAILED"));
+    assert!(machine.console().contains(&format!("{key} has digest ")), "{}", machine.console());
+    scene.home.dsctl(&["status"]).exits(1).says("has digest");
+    scene.up(&[]).exits(0).says("is ready");
+    scene.down();
+}
+
+#[test]
+fn a_dead_unit_comes_back_and_a_dead_agent_takes_nothing_with_it() {
+    let mut scene = Scene::start();
+    let up = scene.up(&["--json"]).exits(0).json();
+    let endpoint = up["endpoint"].as_str().expect("an endpoint").to_owned();
+    let machine = scene.machine();
+    let pid_of = |unit: &str| {
+        let asked = ["systemctl", "show", "--property=MainPID", "--value", unit];
+        machine.run(&asked).exits(0).stdout.trim().to_owned()
+    };
+    let (daemon, gateway) = (pid_of("dsctl-dsserve.service"), pid_of("dsctl-dsgate.service"));
+    machine.run(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", "dsctl-agent.service"]).exits(0);
+    becomes(machine, "a new agent", || machine.console().matches("ready, host spec 1").count() > 1);
+    assert_eq!((pid_of("dsctl-dsserve.service"), pid_of("dsctl-dsgate.service")), (daemon.clone(), gateway.clone()));
+
+    machine.run(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", "dsctl-dsserve.service"]).exits(0);
+    becomes(machine, "a new daemon", || !["0", &daemon].contains(&pid_of("dsctl-dsserve.service").as_str()));
+    scene.serves_again("with a new daemon");
+    let answer = scene.complete(&endpoint);
+    assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+    scene.down();
+}
+
+/// What is on the disk is enough, and the bucket hears of it once it is there again.
+#[test]
+fn a_machine_that_reboots_without_its_bucket_serves() {
+    let mut scene = Scene::start();
+    scene.up(&[]).exits(0);
+    let machine = scene.machine();
+    machine.network.close(true);
+    machine.power_off();
+    machine.power_on();
+    becomes(machine, "it serves without its bucket", || machine.console().matches("ready, host spec 1").count() > 1);
+    machine.network.close(false);
+    scene.serves_again("with its bucket again");
+    scene.down();
+}
+
+#[test]
+fn a_full_disk_is_named_with_the_next_step() {
+    let mut scene = Scene::start();
+    scene.hypervisor.disk_mib = Some(100);
+    let failed = scene.up(&[]).exits(4);
+    failed.says("weights: ").says("space");
+    scene.down();
+}
+
+/// Its key in the bucket.
+fn the_artifact(scene: &Scene, name: &str) -> String {
+    let desired = scene.hypervisor.cloud.desired(&scene.home);
+    let units = desired["units"].as_array().expect("units");
+    let artifact = units.iter().map(|unit| &unit["artifact"]).find(|artifact| artifact["name"] == name);
+    let sha256 = artifact.map_or(json!(null), |artifact| artifact["sha256"].clone());
+    format!("artifacts/{}/{name}", sha256.as_str().expect("a digest"))
+}
