@@ -18,6 +18,7 @@ use crate::site::Site;
 use crate::watchdog::Watchdog;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// After a look or a write that failed.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// For the last status, when the agent ends.
@@ -67,12 +68,16 @@ impl Mirror {
 
     /// Until it is told to end; the last status goes up before that.
     pub async fn run(mut self, ended: CancellationToken) {
+        let mut rest = Duration::ZERO;
         loop {
-            let pause = self.look().await;
+            // The status does not wait for what failed to be tried again.
+            rest = if rest.is_zero() { self.look().await } else { self.tell(rest).await };
+            let pause = rest.min(TELL_EVERY);
             tokio::select! {
                 () = ended.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
             }
+            rest -= pause;
         }
         match tokio::time::timeout(FAREWELL, self.send_status()).await {
             Ok(Ok(())) => {}
@@ -97,6 +102,14 @@ impl Mirror {
                 RETRY_EVERY
             }
         }
+    }
+
+    /// The status alone; how long there is still to rest.
+    async fn tell(&mut self, rest: Duration) -> Duration {
+        if let Err(error) = self.send_status().await {
+            complain(&mut self.complaint, &error.to_string());
+        }
+        rest
     }
 
     async fn take_desired(&mut self) -> Result<(), BucketError> {
