@@ -81,6 +81,9 @@ fn resolve_arg(
             site.host.files().join(name)
         }
         Arg::DataFolder => site.host.data(&unit.name),
+        // Issued with the files, which every start waits for; a later one is taken up without a start.
+        Arg::Certificate(_) => site.host.certificate(),
+        Arg::CertificateKey => site.host.certificate_key(),
     };
     Ok(path.display().to_string())
 }

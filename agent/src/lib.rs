@@ -8,11 +8,13 @@
 //! [`run`] is the agent itself; [`observe`] looks at a host from outside; [`logs`] reads what units wrote; [`weights`] is
 //! the cache, used by the agent and by hand.
 
+mod certificate;
 mod converge;
 mod decide;
 mod desired;
 mod launch;
 pub mod logs;
+mod metadata;
 mod observe;
 mod obstacle;
 mod ports;

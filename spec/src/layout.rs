@@ -6,6 +6,7 @@
 //!   artifacts/<sha256>/NAME          binaries, by digest
 //!   deployments/<name>/
 //!     dsctl.yaml                     the deployment as it was written last
+//!     ca.pem                         whom clients of its gateway may trust
 //!     state/                         the engine's store: state, journal, lease
 //!     bucket/                        what a cloud deployment keeps in its bucket
 //!       host/<host>/desired.json     what the host must have     (written by dsctl)
@@ -13,6 +14,7 @@
 //!       secrets/<name>               one secret a file, mode 0600
 //!     host/                          what a cloud host keeps on its disk
 //!       files/ logs/ units/ data/    files of the host spec; unit output; unit records; what units keep
+//!       tls/                         the certificate that the agent issues: certificate.pem, key.pem, issued.json
 //!       agent.lock                   held by the living agent
 //! ```
 
@@ -70,6 +72,11 @@ impl DeploymentLayout {
     /// The deployment as it was written last: what `up` without a model means.
     pub fn spec_file(&self) -> PathBuf {
         self.root.join("dsctl.yaml")
+    }
+
+    /// Whom a client of the gateway may trust, in PEM; as the host told it last.
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.root.join("ca.pem")
     }
 
     /// The engine's store.
@@ -164,6 +171,20 @@ impl HostLayout {
     /// A unit's record: process id and start time, by which a new agent finds it again.
     pub fn unit(&self, unit: &UnitName) -> PathBuf {
         self.root.join("units").join(format!("{unit}.json"))
+    }
+
+    /// The certificate that the agent issues.
+    pub fn certificate(&self) -> PathBuf {
+        self.root.join("tls").join("certificate.pem")
+    }
+
+    pub fn certificate_key(&self) -> PathBuf {
+        self.root.join("tls").join("key.pem")
+    }
+
+    /// For which names that certificate is, and until when.
+    pub fn certificate_record(&self) -> PathBuf {
+        self.root.join("tls").join("issued.json")
     }
 
     /// A folder that a unit may write to.
