@@ -4,14 +4,21 @@
 use std::path::PathBuf;
 
 use spec::host::HostStatus;
-use spec::layout::DeploymentLayout;
+use spec::id::DeploymentName;
+use spec::layout::HomeLayout;
 
 use crate::exit::Failure;
 
-/// Keeps it beside the deployment and says where. None if clients need none: the gateway has no certificate, one of the
+/// Where it is kept: beside the deployment, or apart for one that somebody else of the team made, since whatever has a
+/// folder here counts as made here.
+pub fn place(home: &HomeLayout, name: &DeploymentName) -> PathBuf {
+    let deployment = home.deployment(name);
+    if deployment.root().is_dir() { deployment.certificate_authority() } else { home.trusted(name) }
+}
+
+/// Keeps it and says where. None if clients need none: the gateway has no certificate, one of the
 /// user's, or has not told of it yet.
-pub fn keep_authority(layout: &DeploymentLayout, status: Option<&HostStatus>) -> Result<Option<PathBuf>, Failure> {
-    let path = layout.certificate_authority();
+pub fn keep_authority(path: PathBuf, status: Option<&HostStatus>) -> Result<Option<PathBuf>, Failure> {
     let Some(status) = status else { return Ok(path.is_file().then_some(path)) };
     let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
     match &status.certificate_authority {
@@ -30,8 +37,6 @@ pub fn keep_authority(layout: &DeploymentLayout, status: Option<&HostStatus>) ->
 
 #[cfg(test)]
 mod tests {
-    use spec::layout::HomeLayout;
-
     use super::*;
 
     fn status(authority: Option<&str>) -> HostStatus {
@@ -47,19 +52,19 @@ mod tests {
     #[test]
     fn it_is_kept_as_the_host_told_it_last() {
         let folder = tempfile::tempdir().unwrap();
-        let layout = HomeLayout::new(folder.path()).deployment(&"default".parse().unwrap());
-        let path = layout.certificate_authority();
-        assert_eq!(keep_authority(&layout, None).unwrap(), None);
+        let (home, name) = (HomeLayout::new(folder.path()), "default".parse().unwrap());
+        let path = place(&home, &name);
+        let keep = |status: Option<&HostStatus>| keep_authority(path.clone(), status).unwrap();
+        assert_eq!(keep(None), None);
         for told in ["one", "two"] {
-            assert_eq!(keep_authority(&layout, Some(&status(Some(told)))).unwrap().as_ref(), Some(&path));
+            assert_eq!(keep(Some(&status(Some(told)))).as_ref(), Some(&path));
             assert_eq!(std::fs::read_to_string(&path).unwrap(), told);
         }
-        assert_eq!(
-            keep_authority(&layout, None).unwrap(),
-            Some(path.clone()),
-            "a host that is silent now told it before"
-        );
-        assert_eq!(keep_authority(&layout, Some(&status(None))).unwrap(), None);
+        assert_eq!(keep(None), Some(path.clone()), "a host that is silent now told it before");
+        assert!(!home.deployment(&name).root().exists(), "it was not made here");
+        assert_eq!(keep(Some(&status(None))), None);
         assert!(!path.exists());
+        std::fs::create_dir_all(home.deployment(&name).root()).unwrap();
+        assert_eq!(place(&home, &name), home.deployment(&name).certificate_authority());
     }
 }

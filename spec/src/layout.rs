@@ -4,6 +4,7 @@
 //! $DSCTL_HOME/                       default: the user's data folder + dsctl
 //!   weights/                         content-addressed cache, shared by deployments
 //!   artifacts/<sha256>/NAME          binaries, by digest
+//!   trusted/<name>.pem               whom clients of a deployment's gateway may trust that was not made here
 //!   deployments/<name>/
 //!     dsctl.yaml                     the deployment as it was written last
 //!     ca.pem                         whom clients of its gateway may trust
@@ -47,6 +48,11 @@ impl HomeLayout {
 
     pub fn artifact(&self, digest: &Sha256, name: &str) -> PathBuf {
         self.artifacts().join(digest.as_str()).join(name)
+    }
+
+    /// Whom clients of a gateway may trust that somebody else of a team made, in PEM.
+    pub fn trusted(&self, name: &DeploymentName) -> PathBuf {
+        self.root.join("trusted").join(format!("{name}.pem"))
     }
 
     pub fn deployments(&self) -> PathBuf {

@@ -17,7 +17,7 @@ use crate::exit::Failure;
 use crate::gateway::{Gateway, gateway_files};
 use crate::site::{CloudSite, Kept};
 use crate::talk::{print, print_json};
-use crate::trust::keep_authority;
+use crate::trust::{keep_authority, place};
 use crate::view;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub struct StatusReport {
 pub async fn run(context: &Context, args: StatusArgs) -> Result<ExitCode, Failure> {
     let kept = Kept::find(context, &args.place)?;
     if kept.cloud() != Cloud::Local {
-        return run_cloud(&kept, &args).await;
+        return run_cloud(context, &kept, &args).await;
     }
     let name = &kept.name;
     if args.watch {
@@ -71,7 +71,7 @@ pub struct CloudStatusReport {
     pub host: HostView,
 }
 
-async fn run_cloud(kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> {
+async fn run_cloud(context: &Context, kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> {
     if args.watch {
         return Err(Failure::usage("--watch: on a cloud the machine reports every few seconds; call status again"));
     }
@@ -89,7 +89,7 @@ async fn run_cloud(kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> 
         resources: cloud.peek.state.resources.len() + cloud.peek.state.replaced.len(),
         hourly_usd: monthly_usd.map(view::cloud::an_hour),
         monthly_usd,
-        ca_file: keep_authority(&kept.layout, host.current())?,
+        ca_file: keep_authority(place(&context.home, &kept.name), host.current())?,
         is_settled: cloud.peek.is_settled,
         host,
     };
@@ -122,7 +122,7 @@ pub async fn look(context: &Context, name: &DeploymentName) -> Result<StatusRepo
     let (host, gateway) = tokio::join!(host, gateway);
     let endpoint = gateway_files(&layout).ok().map(|files| files.endpoint());
     let host = host.map_err(Failure::failed)?;
-    let ca_file = keep_authority(&layout, host.status.as_ref())?;
+    let ca_file = keep_authority(layout.certificate_authority(), host.status.as_ref())?;
     Ok(StatusReport { endpoint, ca_file, host, gateway })
 }
 

@@ -180,7 +180,7 @@ fn report(made: &Made<'_>, args: &UpArgs, begun: Instant) -> Result<(), Failure>
         ready: host.is_ready(),
         endpoint: host.endpoint.clone(),
         api_key: host.api_key.clone(),
-        ca_file: keep_authority(&prepared.layout, host.current())?,
+        ca_file: keep_authority(prepared.layout.certificate_authority(), host.current())?,
         model: prepared.spec.model.served_name.clone(),
         hourly_usd: monthly_usd.map(view::cloud::an_hour),
         monthly_usd,

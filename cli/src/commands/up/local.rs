@@ -230,7 +230,7 @@ fn failed_phase(status: &HostStatus) -> Option<Failure> {
 
 fn report(prepared: &Prepared, plan: &Plan, args: &UpArgs, begun: Instant) -> Result<(), Failure> {
     let files = gateway_files(&prepared.layout)?;
-    let ca_file = keep_authority(&prepared.layout, read_status(&prepared.layout).as_ref())?;
+    let ca_file = keep_authority(prepared.layout.certificate_authority(), read_status(&prepared.layout).as_ref())?;
     let ready = Ready::new(
         prepared.spec.name.as_str(),
         files.endpoint(),
