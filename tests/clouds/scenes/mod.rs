@@ -21,7 +21,7 @@ pub fn live<G: Ground>(ground: &G) {
     ground.run(&["plan"]).exits(0).says("to create").says("/month");
     ground.is_untouched("a plan");
     assert_eq!(ground.home().state(), None, "a plan left a state");
-    ground.run(UP).exits(0).says("+ machine.main").says("endpoint  http://10.77.");
+    ground.run(UP).exits(0).says("+ machine.main").says("endpoint  https://10.77.");
     ground.agrees("after up");
 
     ground.proxy().clear();
