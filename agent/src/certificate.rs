@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use engine::store::{create_private_folder, write_durably};
+use engine::store::create_private_folder;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::PKCS_ECDSA_P256_SHA256;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
@@ -153,9 +154,9 @@ pub(crate) fn renew(
     if reason.is_some() {
         let (certificate, key, record) = authority.issue(names, now)?;
         // The record last: a certificate without its own is issued again.
-        write(&host.certificate_key(), key.as_bytes())?;
-        write(&host.certificate(), certificate.as_bytes())?;
-        write(&host.certificate_record(), &serde_json::to_vec(&record)?)?;
+        write(host, &host.certificate_key(), key.as_bytes())?;
+        write(host, &host.certificate(), certificate.as_bytes())?;
+        write(host, &host.certificate_record(), &serde_json::to_vec(&record)?)?;
     }
     Ok(reason)
 }
@@ -167,11 +168,22 @@ fn issued(host: &HostLayout) -> Option<Issued> {
     (issued.certificate == certificate && host.certificate_key().is_file()).then_some(issued)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CertificateError> {
-    if let Some(folder) = path.parent() {
-        create_private_folder(folder).map_err(failed(folder))?;
-    }
-    write_durably(path, bytes).map_err(failed(path))
+/// Whole or not at all. Whoever may look into the folder may read the file from its first moment on: a gateway that runs as
+/// a user of its own follows it.
+fn write(host: &HostLayout, path: &Path, bytes: &[u8]) -> Result<(), CertificateError> {
+    let folder = host.certificate_folder();
+    create_private_folder(&folder).map_err(failed(&folder))?;
+    let written = || {
+        let is_shared = fs::metadata(&folder)?.permissions().mode() & 0o040 != 0;
+        let mut beside = tempfile::Builder::new().prefix(".new-").tempfile_in(&folder)?;
+        beside.write_all(bytes)?;
+        let mode = if is_shared { 0o640 } else { 0o600 };
+        beside.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        beside.as_file().sync_all()?;
+        beside.persist(path)?;
+        fs::File::open(&folder)?.sync_all()
+    };
+    written().map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> CertificateError + '_ {
@@ -227,7 +239,6 @@ fn leads_here(address: IpAddr) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     use rcgen::{BasicConstraints, IsCa};
@@ -313,11 +324,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_key_is_for_its_owner_only_and_the_authoritys_stays_where_it_was() {
+    fn the_key_is_for_those_who_may_look_into_its_folder_and_the_authoritys_stays_where_it_was() {
         let host = Host::new();
         host.renew(&loopback(), day(0));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&host.layout.certificate_key()), 0o600);
+        fs::set_permissions(host.layout.certificate_folder(), fs::Permissions::from_mode(0o2750)).unwrap();
+        assert_eq!(host.renew(&loopback(), day(60)), Some(Reason::Old));
+        assert_eq!(mode(&host.layout.certificate_key()), 0o640, "a unit of its own user reads it");
+        assert_eq!(mode(&host.layout.certificate_folder()), 0o750, "the folder stays shared");
         let authority = fs::read_to_string(&host.secret).unwrap();
         let told = host.authority().certificate().to_owned();
         assert!(authority.contains("PRIVATE KEY") && !told.contains("PRIVATE KEY"));

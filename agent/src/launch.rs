@@ -1,5 +1,7 @@
 //! From a unit's spec to a command line: what is only known on the host is filled in here.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use sha2::Digest;
 use spec::host::{Arg, HostSpec, UnitSpec, WeightsStatus};
@@ -36,6 +38,11 @@ pub(crate) fn resolve(
         unit.args.iter().map(|arg| resolve_arg(site, spec, unit, weights, arg)).collect::<Result<Vec<_>, _>>()?;
     let named = |name: &str| unit.args.iter().any(|arg| matches!(arg, Arg::File(file) if file == name));
     let files = spec.files.iter().filter(|file| named(&file.name)).map(|file| file.content.as_str()).collect();
+    let shared = shared(site, spec, unit);
+    let reads = unit.args.iter().filter_map(|arg| match arg {
+        Arg::Weights(name) => weights.iter().find(|status| status.name == *name).map(|status| status.path.clone()),
+        _ => None,
+    });
     let whole = serde_json::to_vec(&Fingerprint { unit, args: &args, files })
         .map_err(|error| Missing::Input(format!("{}: {error}", unit.name)))?;
     Ok(Launch {
@@ -44,7 +51,28 @@ pub(crate) fn resolve(
         env: unit.env.clone(),
         log: site.host.log(unit.name.as_str()),
         fingerprint: hex::encode(sha2::Sha256::digest(whole)),
+        reads: reads.collect(),
+        shared,
+        data: site.host.data(&unit.name),
+        ports: unit.ports.clone(),
+        stop_grace: unit.stop_grace.0,
     })
+}
+
+/// Secrets, files and the folder of the certificate that the unit names, and the secrets that its files name.
+fn shared(site: &Site, spec: &HostSpec, unit: &UnitSpec) -> Vec<PathBuf> {
+    let named = unit.args.iter().filter_map(|arg| match arg {
+        Arg::Secret(name) => Some(site.secret(name)),
+        Arg::File(name) if spec.files.iter().any(|file| file.name == *name) => Some(site.host.files().join(name)),
+        // The folder, not the file: the next certificate is another file of the same name. The authority stays the agent's.
+        Arg::Certificate(_) | Arg::CertificateKey => Some(site.host.certificate_folder()),
+        _ => None,
+    });
+    let in_files = unit.secrets.iter().map(|name| site.secret(name));
+    let mut all: Vec<PathBuf> = named.chain(in_files).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn resolve_arg(

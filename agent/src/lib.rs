@@ -3,11 +3,15 @@
 //! ```text
 //! desired.json --(every 100 ms)--> files -> weights -> units -> first token --> status.json
 //!                                              |         |
-//!                                    weights/ (cache)   supervisor/ (child processes)
+//!                                    weights/ (cache)   supervisor/ (systemd, or child processes)
 //! ```
+//! On a cloud host `bucket/` mirrors the deployment's bucket into the folder where all this lies; on one machine the folder
+//! is the bucket.
+//!
 //! [`run`] is the agent itself; [`observe`] looks at a host from outside; [`logs`] reads what units wrote; [`weights`] is
 //! the cache, used by the agent and by hand.
 
+mod bucket;
 mod certificate;
 mod converge;
 mod decide;
@@ -27,7 +31,8 @@ mod status;
 mod supervisor;
 pub mod weights;
 
+pub use bucket::BucketError;
 pub use observe::{AgentLife, ObserveError, Observed, ObservedState, ObservedUnit, Summary, observe};
 pub use ports::port_holder;
 pub use process::is_alive as process_is_alive;
-pub use serve::{AgentArgs, AgentError, run};
+pub use serve::{AgentArgs, AgentError, Where, run};

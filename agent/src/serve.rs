@@ -13,11 +13,14 @@ use std::time::{Duration, Instant};
 use engine::store::create_private_folder;
 use spec::id::{DeploymentName, HostName};
 use spec::layout::HomeLayout;
+use spec::state_location::StateLocation;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
+use crate::bucket::{Bucket, BucketError, Mirror, Supplies};
 use crate::converge::{Converger, Next};
 use crate::site::Site;
-use crate::supervisor::{ChildSupervisor, Supervisor};
+use crate::supervisor::{ChildSupervisor, Supervisor, SystemdSupervisor};
 use crate::weights::FetchSettings;
 
 const TICK_EVERY: Duration = Duration::from_millis(100);
@@ -29,8 +32,17 @@ const CLAIM_POLL: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct AgentArgs {
     pub home: HomeLayout,
-    pub deployment: DeploymentName,
     pub host: HostName,
+    pub of: Where,
+}
+
+/// Where the agent's deployment is written down.
+#[derive(Debug, Clone)]
+pub enum Where {
+    /// In the home's folder of this deployment; units are child processes.
+    Folder(DeploymentName),
+    /// In a bucket, which says which deployment it is; units are services of systemd.
+    Bucket(StateLocation),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +57,12 @@ pub enum AgentError {
     Client(#[from] reqwest::Error),
     #[error("not everything could be stopped: {left}; next: end it by hand, then: dsctl down")]
     NotStopped { left: String },
+    #[error(
+        "units of a host with a bucket are services of systemd, and systemd does not run here; next: dsctl agent --name NAME"
+    )]
+    NoSystemd,
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error("the agent's folder {} is gone; its units were stopped", .path.display())]
     FolderGone { path: PathBuf },
 }
@@ -60,10 +78,40 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
         terminate: signal(SignalKind::terminate()).map_err(AgentError::Signals)?,
         interrupt: signal(SignalKind::interrupt()).map_err(AgentError::Signals)?,
     };
-    let site = Site::new(&args.home, &args.deployment, &args.host);
-    let supervisor = ChildSupervisor::new(site.host.clone());
-    let result = serve(site, supervisor, FetchSettings::from_environment(), goodbye.wait()).await;
+    let result = match &args.of {
+        Where::Folder(deployment) => in_folder(&args, deployment, goodbye).await,
+        Where::Bucket(location) => in_bucket(&args, location, goodbye).await,
+    };
     tracing::info!(ok = result.is_ok(), "the agent ends");
+    result
+}
+
+async fn in_folder(args: &AgentArgs, deployment: &DeploymentName, goodbye: Goodbye) -> Result<(), AgentError> {
+    let site = Site::new(&args.home, deployment, &args.host);
+    let supervisor = ChildSupervisor::new(site.host.clone());
+    serve(site, supervisor, Supplies::OnDisk, FetchSettings::from_environment(), goodbye.wait()).await
+}
+
+async fn in_bucket(args: &AgentArgs, location: &StateLocation, goodbye: Goodbye) -> Result<(), AgentError> {
+    if !SystemdSupervisor::is_here() {
+        return Err(AgentError::NoSystemd);
+    }
+    let goodbye = goodbye.wait();
+    tokio::pin!(goodbye);
+    let begun = Mirror::begin(Bucket::open(location)?, &args.home, &args.host);
+    let mirror = tokio::select! {
+        mirror = begun => mirror,
+        () = &mut goodbye => return Ok(()),
+    };
+    let (site, supplies) = (mirror.site().clone(), mirror.supplies());
+    let ended = CancellationToken::new();
+    let mirrored = tokio::spawn(mirror.run(ended.clone()));
+    let supervisor = SystemdSupervisor::new(args.home.root());
+    let result = serve(site, supervisor, supplies, FetchSettings::from_environment(), goodbye).await;
+    ended.cancel();
+    if let Err(error) = mirrored.await {
+        tracing::error!(%error, "the mirror of the bucket did not end well");
+    }
     result
 }
 
@@ -85,12 +133,13 @@ impl Goodbye {
 pub(crate) async fn serve<S: Supervisor>(
     site: Site,
     supervisor: S,
+    supplies: Supplies,
     settings: FetchSettings,
     goodbye: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     let claim = Claim::take(&site).await?;
     tracing::info!(deployment = %site.deployment, host = %site.name, pid = std::process::id(), "the agent begins");
-    let mut converger = Converger::new(site, supervisor, settings)?;
+    let mut converger = Converger::new(site, supervisor, supplies, settings)?;
     converger.announce();
     tokio::pin!(goodbye);
     loop {

@@ -551,4 +551,7 @@ pub struct AgentArgs {
     pub name: NameArgs,
     #[arg(long, default_value = "local")]
     pub host: HostName,
+    /// Bucket that says what this host must have: s3://BUCKET, gs://BUCKET or az://ACCOUNT/CONTAINER [default: the folder of --name]
+    #[arg(long, value_name = "URL")]
+    pub bucket: Option<StateLocation>,
 }

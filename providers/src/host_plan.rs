@@ -159,6 +159,7 @@ impl HostPlan<'_> {
             name: name.parse()?,
             artifact: self.artifact("dsserve")?,
             args: self.daemon_args(model, listen)?,
+            secrets: Vec::new(),
             env: BTreeMap::new(),
             ports: vec![listen.port()],
             ready_url: format!("http://{listen}/ready"),
@@ -202,6 +203,7 @@ impl HostPlan<'_> {
             name: GATEWAY_UNIT.parse()?,
             artifact: self.artifact("dsgate")?,
             args,
+            secrets: self.gateway_secrets()?,
             env: BTreeMap::from([("DSGATE_CONFIG_SHA256".to_owned(), digest)]),
             ports: vec![gateway.port(), admin.port()],
             ready_url: self.gateway_ready_url(),
@@ -231,6 +233,12 @@ impl HostPlan<'_> {
             ResolvedTls::Issued => format!("https://{gateway}/ready"),
             ResolvedTls::Given(_) => format!("http://{}/ready", self.listen.admin),
         }
+    }
+
+    /// Its configuration names their files.
+    fn gateway_secrets(&self) -> Result<Vec<SecretName>, InvalidId> {
+        let baseline = baseline_key_source(self.spec).map(|_| BASELINE_KEY);
+        [API_KEY, ADMIN_TOKEN, DAEMON_KEY].into_iter().chain(baseline).map(str::parse).collect()
     }
 
     fn gateway_config(&self) -> Result<GatewayConfig, HostPlanError> {

@@ -54,6 +54,9 @@ pub struct UnitSpec {
     pub name: UnitName,
     pub artifact: ArtifactSpec,
     pub args: Vec<Arg>,
+    /// That its files point to; those on its command line stand there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretName>,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Loopback ports that the unit will listen on: checked to be free before the first start.
@@ -160,6 +163,8 @@ pub struct AgentStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// Programs and secrets come out of the bucket.
+    Programs,
     Files,
     Weights,
     Daemon,
@@ -171,6 +176,7 @@ pub enum Phase {
 impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Programs => "programs",
             Self::Files => "files",
             Self::Weights => "weights",
             Self::Daemon => "daemon",

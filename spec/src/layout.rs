@@ -179,18 +179,22 @@ impl HostLayout {
         self.root.join("units").join(format!("{unit}.json"))
     }
 
-    /// The certificate that the agent issues.
+    /// What the agent issues.
+    pub fn certificate_folder(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
     pub fn certificate(&self) -> PathBuf {
-        self.root.join("tls").join("certificate.pem")
+        self.certificate_folder().join("certificate.pem")
     }
 
     pub fn certificate_key(&self) -> PathBuf {
-        self.root.join("tls").join("key.pem")
+        self.certificate_folder().join("key.pem")
     }
 
     /// For which names that certificate is, and until when.
     pub fn certificate_record(&self) -> PathBuf {
-        self.root.join("tls").join("issued.json")
+        self.certificate_folder().join("issued.json")
     }
 
     /// A folder that a unit may write to.

@@ -12,6 +12,7 @@ use spec::host::{AgentStatus, HostSpec, HostStatus, Phase, PhaseState, ProcessId
 use spec::id::UnitName;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::bucket::Supplies;
 use crate::decide::Moment;
 use crate::desired::DesiredFile;
 use crate::logs;
@@ -36,7 +37,8 @@ mod weights;
 use actions::ActionsWork;
 use certificate::CertificateWork;
 use files::FilesWork;
-use phases::{Board, PhaseNow};
+use phases::Board;
+pub(crate) use phases::PhaseNow;
 use tokens::TokensWork;
 use units::{Stop, Surroundings, UnitsWork};
 use weights::{WeightsEvent, WeightsWork};
@@ -71,6 +73,7 @@ pub(crate) struct Converger<S> {
     agent: AgentStatus,
     client: reqwest::Client,
     desired: DesiredFile,
+    supplies: Supplies,
     spec: Option<Arc<HostSpec>>,
     invalid: Option<String>,
     files: FilesWork,
@@ -88,7 +91,7 @@ pub(crate) struct Converger<S> {
 }
 
 impl<S: Supervisor> Converger<S> {
-    pub fn new(site: Site, supervisor: S, settings: FetchSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(site: Site, supervisor: S, supplies: Supplies, settings: FetchSettings) -> Result<Self, reqwest::Error> {
         let earlier = status::read(&site.status());
         let mut units = UnitsWork::new(supervisor);
         units.adopt(earlier.as_ref(), Moment::ZERO);
@@ -102,6 +105,7 @@ impl<S: Supervisor> Converger<S> {
             },
             client: probe::client(None)?,
             desired: DesiredFile::new(site.desired()),
+            supplies,
             spec: None,
             invalid: None,
             files: FilesWork::default(),
@@ -186,14 +190,19 @@ impl<S: Supervisor> Converger<S> {
     async fn converge(&mut self, spec: &HostSpec, now: Moment) {
         if spec.run == RunState::Running {
             self.files.converge(&self.site, spec, now);
-            self.certificate.converge(&self.site, spec, &mut self.client, (&self.sender, now));
+            // Its authority is among the supplies.
+            if self.supplies.are_there(spec.generation) {
+                self.certificate.converge(&self.site, spec, &mut self.client, (&self.sender, now));
+            }
         }
         self.weights.converge(&self.site, spec, &self.sender, now);
         let around = Surroundings {
             site: &self.site,
             spec,
             weights: self.weights.have(),
-            files_done: self.files.is_done(spec) && self.certificate.is_done(spec),
+            inputs_done: self.files.is_done(spec)
+                && self.supplies.are_there(spec.generation)
+                && self.certificate.is_done(spec),
             client: &self.client,
             reports: &self.sender,
         };
@@ -273,7 +282,8 @@ impl<S: Supervisor> Converger<S> {
         let process_of = |unit: &UnitName| self.units.ready_process(unit);
         let log_tail_of =
             |unit: &UnitName| logs::tail(&self.site.host, unit.as_str(), LOG_TAIL_LINES).unwrap_or_default();
-        let mut phases = vec![self.files_phase(spec)];
+        let mut phases: Vec<PhaseNow> = self.supplies.phase(spec).into_iter().collect();
+        phases.push(self.files_phase(spec));
         phases.extend(self.weights.phase());
         phases.extend(self.units.phases(now));
         phases.extend(self.tokens.phase(spec, log_tail_of, process_of));

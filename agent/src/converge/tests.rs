@@ -86,6 +86,7 @@ impl Scene {
                 name: "daemon".parse().unwrap(),
                 artifact,
                 args,
+                secrets: Vec::new(),
                 env: BTreeMap::new(),
                 ports: Vec::new(),
                 ready_url: format!("{base_url}/ready"),
@@ -127,7 +128,7 @@ impl Scene {
         let (goodbye, heard) = oneshot::channel();
         let supervisor = ChildSupervisor::new(self.site.host.clone());
         let site = self.site.clone();
-        let task = tokio::spawn(serve(site, supervisor, FetchSettings::default(), async move {
+        let task = tokio::spawn(serve(site, supervisor, Supplies::OnDisk, FetchSettings::default(), async move {
             heard.await.unwrap();
         }));
         RunningAgent { goodbye, task }
@@ -454,7 +455,8 @@ async fn five_early_deaths_fail_the_phase_and_it_is_tried_on() {
     scene.write_desired();
     let supervisor = FakeSupervisor::default();
     let unit: UnitName = "daemon".parse().unwrap();
-    let mut agent = Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let mut agent =
+        Converger::new(scene.site.clone(), supervisor.clone(), Supplies::OnDisk, FetchSettings::default()).unwrap();
     fs::create_dir_all(scene.site.host.logs()).unwrap();
     fs::write(scene.site.host.log("daemon"), "first\nout of luck\n").unwrap();
     let mut now = Moment::ZERO;
@@ -485,7 +487,8 @@ async fn the_gateway_stops_first_and_the_polite_signal_comes_first() {
     scene.spec.units.push(gateway.clone());
     scene.write_desired();
     let supervisor = FakeSupervisor::default();
-    let mut agent = Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let mut agent =
+        Converger::new(scene.site.clone(), supervisor.clone(), Supplies::OnDisk, FetchSettings::default()).unwrap();
     agent.tick_at(Moment::ZERO).await;
     assert_eq!(supervisor.world().starts.len(), 2);
     supervisor.world().stubborn = vec![gateway.name.clone()];
@@ -533,7 +536,8 @@ async fn failed_scene() -> (Scene, FakeSupervisor, Converger<FakeSupervisor>, Mo
     }];
     scene.write_desired();
     let supervisor = FakeSupervisor::default();
-    let mut agent = Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let mut agent =
+        Converger::new(scene.site.clone(), supervisor.clone(), Supplies::OnDisk, FetchSettings::default()).unwrap();
     let mut now = Moment::ZERO;
     for _ in 0..5 {
         agent.tick_at(now).await;
@@ -580,7 +584,7 @@ async fn the_first_thing_an_agent_does_is_to_say_that_it_is_there() {
     let before = scene.status_when_ready().await;
     agent.leave().await;
     let supervisor = ChildSupervisor::new(scene.site.host.clone());
-    let mut next = Converger::new(scene.site.clone(), supervisor, FetchSettings::default()).unwrap();
+    let mut next = Converger::new(scene.site.clone(), supervisor, Supplies::OnDisk, FetchSettings::default()).unwrap();
     next.announce();
     let said = status::read(&scene.site.status()).unwrap();
     assert_eq!((said.generation, said.ready_since), (before.generation, None));
@@ -643,7 +647,8 @@ async fn a_unit_that_outlives_sigkill_is_told_and_the_others_are_stopped() {
     scene.spec.units.push(gateway.clone());
     scene.write_desired();
     let supervisor = FakeSupervisor::default();
-    let mut agent = Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let mut agent =
+        Converger::new(scene.site.clone(), supervisor.clone(), Supplies::OnDisk, FetchSettings::default()).unwrap();
     agent.tick_at(Moment::ZERO).await;
     supervisor.world().immortal = vec![gateway.name.clone()];
     scene.ask(|spec| spec.run = RunState::Stopped);
@@ -671,7 +676,8 @@ async fn a_unit_of_which_nobody_can_tell_is_no_stopped_one() {
     let mut scene = Scene::with_script("").await;
     scene.write_desired();
     let supervisor = FakeSupervisor::default();
-    let new_agent = || Converger::new(scene.site.clone(), supervisor.clone(), FetchSettings::default()).unwrap();
+    let new_agent =
+        || Converger::new(scene.site.clone(), supervisor.clone(), Supplies::OnDisk, FetchSettings::default()).unwrap();
     let unit = scene.spec.units[0].name.clone();
     new_agent().tick_at(Moment::ZERO).await;
     supervisor.world().unreadable = vec![unit.clone()];

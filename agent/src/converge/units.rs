@@ -39,7 +39,8 @@ pub(crate) struct Surroundings<'a> {
     pub site: &'a Site,
     pub spec: &'a HostSpec,
     pub weights: &'a [WeightsStatus],
-    pub files_done: bool,
+    /// Files, and what comes out of the bucket.
+    pub inputs_done: bool,
     pub client: &'a reqwest::Client,
     pub reports: &'a UnboundedSender<Report>,
 }
@@ -178,8 +179,8 @@ impl<S: Supervisor> UnitsWork<S> {
                 watched.holds_for = format!("waits for weights {weights}");
                 Wish::Hold
             }
-            (RunState::Running, Some(_)) if !around.files_done => {
-                "waits for files".clone_into(&mut watched.holds_for);
+            (RunState::Running, Some(_)) if !around.inputs_done => {
+                "waits for files and programs".clone_into(&mut watched.holds_for);
                 Wish::Hold
             }
             (RunState::Running, Some(_)) => Wish::Run,

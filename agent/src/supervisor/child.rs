@@ -250,6 +250,11 @@ mod tests {
             env: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
             log: host.log("sleeper"),
             fingerprint: "f".to_owned(),
+            reads: Vec::new(),
+            shared: Vec::new(),
+            data: host.data(&"sleeper".parse().unwrap()),
+            ports: Vec::new(),
+            stop_grace: std::time::Duration::from_secs(1),
         }
     }
 

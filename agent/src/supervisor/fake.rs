@@ -117,6 +117,11 @@ mod tests {
             env: BTreeMap::new(),
             log: "x.log".into(),
             fingerprint: "f".to_owned(),
+            reads: Vec::new(),
+            shared: Vec::new(),
+            data: "/data".into(),
+            ports: Vec::new(),
+            stop_grace: std::time::Duration::from_secs(1),
         };
         super::super::conformance::run(|| supervisor.clone(), &launch);
     }

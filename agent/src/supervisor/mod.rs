@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spec::host::ProcessId;
@@ -11,8 +12,10 @@ use spec::id::UnitName;
 mod child;
 #[cfg(test)]
 pub(crate) mod fake;
+mod systemd;
 
 pub(crate) use child::{ChildSupervisor, find_living, read_record};
+pub(crate) use systemd::SystemdSupervisor;
 
 /// A unit's command line with everything resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,15 @@ pub(crate) struct Launch {
     pub log: PathBuf,
     /// Of all that would make it another unit.
     pub fingerprint: String,
+    /// What it reads besides its program, and anybody may.
+    pub reads: Vec<PathBuf>,
+    /// What only it may read: secrets, files of the host spec.
+    pub shared: Vec<PathBuf>,
+    /// The folder that it may write to.
+    pub data: PathBuf,
+    pub ports: Vec<u16>,
+    /// Between the polite and the impolite signal.
+    pub stop_grace: Duration,
 }
 
 /// A running unit that an earlier agent started.
@@ -84,7 +96,7 @@ pub(crate) trait Supervisor: Send {
 
 #[cfg(test)]
 pub(crate) mod conformance {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine::store::{az, gs, s3};
 use futures::StreamExt;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
 use object_store::path::Path;
 use object_store::{ClientConfigKey, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
 use spec::weights::ObjectScheme;
@@ -46,28 +47,25 @@ pub(super) fn store_of(
     let connect = format!("{} seconds", settings.connect_timeout.max(Duration::from_secs(1)).as_secs());
     let store: Arc<dyn ObjectStore> = match scheme {
         ObjectScheme::S3 => Arc::new(
-            AmazonS3Builder::from_env()
+            s3(bucket)
                 .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), connect)
                 .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
-                .with_bucket_name(bucket)
                 .with_retry(retry)
                 .build()
                 .map_err(of_setup)?,
         ),
         ObjectScheme::Gs => Arc::new(
-            GoogleCloudStorageBuilder::from_env()
+            gs(bucket)
                 .with_config(GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout), connect)
                 .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
-                .with_bucket_name(bucket)
                 .with_retry(retry)
                 .build()
                 .map_err(of_setup)?,
         ),
         ObjectScheme::Az => Arc::new(
-            MicrosoftAzureBuilder::from_env()
+            az(None, bucket)
                 .with_config(AzureConfigKey::Client(ClientConfigKey::ConnectTimeout), connect)
                 .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
-                .with_container_name(bucket)
                 .with_retry(retry)
                 .build()
                 .map_err(of_setup)?,

@@ -12,10 +12,12 @@ mod bucket;
 pub mod conformance;
 mod directory;
 mod memory;
+mod open;
 
 pub use bucket::BucketStore;
 pub use directory::{DirectoryStore, create_private_folder, write_durably};
 pub use memory::MemoryStore;
+pub use open::{az, gs, objects, s3};
 
 /// What a store says a key held when it was read: the token for the next write.
 ///

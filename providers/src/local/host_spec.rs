@@ -71,6 +71,7 @@ pub mod tests {
         let unit = UnitSpec {
             name: "dsgate".parse().unwrap(),
             artifact: ArtifactSpec { name: "dsgate".to_owned(), sha256: "0".repeat(64).parse().unwrap() },
+            secrets: Vec::new(),
             args: Vec::new(),
             env: Default::default(),
             ports: vec![port],

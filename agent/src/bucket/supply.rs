@@ -1,0 +1,145 @@
+//! What a host spec needs out of the bucket, and whether it is on the disk: secrets and programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use engine::store::write_durably;
+use spec::host::{Arg, ArtifactSpec, HostSpec, Phase, PhaseState};
+use spec::id::{SecretName, Sha256};
+use tokio::sync::watch;
+
+use super::{Bucket, BucketError};
+use crate::converge::PhaseNow;
+use crate::site::Site;
+use crate::weights::digest_of;
+
+/// How far the supplies of a host spec are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Supply {
+    /// Nothing is known yet.
+    Unknown,
+    Fetching {
+        generation: u64,
+        what: String,
+    },
+    Failed {
+        generation: u64,
+        message: String,
+    },
+    Done {
+        generation: u64,
+        count: usize,
+    },
+}
+
+/// The rest of the agent's view of them.
+#[derive(Debug, Clone)]
+pub(crate) enum Supplies {
+    /// The folder is the bucket: `dsctl` put everything there before it wrote the host spec.
+    OnDisk,
+    Mirrored(watch::Receiver<Supply>),
+}
+
+impl Supplies {
+    /// Whether units of this generation may start.
+    pub fn are_there(&self, generation: u64) -> bool {
+        match self {
+            Self::OnDisk => true,
+            Self::Mirrored(now) => {
+                matches!(&*now.borrow(), Supply::Done { generation: done, .. } if *done == generation)
+            }
+        }
+    }
+
+    pub fn phase(&self, spec: &HostSpec) -> Option<PhaseNow> {
+        let Self::Mirrored(now) = self else { return None };
+        Some(phase_of(&now.borrow(), spec.generation))
+    }
+}
+
+fn phase_of(supply: &Supply, wanted: u64) -> PhaseNow {
+    let line = |state, detail: String| PhaseNow::new(Phase::Programs, state, detail);
+    match supply {
+        Supply::Fetching { generation, what } if *generation == wanted => {
+            line(PhaseState::Running, format!("fetching {what}"))
+        }
+        Supply::Failed { generation, message } if *generation == wanted => PhaseNow::failed(
+            Phase::Programs,
+            message,
+            Vec::new(),
+            "dsctl up puts them into the bucket again; the agent goes on by itself",
+        ),
+        Supply::Done { generation, count } if *generation == wanted => {
+            line(PhaseState::Done, format!("{count} objects of the bucket are here and checked"))
+        }
+        _ => line(PhaseState::Waiting, "the agent has just begun".to_owned()),
+    }
+}
+
+/// Each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Needs {
+    secrets: BTreeSet<SecretName>,
+    /// By digest and name.
+    programs: BTreeMap<(Sha256, String), ArtifactSpec>,
+}
+
+impl Needs {
+    pub fn of(spec: &HostSpec) -> Self {
+        let named = spec.units.iter().flat_map(|unit| unit.args.iter().filter_map(secret_in));
+        let in_files = spec.units.iter().flat_map(|unit| &unit.secrets);
+        let asked = spec.first_token.iter().map(|probe| &probe.key);
+        let programs = spec.units.iter().map(|unit| &unit.artifact);
+        Self {
+            secrets: named.chain(in_files).chain(asked).cloned().collect(),
+            programs: programs.map(|one| ((one.sha256.clone(), one.name.clone()), one.clone())).collect(),
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.secrets.len() + self.programs.len()
+    }
+
+    /// Whether all of it is on the disk, the programs with their own digests: the bucket is not asked.
+    pub fn are_on_disk(&self, site: &Site) -> bool {
+        self.secrets.iter().all(|name| site.secret(name).is_file())
+            && self.programs.values().all(|program| is_right(site, program))
+    }
+
+    /// Brings what is missing or wrong; `tell` hears of each object before it is fetched.
+    pub async fn bring(&self, site: &Site, bucket: &Bucket, mut tell: impl FnMut(&str)) -> Result<(), BucketError> {
+        for name in &self.secrets {
+            tell(&format!("secret {name}"));
+            bring_secret(site, bucket, name).await?;
+        }
+        for program in self.programs.values().filter(|program| !is_right(site, program)) {
+            tell(&program.name);
+            let path = site.home.artifact(&program.sha256, &program.name);
+            let key = format!("artifacts/{}/{}", program.sha256, program.name);
+            bucket.fetch(&key, &program.sha256, &path).await?;
+        }
+        Ok(())
+    }
+}
+
+fn secret_in(arg: &Arg) -> Option<&SecretName> {
+    match arg {
+        Arg::Secret(name) => Some(name),
+        Arg::Certificate(certificate) => Some(&certificate.authority),
+        Arg::Text(_) | Arg::Weights(_) | Arg::File(_) | Arg::DataFolder | Arg::CertificateKey => None,
+    }
+}
+
+fn is_right(site: &Site, program: &ArtifactSpec) -> bool {
+    let path = site.home.artifact(&program.sha256, &program.name);
+    path.is_file() && digest_of(&path, &mut |_| Ok(())).is_ok_and(|found| found == program.sha256)
+}
+
+async fn bring_secret(site: &Site, bucket: &Bucket, name: &SecretName) -> Result<(), BucketError> {
+    let value = bucket.get(&format!("secrets/{name}")).await?;
+    let path = site.secret(name);
+    if fs::read(&path).is_ok_and(|there| there == value) {
+        return Ok(());
+    }
+    write_durably(&path, &value).map_err(|source| BucketError::Disk { what: format!("writing secret {name}"), source })
+}
