@@ -2,7 +2,7 @@
 
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
-use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, Deployment, WeightsWish};
+use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, DaemonWish, Deployment, WeightsWish};
 use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
 use spec::machine::{BudgetWish, MachineWish, NetworkWish, Tls};
 use spec::resolved::{
@@ -31,12 +31,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         Some(wish) => with_own_weights(catalogue, &name, wish)?,
     };
     refuse_unserved(catalogue, &model)?;
-    let daemon = ResolvedDaemon {
-        context: at_least("daemon.context", deployment.daemon.context, 16)?,
-        max_sequences: at_least("daemon.max_sequences", deployment.daemon.max_sequences, 1)?
-            .unwrap_or(DEFAULT_MAX_SEQUENCES),
-        threads: at_least("daemon.threads", deployment.daemon.threads, 1)?,
-    };
+    let daemon = resolve_daemon(&deployment.daemon)?;
     let tls = resolve_tls(cloud, deployment.network.tls, deployment.gateway.certificate)?;
     let baseline = deployment.baseline.map(|wish| resolve_baseline(wish, catalogue, &model)).transpose()?;
     Ok(ResolvedSpec {
@@ -52,6 +47,14 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         baseline,
         encryption_key,
         machine: None,
+    })
+}
+
+fn resolve_daemon(wish: &DaemonWish) -> Result<ResolvedDaemon, Failure> {
+    Ok(ResolvedDaemon {
+        context: at_least("daemon.context", wish.context, 16)?,
+        max_sequences: at_least("daemon.max_sequences", wish.max_sequences, 1)?.unwrap_or(DEFAULT_MAX_SEQUENCES),
+        threads: at_least("daemon.threads", wish.threads, 1)?,
     })
 }
 

@@ -89,6 +89,10 @@ async fn serve_connection(stream: TcpStream, transport: Transport, service: With
 fn tell_of(peer: SocketAddr, error: &HandshakeError) {
     match error {
         HandshakeError::NoTls => tracing::warn!(%peer, %error, "a connection was refused"),
+        // Somebody looked whether the port is open.
+        HandshakeError::Failed(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%peer, %error, "a connection ended before it began");
+        }
         HandshakeError::Slow | HandshakeError::Failed(_) => tracing::info!(%peer, %error, "a connection was refused"),
     }
 }

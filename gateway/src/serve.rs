@@ -152,10 +152,7 @@ impl Gateway {
             generation = self.control.plane.table().generation,
             "serving"
         );
-        if let Transport::Encrypted(tls) = &transport {
-            let (tls, stop) = (Arc::clone(tls), stop.clone());
-            tokio::spawn(async move { tls.follow(stop).await });
-        }
+        follow_certificate(&transport, stop.clone());
         let listeners = [
             (self.public, transport, public::router(Arc::clone(&self.control.plane))),
             (self.admin, Transport::Plain, admin::router(Arc::clone(&self.control))),
@@ -177,6 +174,13 @@ impl Gateway {
         if let Err(error) = carrying.await {
             tracing::error!(%error, "the rollout controller failed");
         }
+    }
+}
+
+fn follow_certificate(transport: &Transport, stop: CancellationToken) {
+    if let Transport::Encrypted(tls) = transport {
+        let tls = Arc::clone(tls);
+        tokio::spawn(async move { tls.follow(stop).await });
     }
 }
 

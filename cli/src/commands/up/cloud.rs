@@ -191,20 +191,24 @@ fn report(made: &Made<'_>, args: &UpArgs, begun: Instant) -> Result<(), Failure>
     }
     let how = if report.ready { "is ready" } else { "is made; its machine was not waited for" };
     say(format!("\n{} {how} ({:.1} s).\n", report.deployment, report.seconds));
-    let unknown = "not known yet".to_owned();
-    let ca_file = report.ca_file.as_ref().map(|file| format!("CA file   {}\n", file.display())).unwrap_or_default();
-    print(format!(
-        "endpoint  {}\nAPI key   {}\n{ca_file}model     {}\n{}costs     {}",
-        report.endpoint.as_ref().unwrap_or(&unknown),
-        report.api_key.as_ref().unwrap_or(&unknown),
-        report.model,
-        try_it(&report),
-        view::cloud::cost(report.monthly_usd),
-    ))?;
+    print(text(&report))?;
     if plan.count(Action::Replace) > 0 && !report.ready {
         say("\nWhat was replaced lives on until the new machine is ready: `dsctl up` removes it then.");
     }
     Ok(())
+}
+
+fn text(report: &UpReport) -> String {
+    let unknown = "not known yet".to_owned();
+    let ca_file = report.ca_file.as_ref().map(|file| format!("CA file   {}\n", file.display())).unwrap_or_default();
+    format!(
+        "endpoint  {}\nAPI key   {}\n{ca_file}model     {}\n{}costs     {}",
+        report.endpoint.as_ref().unwrap_or(&unknown),
+        report.api_key.as_ref().unwrap_or(&unknown),
+        report.model,
+        try_it(report),
+        view::cloud::cost(report.monthly_usd),
+    )
 }
 
 /// A line to paste, once there is somebody to answer; the key lies in the bucket, and is whoever may read it's to fetch.
