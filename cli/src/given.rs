@@ -4,6 +4,10 @@ use std::path::Path;
 
 use providers::local::graph;
 use providers::secret::{Given, GivenCertificate, SecretText};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use spec::deployment::Cloud;
 use spec::layout::DeploymentLayout;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec, ResolvedTls};
@@ -17,20 +21,30 @@ pub fn given(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Given, Fa
 
 fn certificate(tls: &ResolvedTls) -> Result<Option<GivenCertificate>, Failure> {
     let ResolvedTls::Given(files) = tls else { return Ok(None) };
-    let chain = pem("gateway.certificate.chain_file", &files.chain_file, "CERTIFICATE")?;
-    let key = pem("gateway.certificate.key_file", &files.key_file, "PRIVATE KEY")?;
-    Ok(Some(GivenCertificate { chain, key }))
+    let (chain, chain_refused) = pem("gateway.certificate.chain_file", &files.chain_file)?;
+    let (key, key_refused) = pem("gateway.certificate.key_file", &files.key_file)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| chain_refused(&format!("its PEM can't be read: {error}")))?;
+    if certificates.is_empty() {
+        return Err(chain_refused("holds no certificate in PEM"));
+    }
+    let private = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let private = private.map_err(|_| key_refused("holds no private key in PEM"))?;
+    // Not shown to anybody here: only whether the one is the other's is looked at, before a machine is paid for.
+    CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
+        .map_err(|error| key_refused(&format!("is not the key of the first certificate in chain_file: {error}")))?;
+    Ok(Some(GivenCertificate { chain: SecretText::new(chain.trim()), key: SecretText::new(key.trim()) }))
 }
 
-/// Whether the one is the other's is found out by dsgate, which is not started with a pair that is none.
-fn pem(field: &str, path: &Path, what: &str) -> Result<SecretText, Failure> {
-    let failed = |why: String| Failure::usage(format!("{field}: {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let is_begin = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{what}-----"));
-    if !text.lines().any(is_begin) {
-        return Err(failed(format!("holds no {} in PEM", what.to_lowercase())));
+/// What stands in a file, and how it is refused.
+fn pem(field: &str, path: &Path) -> Result<(String, impl Fn(&str) -> Failure), Failure> {
+    let place = format!("{field}: {}", path.display());
+    let refused = move |why: &str| Failure::usage(format!("{place}: {why}"));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((text, refused)),
+        Err(error) => Err(refused(&error.to_string())),
     }
-    Ok(SecretText::new(text.trim()))
 }
 
 /// On a cloud it shows later, when the record is read.
@@ -75,6 +89,7 @@ fn baseline_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertificateParams, KeyPair};
     use spec::deployment::CertificateWish;
 
     use super::*;
@@ -84,16 +99,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
         let wish = ResolvedTls::Given(CertificateWish { chain_file: chain.clone(), key_file: key.clone() });
-        let refused = || certificate(&wish).unwrap_err().message;
-        assert!(refused().starts_with("gateway.certificate.chain_file: "), "{}", refused());
-        std::fs::write(&chain, "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n").unwrap();
-        std::fs::write(&key, "-----BEGIN CERTIFICATE-----\n").unwrap();
-        assert!(refused().contains("key_file") && refused().ends_with("no private key in PEM"), "{}", refused());
-        for kind in ["EC PRIVATE KEY", "PRIVATE KEY"] {
-            std::fs::write(&key, format!("-----BEGIN {kind}-----\ny\n")).unwrap();
-            let given = certificate(&wish).unwrap().unwrap();
-            assert!(given.chain.reveal().contains('x') && given.key.reveal().contains('y'));
-        }
+        let refused = |field: &str, why: &str| {
+            let message = certificate(&wish).unwrap_err().message;
+            assert!(
+                message.starts_with(&format!("gateway.certificate.{field}: ")) && message.contains(why),
+                "{message}"
+            );
+        };
+        refused("chain_file", "No such file");
+        let [own, other] = [(); 2].map(|()| KeyPair::generate().unwrap());
+        let pem = CertificateParams::new(["llm.example.org".to_owned()]).unwrap().self_signed(&own).unwrap().pem();
+        std::fs::write(&chain, own.serialize_pem()).unwrap();
+        std::fs::write(&key, &pem).unwrap();
+        refused("chain_file", "no certificate in PEM");
+        std::fs::write(&chain, &pem).unwrap();
+        refused("key_file", "no private key in PEM");
+        std::fs::write(&key, other.serialize_pem()).unwrap();
+        refused("key_file", "is not the key of the first certificate");
+        std::fs::write(&key, own.serialize_pem()).unwrap();
+        let given = certificate(&wish).unwrap().unwrap();
+        assert_eq!(given.chain.reveal(), pem.trim());
         assert!(certificate(&ResolvedTls::Issued).unwrap().is_none());
     }
 }
