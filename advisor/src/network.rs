@@ -29,7 +29,7 @@ pub(crate) fn network(wish: &NetworkWish) -> Result<ResolvedNetwork, PlaceError>
     }
     let range = wish.range.or_else(|| DEFAULT_RANGE.parse().ok()).unwrap_or_default().trunc();
     let allow = if wish.allow.is_empty() { DEFAULT_ALLOW.parse().into_iter().collect() } else { wish.allow.clone() };
-    let network = ResolvedNetwork { range, allow, public, egress: wish.egress.unwrap_or(Egress::Nat), tls: wish.tls };
+    let network = ResolvedNetwork { range, allow, public, egress: wish.egress.unwrap_or(Egress::Nat) };
     check_range(&network)?;
     Ok(network)
 }

@@ -12,7 +12,7 @@ const AUDIT_DAYS: u32 = 2192;
 /// A rule that a deployment breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// `gdpr`, `hipaa`, `public`, `max-hourly` or `max-monthly`.
+    /// `gdpr`, `hipaa`, `max-hourly` or `max-monthly`.
     pub rule: &'static str,
     /// Of the deployment file, e.g. `network.public`.
     pub field: &'static str,
@@ -93,17 +93,6 @@ pub(crate) fn network_violations(packs: &[Pack], network: &ResolvedNetwork) -> V
     if packs.contains(&Pack::Hipaa) && network.public == Exposure::Public {
         let message = "the machine may have no public address; set it to false".to_owned();
         all.push(Violation { rule: Pack::Hipaa.as_str(), field: "network.public", message });
-    }
-    let plain_http = [
-        (network.public == Exposure::Public, "public", "keys and answers would cross the internet"),
-        (packs.contains(&Pack::Hipaa), Pack::Hipaa.as_str(), "transport must be encrypted"),
-    ];
-    for (_, rule, why) in plain_http.iter().filter(|(applies, ..)| *applies && network.tls.is_none()) {
-        let message = format!(
-            "{why}, and the gateway speaks plain HTTP yet; put something in front of it that encrypts, and say tls: \
-             elsewhere (--tls elsewhere)"
-        );
-        all.push(Violation { rule, field: "network.tls", message });
     }
     if network.allow.iter().any(|range| range.prefix_len() == 0) {
         let message = "0.0.0.0/0 is the whole world; name the ranges of your own network";

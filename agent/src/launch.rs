@@ -59,11 +59,13 @@ pub(crate) fn resolve(
     })
 }
 
-/// Secrets and files that the unit names, and the secrets that its files name.
+/// Secrets, files and the folder of the certificate that the unit names, and the secrets that its files name.
 fn shared(site: &Site, spec: &HostSpec, unit: &UnitSpec) -> Vec<PathBuf> {
     let named = unit.args.iter().filter_map(|arg| match arg {
         Arg::Secret(name) => Some(site.secret(name)),
         Arg::File(name) if spec.files.iter().any(|file| file.name == *name) => Some(site.host.files().join(name)),
+        // The folder, not the file: the next certificate is another file of the same name. The authority stays the agent's.
+        Arg::Certificate(_) | Arg::CertificateKey => Some(site.host.certificate_folder()),
         _ => None,
     });
     let in_files = unit.secrets.iter().map(|name| site.secret(name));
@@ -107,6 +109,9 @@ fn resolve_arg(
             site.host.files().join(name)
         }
         Arg::DataFolder => site.host.data(&unit.name),
+        // Issued with the files, which every start waits for; a later one is taken up without a start.
+        Arg::Certificate(_) => site.host.certificate(),
+        Arg::CertificateKey => site.host.certificate_key(),
     };
     Ok(path.display().to_string())
 }

@@ -12,12 +12,14 @@
 //! the cache, used by the agent and by hand.
 
 mod bucket;
+mod certificate;
 mod converge;
 mod decide;
 mod desired;
 mod install;
 mod launch;
 pub mod logs;
+mod metadata;
 mod narrate;
 mod observe;
 mod obstacle;

@@ -138,7 +138,7 @@ pub async fn observe(
     let desired = read_desired(&site.desired())?;
     let agent = agent_life(&site.host.agent_lock())?;
     let status = status::read(&site.status());
-    let client = client()?;
+    let client = client(status.as_ref().and_then(|status| status.certificate_authority.as_deref()))?;
     let names = unit_names(desired.as_ref(), status.as_ref());
     let units = join_all(names.iter().map(|name| {
         let unit = desired.as_ref().and_then(|desired| desired.units.iter().find(|unit| unit.name == *name));
@@ -344,6 +344,7 @@ mod tests {
             }],
             ready_since: is_ready.then_some(Timestamp::UNIX_EPOCH),
             outcomes: Vec::new(),
+            certificate_authority: None,
         }
     }
 

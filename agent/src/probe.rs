@@ -23,9 +23,12 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// A client that goes to loopback directly, whatever proxies the environment names.
-pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()
+/// A client that goes to loopback directly, whatever proxies the environment names. It trusts this authority (PEM), and
+/// nobody else.
+pub(crate) fn client(authority: Option<&str>) -> Result<reqwest::Client, reqwest::Error> {
+    let authority = authority.map(|pem| reqwest::Certificate::from_pem(pem.as_bytes())).transpose()?;
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    client.tls_certs_only(authority).build()
 }
 
 pub(crate) async fn ask_ready(client: &reqwest::Client, url: &str) -> Result<(), String> {

@@ -178,7 +178,7 @@ pub struct CloudArgs {
     /// How the machine reaches the world: nat, or endpoints of the cloud's own services only [default: nat]
     #[arg(long, value_name = "WAY", value_parser = parse_egress)]
     pub egress: Option<Egress>,
-    /// Who encrypts between clients and the gateway, which speaks plain HTTP yet: elsewhere = something of yours in front of it
+    /// Who encrypts between clients and the gateway: gateway, or elsewhere = something of yours in front of it [default: gateway on a cloud, nobody on this machine]
     #[arg(long, value_name = "WHERE", value_parser = parse_tls)]
     pub tls: Option<Tls>,
     /// Refuse what costs more an hour, in US dollars
@@ -205,7 +205,11 @@ pub struct CloudArgs {
 }
 
 fn parse_tls(given: &str) -> Result<Tls, String> {
-    if given == "elsewhere" { Ok(Tls::Elsewhere) } else { Err("known is elsewhere".to_owned()) }
+    match given {
+        "gateway" => Ok(Tls::Gateway),
+        "elsewhere" => Ok(Tls::Elsewhere),
+        _ => Err("known are gateway, elsewhere".to_owned()),
+    }
 }
 
 fn parse_egress(given: &str) -> Result<Egress, String> {

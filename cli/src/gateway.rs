@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use providers::host_view::scheme;
 use providers::local::graph::{ADMIN_TOKEN, API_KEY, GATEWAY_FILE};
 use providers::local::host_name;
 use reqwest::{Method, StatusCode};
@@ -22,12 +23,14 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct GatewayFiles {
     pub config: GatewayConfig,
+    /// `http`, or `https` if it has a certificate.
+    pub scheme: &'static str,
     pub api_key_file: std::path::PathBuf,
 }
 
 impl GatewayFiles {
     pub fn endpoint(&self) -> String {
-        format!("http://{}/v1", self.config.listen)
+        format!("{}://{}/v1", self.scheme, self.config.listen)
     }
 }
 
@@ -45,7 +48,7 @@ pub fn gateway_files(layout: &DeploymentLayout) -> Result<GatewayFiles, Failure>
     let content = file.map(|file| file.content.as_str()).unwrap_or_default();
     let config = serde_json::from_str(content)
         .map_err(|error| Failure::failed(format!("{GATEWAY_FILE} of the host spec: {error}")).next("dsctl up"))?;
-    Ok(GatewayFiles { config, api_key_file: layout.bucket().secret(&secret(API_KEY)?) })
+    Ok(GatewayFiles { config, scheme: scheme(&spec), api_key_file: layout.bucket().secret(&secret(API_KEY)?) })
 }
 
 fn secret(name: &str) -> Result<SecretName, Failure> {

@@ -11,6 +11,7 @@ mod context;
 mod exit;
 mod folder;
 mod gateway;
+mod given;
 mod machine_choice;
 mod prepare;
 mod prepare_cloud;
@@ -20,6 +21,7 @@ mod resolve;
 mod session;
 mod site;
 mod talk;
+mod trust;
 mod view;
 
 use args::{Cli, Command};

@@ -10,16 +10,17 @@ use engine::provider::Provider;
 use engine::saved::SavedPlan;
 use providers::local::facts::{FactsError, gather};
 use providers::local::{LocalProvider, graph};
-use providers::secret::SecretText;
+use providers::secret::Given;
 use spec::deployment::{ApiWish, BaselineWish, Cloud, DaemonWish, Deployment, GatewayWish, WeightsWish};
 use spec::layout::DeploymentLayout;
 use spec::machine::{BudgetWish, MachineWish, Market, NetworkWish};
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
+use spec::resolved::ResolvedSpec;
 use spec::weights::WeightsSource;
 
 use crate::args::{CloudArgs, SpecArgs};
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
+use crate::given::given;
 use crate::prepare_cloud::{Asked, CloudTarget, prepare_cloud};
 use crate::resolve::resolve;
 use crate::session::{Session, look};
@@ -71,12 +72,12 @@ async fn prepare_deployment(
     let spec = resolve(deployment.clone(), &catalogue)?;
     let layout = context.home.deployment(&spec.name);
     let deployment = in_its_place(deployment, &spec, &layout)?;
-    let baseline_key = baseline_key(&spec, &layout)?;
+    let given = given(&spec, &layout)?;
     match spec.cloud {
-        Cloud::Local => prepare_local(context, deployment, spec, baseline_key),
+        Cloud::Local => prepare_local(context, deployment, spec, given),
         _ => {
             let binaries = site::host_binaries(context, args.cloud_wishes.binaries.as_ref())?;
-            let asked = Asked { deployment, spec, layout, binaries, baseline_key, command };
+            let asked = Asked { deployment, spec, layout, binaries, given, command };
             prepare_cloud(asked, &catalogue).await
         }
     }
@@ -86,14 +87,13 @@ fn prepare_local(
     context: &Context,
     deployment: Deployment,
     spec: ResolvedSpec,
-    baseline_key: Option<SecretText>,
+    given: Given,
 ) -> Result<Prepared, Failure> {
     let layout = context.home.deployment(&spec.name);
     let binaries = context.binaries()?;
-    let facts = gather(&spec, &layout, &binaries, baseline_key.as_ref()).map_err(facts_failure)?;
+    let facts = gather(&spec, &layout, &binaries, &given).map_err(facts_failure)?;
     let graph = graph::build(&spec, &facts, &layout).map_err(Failure::failed)?;
-    let provider =
-        LocalProvider::new(context.home.clone(), spec.name.clone(), binaries).with_baseline_key(baseline_key);
+    let provider = LocalProvider::new(context.home.clone(), spec.name.clone(), binaries).with_given(given);
     let site = Site::local(&layout, &spec.name, provider.clone());
     Ok(Prepared { deployment, spec, layout, graph, site, target: Target::Local(provider), saved: None })
 }
@@ -183,6 +183,10 @@ fn with_absolute_paths(mut deployment: Deployment, base: &Path) -> Deployment {
     if let Some(BaselineWish::Api(api)) = &mut deployment.baseline {
         api.key_file = api.key_file.take().map(|path| base.join(path));
     }
+    if let Some(certificate) = &mut deployment.gateway.certificate {
+        certificate.chain_file = base.join(&certificate.chain_file);
+        certificate.key_file = base.join(&certificate.key_file);
+    }
     for source in deployment.weights.iter_mut().flat_map(|weights| &mut weights.sources) {
         if let WeightsSource::File { path } = source {
             *path = base.join(&*path).to_string_lossy().into_owned();
@@ -198,7 +202,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         name: args.name.clone(),
         cloud: args.cloud,
         model: args.model.clone(),
-        gateway: GatewayWish { port: args.port },
+        gateway: GatewayWish { port: args.port, certificate: None },
         daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
         baseline: baseline_from_flags(args)?,
         weights,
@@ -255,46 +259,6 @@ fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure>
     }
 }
 
-/// On a cloud it shows later, when the record is read.
-fn has_kept_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<bool, Failure> {
-    if spec.cloud != Cloud::Local {
-        return Ok(true);
-    }
-    Ok(layout.bucket().secret(&graph::BASELINE_KEY.parse().map_err(Failure::failed)?).is_file())
-}
-
-/// Reads the baseline's API key from where the spec says it is.
-fn baseline_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option<SecretText>, Failure> {
-    let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return Ok(None) };
-    let (place, text) = match key {
-        KeySource::None => return Ok(None),
-        // A repair at night, from another shell: the key that is kept goes on to serve.
-        KeySource::Environment(name) if std::env::var_os(name).is_none() && has_kept_key(spec, layout)? => {
-            return Ok(None);
-        }
-        KeySource::Environment(name) => {
-            let place = format!("environment variable {name}");
-            (
-                place.clone(),
-                std::env::var(name).map_err(|_| Failure::usage(format!("baseline.key_env: {place} is not set")))?,
-            )
-        }
-        KeySource::File(path) => {
-            let place = path.display().to_string();
-            (
-                place.clone(),
-                std::fs::read_to_string(path)
-                    .map_err(|error| Failure::usage(format!("baseline.key_file: {place}: {error}")))?,
-            )
-        }
-    };
-    let text = text.trim();
-    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(Failure::usage(format!("baseline: {place} holds no API key: one line without spaces is wanted")));
-    }
-    Ok(Some(SecretText::new(text)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,11 +266,14 @@ mod tests {
     #[test]
     fn a_path_means_what_it_meant_where_it_was_written() {
         let text = "weights: {sources: ['file:m.gguf', 'file:/m.gguf', 'https://h/m.gguf']}\n\
-                    baseline: {url: 'https://h/v1', key_file: key}";
+                    baseline: {url: 'https://h/v1', key_file: key}\n\
+                    gateway: {certificate: {chain_file: c.pem, key_file: /k.pem}}";
         let made = with_absolute_paths(Deployment::parse(text, "dsctl.yaml").unwrap(), Path::new("/here"));
         let sources: Vec<String> = made.weights.unwrap().sources.iter().map(ToString::to_string).collect();
         assert_eq!(sources, ["file:/here/m.gguf", "file:/m.gguf", "https://h/m.gguf"]);
         let Some(BaselineWish::Api(api)) = made.baseline else { panic!("not an API") };
         assert_eq!(api.key_file.as_deref(), Some(Path::new("/here/key")));
+        let certificate = made.gateway.certificate.unwrap();
+        assert_eq!((certificate.chain_file, certificate.key_file), ("/here/c.pem".into(), "/k.pem".into()));
     }
 }

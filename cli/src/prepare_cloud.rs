@@ -13,13 +13,13 @@ use advisor::cost::{MonthlyTotal, monthly_total};
 use engine::graph::Address;
 use providers::cloud::{CloudAdapter, CloudFacts, Handed, Image, Quota, Survey, key_revision, new_salt};
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
-use providers::secret::SecretText;
+use providers::secret::{Given, GivenCertificate, SecretText};
 use serde::Serialize;
 use spec::deployment::{Cloud, Deployment};
 use spec::encryption_key::EncryptionKey;
 use spec::layout::DeploymentLayout;
 use spec::machine::ResolvedMachine;
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec};
+use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec, ResolvedTls};
 use spec::route::GatewayConfig;
 
 use crate::clouds;
@@ -35,7 +35,7 @@ pub struct Asked<'a> {
     pub spec: ResolvedSpec,
     pub layout: DeploymentLayout,
     pub binaries: PathBuf,
-    pub baseline_key: Option<SecretText>,
+    pub given: Given,
     pub command: &'a str,
 }
 
@@ -64,7 +64,7 @@ pub struct CloudReport {
     pub monthly: Option<MonthlyTotal>,
     pub egress_gb: u32,
     pub around_source: String,
-    /// Nobody was said to encrypt between clients and the gateway.
+    /// The gateway does not encrypt what it says to clients.
     pub plain_http: bool,
     /// What could not be asked, and what will not be tried.
     pub notes: Vec<String>,
@@ -89,7 +89,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     let graph = cloud.adapter.graph(&spec, &facts);
     let graph = graph.map_err(|error| Failure::usage(error).next("dsctl plan --help"))?;
     let account = Some(account);
-    let site = cloud.site(&region, Handed { account, binaries: asked.binaries, baseline_key: asked.baseline_key });
+    let site = cloud.site(&region, Handed { account, binaries: asked.binaries, given: asked.given });
     let deployment = pinned(asked.deployment, &region)?;
     let target = Target::Cloud(Box::new(CloudTarget { adapter: cloud.adapter, region, report }));
     Ok(Prepared { deployment, spec, layout: asked.layout, graph, site, target, saved: None })
@@ -122,7 +122,7 @@ fn refuse_missing_key(asked: &Asked<'_>, cloud: &CloudSite) -> Result<(), Failur
     let Some(ResolvedBaseline::Api { key: KeySource::Environment(name), .. }) = &asked.spec.baseline else {
         return Ok(());
     };
-    if asked.baseline_key.is_some() || cloud.peek.begun.contains_key(&Address::new("secret", "baseline-key")) {
+    if asked.given.baseline_key.is_some() || cloud.peek.begun.contains_key(&Address::new("secret", "baseline-key")) {
         return Ok(());
     }
     Err(Failure::usage(format!("baseline.key_env: environment variable {name} is not set")))
@@ -158,7 +158,7 @@ fn report(
         quota: of_first.cloned(),
         monthly: first.map(|first| monthly_total(machine, first)),
         egress_gb: machine.egress_gb,
-        plain_http: machine.network.tls.is_none(),
+        plain_http: asked.spec.tls == ResolvedTls::Plain,
         around_source: machine.around.source.clone(),
         notes,
     }
@@ -172,7 +172,8 @@ fn facts(asked: &Asked<'_>, cloud: &CloudSite, survey: Survey, image: Image) -> 
         image,
         binaries: binaries(asked)?,
         boot_script: clouds::boot_script(asked.spec.cloud).to_owned(),
-        baseline_key_revision: revision(asked.baseline_key.as_ref(), &salt, cloud),
+        baseline_key_revision: revision(asked.given.baseline_key.as_ref(), &salt, cloud),
+        certificate_revision: asked.given.certificate.as_ref().map_or(0, GivenCertificate::revision),
         salt,
         laid_out: cloud.laid_out.clone(),
     })

@@ -48,7 +48,8 @@ impl DeploymentProbe {
     fn metrics_url(&self, source: MetricSource) -> Result<String, ProbeError> {
         let files = gateway_files(&self.context.home.deployment(&self.name)).map_err(failed("gateway"))?;
         match source {
-            MetricSource::Gateway => Ok(format!("http://{}/metrics", files.config.listen)),
+            // Where nobody needs a certificate for them.
+            MetricSource::Gateway => Ok(format!("http://{}/metrics", files.config.admin_listen)),
             MetricSource::Daemon => files
                 .config
                 .variants

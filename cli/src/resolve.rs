@@ -2,10 +2,12 @@
 
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
-use spec::deployment::{ApiWish, BaselineWish, Cloud, Deployment, WeightsWish};
+use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, DaemonWish, Deployment, WeightsWish};
 use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
-use spec::machine::{BudgetWish, MachineWish, NetworkWish};
-use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
+use spec::machine::{BudgetWish, MachineWish, NetworkWish, Tls};
+use spec::resolved::{
+    KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
+};
 use spec::weights::WeightsSpec;
 
 use crate::exit::Failure;
@@ -29,12 +31,8 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         Some(wish) => with_own_weights(catalogue, &name, wish)?,
     };
     refuse_unserved(catalogue, &model)?;
-    let daemon = ResolvedDaemon {
-        context: at_least("daemon.context", deployment.daemon.context, 16)?,
-        max_sequences: at_least("daemon.max_sequences", deployment.daemon.max_sequences, 1)?
-            .unwrap_or(DEFAULT_MAX_SEQUENCES),
-        threads: at_least("daemon.threads", deployment.daemon.threads, 1)?,
-    };
+    let daemon = resolve_daemon(&deployment.daemon)?;
+    let tls = resolve_tls(cloud, deployment.network.tls, deployment.gateway.certificate)?;
     let baseline = deployment.baseline.map(|wish| resolve_baseline(wish, catalogue, &model)).transpose()?;
     Ok(ResolvedSpec {
         name: match deployment.name {
@@ -44,10 +42,19 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         cloud,
         model,
         gateway_port: gateway_port(cloud, deployment.gateway.port)?,
+        tls,
         daemon,
         baseline,
         encryption_key,
         machine: None,
+    })
+}
+
+fn resolve_daemon(wish: &DaemonWish) -> Result<ResolvedDaemon, Failure> {
+    Ok(ResolvedDaemon {
+        context: at_least("daemon.context", wish.context, 16)?,
+        max_sequences: at_least("daemon.max_sequences", wish.max_sequences, 1)?.unwrap_or(DEFAULT_MAX_SEQUENCES),
+        threads: at_least("daemon.threads", wish.threads, 1)?,
     })
 }
 
@@ -63,12 +70,26 @@ fn gateway_port(cloud: Cloud, wish: Option<u16>) -> Result<PortChoice, Failure> 
     }
 }
 
+/// On this machine nothing leaves it, so that plain HTTP is the default there.
+fn resolve_tls(cloud: Cloud, wish: Option<Tls>, certificate: Option<CertificateWish>) -> Result<ResolvedTls, Failure> {
+    match (certificate, wish) {
+        (Some(_), Some(Tls::Elsewhere)) => {
+            let message = "gateway.certificate: nobody is shown it with network.tls elsewhere; leave out one of both";
+            Err(Failure::usage(message).next("dsctl plan"))
+        }
+        (Some(files), _) => Ok(ResolvedTls::Given(files)),
+        (None, Some(Tls::Gateway)) => Ok(ResolvedTls::Issued),
+        (None, None) if cloud != Cloud::Local => Ok(ResolvedTls::Issued),
+        (None, Some(Tls::Elsewhere) | None) => Ok(ResolvedTls::Plain),
+    }
+}
+
 /// What would have no effect on this machine is refused by name: a budget that nobody keeps is worse than none.
 fn refuse_cloud_wishes(deployment: &Deployment) -> Result<(), Failure> {
     let wishes = [
         ("region", deployment.region.is_some()),
         ("machine", deployment.machine != MachineWish::default()),
-        ("network", deployment.network != NetworkWish::default()),
+        ("network", deployment.network != here(deployment.network.tls)),
         ("budget", deployment.budget != BudgetWish::default()),
         ("compliance", !deployment.compliance.is_empty()),
         ("encryption_key", deployment.encryption_key.is_some()),
@@ -81,6 +102,11 @@ fn refuse_cloud_wishes(deployment: &Deployment) -> Result<(), Failure> {
             Err(Failure::usage(message).next("dsctl plan"))
         }
     }
+}
+
+/// A network wish that has an effect on this machine too.
+fn here(tls: Option<Tls>) -> NetworkWish {
+    NetworkWish { tls: tls.filter(|tls| *tls == Tls::Gateway), ..NetworkWish::default() }
 }
 
 /// Who names a key counts on it: where it would have no effect it is refused.
@@ -196,6 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cloud_encrypts_unless_something_else_does_and_this_machine_when_it_is_asked() {
+        let tls = |more: &str| resolved(&format!("model: smollm2-135m\n{more}")).unwrap().tls;
+        for (more, expected) in [
+            ("", ResolvedTls::Plain),
+            ("network: {tls: gateway}", ResolvedTls::Issued),
+            ("cloud: gcp", ResolvedTls::Issued),
+            ("cloud: aws\nnetwork: {tls: elsewhere}", ResolvedTls::Plain),
+        ] {
+            assert_eq!(tls(more), expected, "{more}");
+        }
+        let certificate = "gateway: {certificate: {chain_file: /c, key_file: /k}}";
+        assert!(matches!(tls(certificate), ResolvedTls::Given(files) if files.key_file.ends_with("k")));
+    }
+
+    #[test]
     fn the_headline_model_is_a_name_and_comes_in_parts() {
         let spec = resolved("model: 70b-int8").unwrap();
         assert_eq!(spec.model.served_name, "deepseek-r1-distill-llama-70b");
@@ -228,6 +269,11 @@ mod tests {
             ("model: smollm2-135m\ncompliance: [gdpr]", "compliance: it is for a cloud"),
             ("model: smollm2-135m\nmachine: {disk_gib: 9}", "machine: it is for a cloud"),
             ("model: smollm2-135m\nstate: s3://b/f", "state: it is for a cloud"),
+            ("model: smollm2-135m\nnetwork: {tls: elsewhere}", "network: it is for a cloud"),
+            (
+                "model: smollm2-135m\ncloud: gcp\nnetwork: {tls: elsewhere}\ngateway: {certificate: {chain_file: c, key_file: k}}",
+                "gateway.certificate: nobody is shown it",
+            ),
             ("model: smollm2-135m\nencryption_key: k", "encryption_key: it is for a cloud"),
             ("model: smollm2-135m\ndaemon: {context: 1}", "daemon.context: 1 is below 16"),
             ("model: smollm2-135m\ndaemon: {max_sequences: 0}", "daemon.max_sequences: 0 is below 1"),

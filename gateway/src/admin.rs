@@ -1,4 +1,5 @@
-//! The API that `dsctl` uses; its calls and shapes are those of `spec::route`.
+//! The API that `dsctl` uses; its calls and shapes are those of `spec::route`. The signs of life are here too: whoever
+//! watches this machine from itself needs no certificate for them.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use spec::route::RouteTableChange;
 use crate::answer::{self, refusal, refusal_with};
 use crate::carrier::{CarrierError, Move};
 use crate::control::{Control, ReloadError};
+use crate::public;
 use crate::table::TableError;
 
 /// More than any change or rollout needs.
@@ -41,6 +43,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .fallback(answer::unknown_path)
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&control), require_token))
+        .merge(public::signs(Arc::clone(&control.plane)))
         .with_state(control)
 }
 

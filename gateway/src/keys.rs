@@ -6,7 +6,11 @@ use std::path::Path;
 
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+/// Before a key's digest, in place of the key.
+const DIGEST: &str = "sha256:";
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -18,11 +22,13 @@ pub enum KeyError {
     Several { path: String },
     #[error("{path}: line {line} can't be sent in a header: only printable ASCII without spaces can")]
     Unprintable { path: String, line: usize },
+    #[error("{path}: a line begins with {DIGEST} and has not 64 hexadecimal digits after it")]
+    Digest { path: String },
 }
 
-/// The keys that are accepted.
+/// The keys that are accepted, as their SHA-256: 256 random bits need no slower digest, and none is kept here to be read.
 #[derive(Clone)]
-pub struct Keys(Vec<String>);
+pub struct Keys(Vec<[u8; 32]>);
 
 /// What a request's `Authorization` header is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,28 +39,18 @@ pub enum Admission {
 }
 
 impl Keys {
-    /// One key a line; blank lines and lines that begin with `#` are no keys.
+    /// One key a line, or `sha256:` and its digest; blank lines and lines that begin with `#` are no keys.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let shown = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| KeyError::Read { path: shown(), source })?;
-        let mut keys = Vec::new();
-        for (at, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            if !line.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(KeyError::Unprintable { path: shown(), line: at + 1 });
-            }
-            keys.push(line.to_owned());
-        }
-        if keys.is_empty() { Err(KeyError::Empty { path: shown() }) } else { Ok(Self(keys)) }
+        let digests = lines(path)?.iter().map(|line| digest_of(line)).collect::<Option<_>>();
+        digests.map(Self).ok_or_else(|| KeyError::Digest { path: path.display().to_string() })
     }
 
     /// Every key is compared, whichever matches, so that the time taken says nothing.
     pub fn admit(&self, headers: &http::HeaderMap) -> Admission {
         let Some(header) = headers.get(AUTHORIZATION) else { return Admission::Missing };
         let Some(token) = header.to_str().ok().and_then(bearer_token) else { return Admission::Wrong };
-        let found = self.0.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(token.as_bytes()));
+        let token: [u8; 32] = Sha256::digest(token).into();
+        let found = self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&token));
         if found.into() { Admission::Accepted } else { Admission::Wrong }
     }
 }
@@ -67,12 +63,37 @@ impl fmt::Debug for Keys {
 
 /// The `Authorization` header for an upstream, from a file that holds one key.
 pub fn read_authorization(path: &Path) -> Result<HeaderValue, KeyError> {
-    let keys = Keys::read(path)?;
-    let [key] = keys.0.as_slice() else { return Err(KeyError::Several { path: path.display().to_string() }) };
+    let keys = lines(path)?;
+    let [key] = keys.as_slice() else { return Err(KeyError::Several { path: path.display().to_string() }) };
     let mut header = HeaderValue::from_str(&format!("Bearer {key}"))
         .map_err(|_| KeyError::Unprintable { path: path.display().to_string(), line: 1 })?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// The lines that are keys; at least one.
+fn lines(path: &Path) -> Result<Vec<String>, KeyError> {
+    let shown = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| KeyError::Read { path: shown(), source })?;
+    let mut keys = Vec::new();
+    for (at, line) in text.lines().map(str::trim).enumerate() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if !line.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(KeyError::Unprintable { path: shown(), line: at + 1 });
+        }
+        keys.push(line.to_owned());
+    }
+    if keys.is_empty() { Err(KeyError::Empty { path: shown() }) } else { Ok(keys) }
+}
+
+/// None if it should be a digest and is none.
+fn digest_of(line: &str) -> Option<[u8; 32]> {
+    match line.strip_prefix(DIGEST) {
+        None => Some(Sha256::digest(line).into()),
+        Some(digits) => hex::decode(digits).ok()?.try_into().ok(),
+    }
 }
 
 fn bearer_token(header: &str) -> Option<&str> {
@@ -116,10 +137,23 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_stands_for_its_key_and_opens_nothing_itself() {
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest("alpha")));
+        let keys = Keys::read(file(&format!("{digest}\nbeta\n")).path()).unwrap();
+        assert_eq!(admit(&keys, Some("Bearer alpha")), Admission::Accepted);
+        assert_eq!(admit(&keys, Some("Bearer beta")), Admission::Accepted);
+        assert_eq!(admit(&keys, Some(&format!("Bearer {digest}"))), Admission::Wrong);
+    }
+
+    #[test]
     fn a_bad_file_is_refused_by_name() {
-        for (text, hint) in
-            [("", "holds no key"), ("# none\n", "holds no key"), ("a b\n", "line 1"), ("ok\nü\n", "line 2")]
-        {
+        for (text, hint) in [
+            ("", "holds no key"),
+            ("# none\n", "holds no key"),
+            ("a b\n", "line 1"),
+            ("ok\nü\n", "line 2"),
+            ("sha256:00", "64 hexadecimal digits"),
+        ] {
             let file = file(text);
             let error = Keys::read(file.path()).unwrap_err().to_string();
             assert!(error.contains(hint) && error.contains(file.path().to_str().unwrap()), "{error}");

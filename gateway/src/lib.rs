@@ -30,6 +30,7 @@ mod relay;
 mod serve;
 mod sse;
 mod table;
+mod tls;
 mod upstream;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use clap::Parser;
 
 pub use args::{Args, LogFormat};
 pub use serve::RunError;
+pub use tls::{CertificateFiles, TlsError};
 
 /// Runs the program from its command line to its end.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, RunError> {

@@ -1,20 +1,23 @@
 //! Connections: accepted until told to stop, then given time to finish what they are at.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::public::Peer;
+use crate::tls::{HandshakeError, Tls};
 
 /// A client that sends half a request line must not hold its connection for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,8 +25,24 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After a failure to accept (usually: no file descriptor is left), some connection has to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A client over HTTP/2 that is gone without a word must not hold its connection for ever.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// How bytes travel.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    Plain,
+    Encrypted(Arc<Tls>),
+}
+
 /// Serves a router until `stop`; connections go on in `tracker` until their requests are answered.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, tracker: TaskTracker) {
+pub async fn serve(
+    listener: TcpListener,
+    transport: Transport,
+    router: Router,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+) {
     let service = TowerToHyperService::new(router);
     loop {
         let accepted = tokio::select! {
@@ -33,7 +52,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         match accepted {
             Ok((stream, peer)) => {
                 let service = WithPeer { service: service.clone(), peer: Peer(peer) };
-                tracker.spawn(serve_connection(stream, service, stop.clone()));
+                tracker.spawn(serve_connection(stream, transport.clone(), service, stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -43,23 +62,72 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
-async fn serve_connection(stream: TcpStream, service: WithPeer, stop: CancellationToken) {
+async fn serve_connection(stream: TcpStream, transport: Transport, service: WithPeer, stop: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
     let peer: SocketAddr = service.peer.0;
+    let ended = match transport {
+        Transport::Plain => serve_http1(stream, service, stop).await,
+        Transport::Encrypted(tls) => {
+            let Some(agreed) = stop.run_until_cancelled(tls.accept(stream)).await else { return };
+            match agreed {
+                Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    serve_http2(stream, service, stop).await
+                }
+                Ok(stream) => serve_http1(stream, service, stop).await,
+                Err(error) => return tell_of(peer, &error),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+/// Whoever set a client up wrongly should find it here; the rest is the noise of a port that others can reach.
+fn tell_of(peer: SocketAddr, error: &HandshakeError) {
+    match error {
+        HandshakeError::NoTls => tracing::warn!(%peer, %error, "a connection was refused"),
+        // Somebody looked whether the port is open.
+        HandshakeError::Failed(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%peer, %error, "a connection ended before it began");
+        }
+        HandshakeError::Slow | HandshakeError::Failed(_) => tracing::info!(%peer, %error, "a connection was refused"),
+    }
+}
+
+async fn serve_http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: WithPeer,
+    stop: CancellationToken,
+) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
+    tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+async fn serve_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: WithPeer,
+    stop: CancellationToken,
+) -> hyper::Result<()> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }
 

@@ -41,13 +41,21 @@ pub fn router(plane: Arc<DataPlane>) -> Router {
         .route_layer(middleware::from_fn_with_state(Arc::clone(&plane), require_key));
     Router::new()
         .merge(keyed)
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/metrics", get(metrics))
+        .merge(open())
         .fallback(answer::unknown_path)
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), account))
         .with_state(plane)
+}
+
+/// What needs no key: how the gateway is.
+fn open() -> Router<Arc<DataPlane>> {
+    Router::new().route("/health", get(health)).route("/ready", get(ready)).route("/metrics", get(metrics))
+}
+
+/// The same for whoever is on this machine.
+pub fn signs<S: Clone + Send + Sync + 'static>(plane: Arc<DataPlane>) -> Router<S> {
+    open().with_state(plane)
 }
 
 /// Counts and logs what the gateway answered by itself.

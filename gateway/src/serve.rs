@@ -17,9 +17,11 @@ use crate::args::Args;
 use crate::carrier::Carrier;
 use crate::config::{ConfigError, Settings};
 use crate::control::Control;
+use crate::listen::Transport;
 use crate::metrics::Metrics;
 use crate::plane::DataPlane;
 use crate::table::TableError;
+use crate::tls::{Tls, TlsError};
 use crate::{admin, listen, public};
 
 /// What requests under way get to finish after SIGTERM.
@@ -39,6 +41,8 @@ pub enum RunError {
     #[error("can't listen on {address} ({field} in the configuration)")]
     Bind { field: &'static str, address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
     Table(#[from] TableError),
     #[error("metrics can't be set up")]
     Metrics(#[from] prometheus::Error),
@@ -49,7 +53,7 @@ pub enum RunError {
 impl RunError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::from(2),
+            Self::Config(_) | Self::Tls(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -58,6 +62,10 @@ impl RunError {
 /// Serves until SIGTERM or SIGINT.
 pub fn run(args: &Args) -> Result<(), RunError> {
     let settings = Settings::load(&args.config, None)?;
+    let transport = match args.certificate() {
+        None => Transport::Plain,
+        Some(files) => Transport::Encrypted(Arc::new(Tls::load(files)?)),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Process)?;
     let result = runtime.block_on(async {
         let mut signals = Signals::new().map_err(RunError::Process)?;
@@ -70,7 +78,7 @@ pub fn run(args: &Args) -> Result<(), RunError> {
                 stop.cancel();
             }
         });
-        gateway.serve(stop).await;
+        gateway.serve(transport, stop).await;
         Ok(())
     });
     // What did not end in the time to drain does not hold up the exit.
@@ -134,21 +142,23 @@ impl Gateway {
     }
 
     /// Serves until `stop`, then finishes what is under way.
-    pub(crate) async fn serve(self, stop: CancellationToken) {
+    pub(crate) async fn serve(self, transport: Transport, stop: CancellationToken) {
         let tracker = TaskTracker::new();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
+            tls = matches!(transport, Transport::Encrypted(_)),
             listen = self.public.local_addr().map(|address| address.to_string()).unwrap_or_default(),
             admin_listen = self.admin.local_addr().map(|address| address.to_string()).unwrap_or_default(),
             generation = self.control.plane.table().generation,
             "serving"
         );
-        let routers = [
-            (self.public, public::router(Arc::clone(&self.control.plane))),
-            (self.admin, admin::router(Arc::clone(&self.control))),
+        follow_certificate(&transport, stop.clone());
+        let listeners = [
+            (self.public, transport, public::router(Arc::clone(&self.control.plane))),
+            (self.admin, Transport::Plain, admin::router(Arc::clone(&self.control))),
         ];
-        for (listener, router) in routers {
-            tokio::spawn(listen::serve(listener, router, stop.clone(), tracker.clone()));
+        for (listener, transport, router) in listeners {
+            tokio::spawn(listen::serve(listener, transport, router, stop.clone(), tracker.clone()));
         }
         let carrying = Arc::clone(&self.control);
         let carried = stop.clone();
@@ -164,6 +174,13 @@ impl Gateway {
         if let Err(error) = carrying.await {
             tracing::error!(%error, "the rollout controller failed");
         }
+    }
+}
+
+fn follow_certificate(transport: &Transport, stop: CancellationToken) {
+    if let Transport::Encrypted(tls) = transport {
+        let tls = Arc::clone(tls);
+        tokio::spawn(async move { tls.follow(stop).await });
     }
 }
 

@@ -23,7 +23,7 @@ use spec::resolved::ResolvedSpec;
 
 use crate::host_plan::HostPlanError;
 use crate::local::facts::Binary;
-use crate::secret::SecretText;
+use crate::secret::{Given, SecretText};
 
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,8 @@ pub struct CloudFacts {
     /// Random, kept from the first `up` on: salt of the traffic split.
     pub salt: String,
     pub baseline_key_revision: u64,
+    /// Of the user's own certificate; 0 without one.
+    pub certificate_revision: u64,
     pub laid_out: LaidOut,
 }
 
@@ -268,7 +270,7 @@ pub struct Handed {
     pub account: Option<String>,
     /// Folder of `dsctl`, `dsserve`, `dsgate` for the host.
     pub binaries: std::path::PathBuf,
-    pub baseline_key: Option<SecretText>,
+    pub given: Given,
 }
 
 /// What a look through all regions found.

@@ -9,13 +9,14 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use spec::amount::Usd;
+use spec::certificate::Reach;
 use spec::layout::HomeLayout;
 use spec::machine::{Egress, Exposure, MachineCandidate, ResolvedMachine};
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
 use spec::weights::{ObjectScheme, WeightsSource};
 
 use crate::cloud::{Begun, CloudFacts, CloudGraphError, HOST_HOME, host_name};
-use crate::host_plan::{self, BASELINE_KEY, GENERATED_SECRETS, HostPlan, Listen, baseline_key_source};
+use crate::host_plan::{self, HostPlan, Listen, generated_secrets, given_secrets};
 use crate::host_spec;
 use crate::local::facts::Binary;
 
@@ -137,14 +138,17 @@ impl<'a> Ground<'a> {
     }
 
     fn secrets(&self) -> Result<Vec<Desired>, CloudGraphError> {
-        let generated =
-            GENERATED_SECRETS.map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
-        let revision = self.facts.baseline_key_revision;
-        let baseline = baseline_key_source(self.spec).map(|from| (BASELINE_KEY, from.clone(), revision, from));
+        let generated = generated_secrets(self.spec)
+            .into_iter()
+            .map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
+        let CloudFacts { baseline_key_revision, certificate_revision, .. } = self.facts;
+        let given = given_secrets(self.spec, *baseline_key_revision, *certificate_revision)
+            .into_iter()
+            .map(|(secret, from, revision)| (secret, from.clone(), revision, from));
         let secret = |(secret, from, revision, summary): (&str, String, u64, String)| {
             resource(SECRET, secret, &SecretInputs { bucket: bucket(), from, revision }, &summary)
         };
-        generated.into_iter().chain(baseline).map(secret).collect()
+        generated.chain(given).map(secret).collect()
     }
 
     fn host(&self) -> Result<Desired, CloudGraphError> {
@@ -161,6 +165,8 @@ impl<'a> Ground<'a> {
             },
             salt: &self.facts.salt,
             baseline_key_revision: self.facts.baseline_key_revision,
+            certificate_revision: self.facts.certificate_revision,
+            reach: if self.is_public() { Reach::Public(self.spec.cloud) } else { Reach::Network },
             layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
         };
         let wanted = plan.host_spec()?;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256 as Hasher};
 use spec::amount::Span;
+use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, CertificateSpec, Reach};
 use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, RunState, UnitSpec};
 use spec::id::{HostName, InvalidId, SecretName, Variant};
 use spec::layout::DeploymentLayout;
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec};
+use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
 use spec::route::{GatewayConfig, Limits, VariantConfig};
 
 use crate::local::facts::Binary;
@@ -22,6 +23,9 @@ pub const DAEMON_UNIT: &str = "dsserve";
 pub const BASELINE_UNIT: &str = "dsserve-baseline";
 pub const GATEWAY_UNIT: &str = "dsgate";
 pub const GATEWAY_FILE: &str = "gateway.json";
+/// Of dsgate: with it clients come by TLS.
+pub const CERTIFICATE_FLAG: &str = "--tls-certificate";
+const CERTIFICATE_KEY_FLAG: &str = "--tls-key";
 
 /// Secrets that are made with a deployment, and what each is for.
 pub const GENERATED_SECRETS: [(&str, &str); 3] = [
@@ -52,6 +56,10 @@ pub struct HostPlan<'a> {
     /// Of the traffic split.
     pub salt: &'a str,
     pub baseline_key_revision: u64,
+    /// Of the user's own certificate.
+    pub certificate_revision: u64,
+    /// By which names clients come.
+    pub reach: Reach,
     /// Where the deployment lies on the host.
     pub layout: &'a DeploymentLayout,
 }
@@ -83,6 +91,31 @@ pub fn baseline_key_source(spec: &ResolvedSpec) -> Option<String> {
         KeySource::Environment(name) => Some(format!("from the environment variable {name}")),
         KeySource::File(path) => Some(format!("from {}", path.display())),
     }
+}
+
+/// What is made with a deployment, and what each is for.
+pub fn generated_secrets(spec: &ResolvedSpec) -> Vec<(&'static str, &'static str)> {
+    let authority =
+        (spec.tls == ResolvedTls::Issued).then_some((AUTHORITY, "authority that the gateway's certificate is from"));
+    GENERATED_SECRETS.into_iter().chain(authority).collect()
+}
+
+/// What is the user's, where each comes from, and its revision.
+pub fn given_secrets(
+    spec: &ResolvedSpec,
+    baseline_key_revision: u64,
+    certificate_revision: u64,
+) -> Vec<(&'static str, String, u64)> {
+    let mut all = Vec::new();
+    if let Some(from) = baseline_key_source(spec) {
+        all.push((BASELINE_KEY, from, baseline_key_revision));
+    }
+    if let ResolvedTls::Given(files) = &spec.tls {
+        let from = |path: &std::path::Path| format!("from {}", path.display());
+        all.push((CERTIFICATE, from(&files.chain_file), certificate_revision));
+        all.push((CERTIFICATE_KEY, from(&files.key_file), certificate_revision));
+    }
+    all
 }
 
 impl HostPlan<'_> {
@@ -158,21 +191,48 @@ impl HostPlan<'_> {
 
     fn gateway_unit(&self, config: &str) -> Result<UnitSpec, HostPlanError> {
         // A changed configuration, or a changed key that it points to, is a changed unit: the agent starts it anew.
-        let digest = hex::encode(Hasher::digest(format!("{config}{}", self.baseline_key_revision)));
+        let certificate = match &self.spec.tls {
+            ResolvedTls::Given(_) => self.certificate_revision.to_string(),
+            ResolvedTls::Plain | ResolvedTls::Issued => String::new(),
+        };
+        let digest = hex::encode(Hasher::digest(format!("{config}{}{certificate}", self.baseline_key_revision)));
         let Listen { gateway, admin, .. } = self.listen;
-        // The agent asks on the host itself, whoever else may reach the gateway.
-        let ready = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, gateway.port()));
+        let mut args = vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder];
+        args.extend(self.certificate_args()?);
         Ok(UnitSpec {
             name: GATEWAY_UNIT.parse()?,
             artifact: self.artifact("dsgate")?,
-            args: vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder],
+            args,
             secrets: self.gateway_secrets()?,
             env: BTreeMap::from([("DSGATE_CONFIG_SHA256".to_owned(), digest)]),
             ports: vec![gateway.port(), admin.port()],
-            ready_url: format!("http://{ready}/ready"),
+            ready_url: self.gateway_ready_url(),
             stop_grace: GATEWAY_STOP_GRACE,
             phase: Phase::Gateway,
         })
+    }
+
+    fn certificate_args(&self) -> Result<Vec<Arg>, InvalidId> {
+        let (certificate, key) = match self.spec.tls {
+            ResolvedTls::Plain => return Ok(Vec::new()),
+            ResolvedTls::Issued => {
+                let spec = CertificateSpec { authority: AUTHORITY.parse()?, reach: self.reach };
+                (Arg::Certificate(spec), Arg::CertificateKey)
+            }
+            ResolvedTls::Given(_) => (Arg::Secret(CERTIFICATE.parse()?), Arg::Secret(CERTIFICATE_KEY.parse()?)),
+        };
+        Ok(vec![text(CERTIFICATE_FLAG), certificate, text(CERTIFICATE_KEY_FLAG), key])
+    }
+
+    /// The agent asks on the host itself, whoever else may reach the gateway. A certificate of the user's is not for the
+    /// host's own addresses, so there it asks where nobody needs one.
+    fn gateway_ready_url(&self) -> String {
+        let gateway = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.listen.gateway.port()));
+        match self.spec.tls {
+            ResolvedTls::Plain => format!("http://{gateway}/ready"),
+            ResolvedTls::Issued => format!("https://{gateway}/ready"),
+            ResolvedTls::Given(_) => format!("http://{}/ready", self.listen.admin),
+        }
     }
 
     /// Its configuration names their files.

@@ -1,6 +1,7 @@
 //! Adapters to the places where resources live, one folder a cloud. `local` is this machine; the clouds come behind
 //! features of their own (aws, gcp, azure), so that the local quick start does not compile their SDKs.
 
+mod authority;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "azure")]

@@ -3,8 +3,11 @@
 use engine::graph::Address;
 use engine::provider::ProviderError;
 use serde_json::{Value, json};
-use spec::id::SecretName;
+use sha2::{Digest, Sha256};
+use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY};
+use spec::id::{DeploymentName, SecretName};
 
+use crate::authority;
 use crate::host_plan::BASELINE_KEY;
 
 /// A secret that no log and no debug print shows.
@@ -27,6 +30,41 @@ impl std::fmt::Debug for SecretText {
     }
 }
 
+/// Secrets that are the user's, on their way from the environment or files into `secrets/`.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    pub baseline_key: Option<SecretText>,
+    pub certificate: Option<GivenCertificate>,
+}
+
+/// The user's own certificate with its chain, and its key; both in PEM.
+#[derive(Debug, Clone)]
+pub struct GivenCertificate {
+    pub chain: SecretText,
+    pub key: SecretText,
+}
+
+impl GivenCertificate {
+    /// A number that is another for another pair: 32 bits of a digest, of which the key can't be had back.
+    pub fn revision(&self) -> u64 {
+        let digest = Sha256::new().chain_update(self.chain.reveal()).chain_update(self.key.reveal()).finalize();
+        digest.iter().take(4).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+impl Given {
+    /// The user's value of a secret, if it is at hand.
+    pub fn value(&self, name: &str) -> Option<&SecretText> {
+        let certificate = self.certificate.as_ref();
+        match name {
+            BASELINE_KEY => self.baseline_key.as_ref(),
+            CERTIFICATE => certificate.map(|given| &given.chain),
+            CERTIFICATE_KEY => certificate.map(|given| &given.key),
+            _ => None,
+        }
+    }
+}
+
 /// Of the object that holds it.
 pub fn key(address: &Address) -> Result<String, ProviderError> {
     let name: SecretName = address.name().parse().map_err(|error| ProviderError::permanent(address, error))?;
@@ -35,21 +73,24 @@ pub fn key(address: &Address) -> Result<String, ProviderError> {
 
 /// Whether its value is the user's.
 pub fn is_given(address: &Address) -> bool {
-    address.name() == BASELINE_KEY
+    [BASELINE_KEY, CERTIFICATE, CERTIFICATE_KEY].contains(&address.name())
 }
 
 /// The user's value for it.
-pub fn given<'a>(key: Option<&'a SecretText>, address: &Address) -> Result<&'a str, ProviderError> {
-    let given = key.ok_or_else(|| {
-        let message = "the baseline's API key was not given; set the variable or the file that the deployment names";
+pub fn given<'a>(given: &'a Given, address: &Address) -> Result<&'a str, ProviderError> {
+    let value = given.value(address.name()).ok_or_else(|| {
+        let message = "it was not given; set the variable or the file that the deployment names";
         ProviderError::permanent(address, message).with_next("dsctl up")
     })?;
-    Ok(given.reveal())
+    Ok(value.reveal())
 }
 
-/// A value that nobody had before.
-pub fn generated() -> String {
-    format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>()))
+/// A value that nobody had before, for the secret with this key.
+pub fn generated(key: &str, deployment: &DeploymentName) -> Result<String, ProviderError> {
+    if key.rsplit('/').next() == Some(AUTHORITY) {
+        return authority::generated(deployment).map_err(|error| ProviderError::permanent(key, error));
+    }
+    Ok(format!("dsk-{}", hex::encode(rand::random::<[u8; 32]>())))
 }
 
 /// As a secret's inputs; where its metadata says nothing, since somebody wrote it anew, it is as recorded.
@@ -86,8 +127,20 @@ mod tests {
     fn the_key_that_is_not_given_is_asked_for() {
         let address = Address::new("secret", BASELINE_KEY);
         assert!(is_given(&address));
-        let error = given(None, &address).unwrap_err();
+        let error = given(&Given::default(), &address).unwrap_err();
         assert!(error.to_string().contains("was not given"), "{error}");
+    }
+
+    #[test]
+    fn each_secret_of_the_users_has_its_own_value() {
+        let pair =
+            |chain: &str, key: &str| GivenCertificate { chain: SecretText::new(chain), key: SecretText::new(key) };
+        let all = Given { baseline_key: Some(SecretText::new("k")), certificate: Some(pair("c", "p")) };
+        let value = |name: &str| given(&all, &Address::new("secret", name)).map(str::to_owned).ok();
+        assert_eq!(value(BASELINE_KEY).as_deref(), Some("k"));
+        assert_eq!((value(CERTIFICATE).as_deref(), value(CERTIFICATE_KEY).as_deref()), (Some("c"), Some("p")));
+        assert_eq!(value("api-key"), None);
+        assert_ne!(pair("c", "p").revision(), pair("c", "q").revision());
     }
 
     #[test]
@@ -97,7 +150,10 @@ mod tests {
 
     #[test]
     fn no_two_generated_secrets_are_the_same() {
-        assert_eq!(generated().len(), 68);
-        assert_ne!(generated(), generated());
+        let name: DeploymentName = "default".parse().unwrap();
+        let made = |key: &str| generated(key, &name).unwrap();
+        assert_eq!(made("secrets/api-key").len(), 68);
+        assert_ne!(made("secrets/api-key"), made("secrets/api-key"));
+        assert!(made("secrets/tls-ca").contains("BEGIN CERTIFICATE"));
     }
 }

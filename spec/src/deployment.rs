@@ -6,6 +6,7 @@
 //! model: smollm2-135m      # a name of `dsctl models`, e.g. 70b-int8
 //! gateway:
 //!   port: 8080             # 0 = any free one
+//!   certificate: {chain_file: chain.pem, key_file: key.pem}  # your own, in place of one of the deployment's authority
 //! daemon:
 //!   context: 4096          # tokens a sequence
 //!   max_sequences: 8
@@ -14,7 +15,7 @@
 //! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY}
 //! region: eu-*             # from here on for a cloud only; one region, or a pattern
 //! machine: {type: g6e.12xlarge, zones: [eu-west-1a], market: on-demand, disk_gib: 200, image: ami-…}
-//! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat}
+//! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat, tls: gateway}  # tls on this machine too
 //! budget: {max_hourly: 12.5, max_monthly: 8000, egress_gb: 100}
 //! compliance: [gdpr, hipaa]
 //! encryption_key: projects/…/cryptoKeys/…  # encrypts disk and bucket in place of the cloud's own; on gcp
@@ -112,6 +113,18 @@ pub struct GatewayWish {
     /// 0 = any free one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The user's own certificate, in place of one that the host issues itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateWish>,
+}
+
+/// Where a certificate and its key are read from at `up`; both in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateWish {
+    /// The gateway's certificate first, then those that lead to an authority.
+    pub chain_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,7 +234,10 @@ impl Deployment {
             name: top.name.or(self.name),
             cloud: top.cloud.or(self.cloud),
             model: top.model.or(self.model),
-            gateway: GatewayWish { port: top.gateway.port.or(self.gateway.port) },
+            gateway: GatewayWish {
+                port: top.gateway.port.or(self.gateway.port),
+                certificate: top.gateway.certificate.or(self.gateway.certificate),
+            },
             daemon: DaemonWish {
                 context: top.daemon.context.or(self.daemon.context),
                 max_sequences: top.daemon.max_sequences.or(self.daemon.max_sequences),

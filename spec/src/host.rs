@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Span;
+use crate::certificate::CertificateSpec;
 use crate::id::{DeploymentName, HostName, SecretName, Sha256, UnitName, WeightsName};
 use crate::weights::{WeightsSource, WeightsSpec};
 
@@ -68,6 +69,16 @@ pub struct UnitSpec {
     pub phase: Phase,
 }
 
+impl HostSpec {
+    /// The certificate that the agent issues; at most one, whoever uses it.
+    pub fn certificate(&self) -> Option<&CertificateSpec> {
+        self.units.iter().flat_map(|unit| &unit.args).find_map(|arg| match arg {
+            Arg::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+    }
+}
+
 /// A binary, by digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +100,10 @@ pub enum Arg {
     File(String),
     /// Path of the unit's own data folder.
     DataFolder,
+    /// Path of the certificate that the agent issues; the unit takes up a new one by itself.
+    Certificate(CertificateSpec),
+    /// Path of that certificate's key.
+    CertificateKey,
 }
 
 /// A completion of one token, asked of a daemon.
@@ -133,6 +148,9 @@ pub struct HostStatus {
     /// When a real token was generated with this generation; none while the host is not ready.
     pub ready_since: Option<Timestamp>,
     pub outcomes: Vec<ActionOutcome>,
+    /// Whom clients of the gateway may trust, in PEM: the authority's certificate, without its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,10 @@
 //! $DSCTL_HOME/                       default: the user's data folder + dsctl
 //!   weights/                         content-addressed cache, shared by deployments
 //!   artifacts/<sha256>/NAME          binaries, by digest
+//!   trusted/<name>.pem               whom clients of a deployment's gateway may trust that was not made here
 //!   deployments/<name>/
 //!     dsctl.yaml                     the deployment as it was written last
+//!     ca.pem                         whom clients of its gateway may trust
 //!     state/                         the engine's store: state, journal, lease
 //!     bucket/                        what a cloud deployment keeps in its bucket
 //!       host/<host>/desired.json     what the host must have     (written by dsctl)
@@ -13,6 +15,7 @@
 //!       secrets/<name>               one secret a file, mode 0600
 //!     host/                          what a cloud host keeps on its disk
 //!       files/ logs/ units/ data/    files of the host spec; unit output; unit records; what units keep
+//!       tls/                         the certificate that the agent issues: certificate.pem, key.pem, issued.json
 //!       agent.lock                   held by the living agent
 //! ```
 
@@ -47,6 +50,11 @@ impl HomeLayout {
         self.artifacts().join(digest.as_str()).join(name)
     }
 
+    /// Whom clients of a gateway may trust that somebody else of a team made, in PEM.
+    pub fn trusted(&self, name: &DeploymentName) -> PathBuf {
+        self.root.join("trusted").join(format!("{name}.pem"))
+    }
+
     pub fn deployments(&self) -> PathBuf {
         self.root.join("deployments")
     }
@@ -70,6 +78,11 @@ impl DeploymentLayout {
     /// The deployment as it was written last: what `up` without a model means.
     pub fn spec_file(&self) -> PathBuf {
         self.root.join("dsctl.yaml")
+    }
+
+    /// Whom a client of the gateway may trust, in PEM; as the host told it last.
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.root.join("ca.pem")
     }
 
     /// The engine's store.
@@ -164,6 +177,24 @@ impl HostLayout {
     /// A unit's record: process id and start time, by which a new agent finds it again.
     pub fn unit(&self, unit: &UnitName) -> PathBuf {
         self.root.join("units").join(format!("{unit}.json"))
+    }
+
+    /// What the agent issues.
+    pub fn certificate_folder(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.certificate_folder().join("certificate.pem")
+    }
+
+    pub fn certificate_key(&self) -> PathBuf {
+        self.certificate_folder().join("key.pem")
+    }
+
+    /// For which names that certificate is, and until when.
+    pub fn certificate_record(&self) -> PathBuf {
+        self.certificate_folder().join("issued.json")
     }
 
     /// A folder that a unit may write to.

@@ -1,6 +1,7 @@
 //! The contracts that every program of the house shares, as plain data: no I/O, no async, no cloud.
 
 pub mod amount;
+pub mod certificate;
 pub mod deployment;
 pub mod encryption_key;
 pub mod host;

@@ -68,7 +68,7 @@ pub struct NetworkWish {
     /// How the machine reaches the world.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
-    /// Who encrypts between clients and the gateway, which does not yet.
+    /// Who encrypts between clients and the gateway [default: gateway; on this machine nobody].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 }
@@ -77,6 +77,8 @@ pub struct NetworkWish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tls {
+    /// The gateway itself, with a certificate.
+    Gateway,
     /// Something of the user's own in front of it: a load balancer, a mesh, a VPN.
     Elsewhere,
 }
@@ -344,8 +346,6 @@ pub struct ResolvedNetwork {
     pub allow: Vec<Ipv4Net>,
     pub public: Exposure,
     pub egress: Egress,
-    /// None: nobody; clients speak plain HTTP.
-    pub tls: Option<Tls>,
 }
 
 /// Whether the machine has an address that the world can reach.

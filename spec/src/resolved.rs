@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::Cloud;
+use crate::deployment::{CertificateWish, Cloud};
 use crate::encryption_key::EncryptionKey;
 use crate::id::{DeploymentName, WeightsName};
 use crate::machine::ResolvedMachine;
@@ -14,6 +14,8 @@ pub struct ResolvedSpec {
     pub cloud: Cloud,
     pub model: ResolvedModel,
     pub gateway_port: PortChoice,
+    #[serde(default)]
+    pub tls: ResolvedTls,
     pub daemon: ResolvedDaemon,
     pub baseline: Option<ResolvedBaseline>,
     /// None: the cloud's own keys.
@@ -53,6 +55,19 @@ pub enum PortChoice {
     Fixed(u16),
     /// A free one, found once and then kept.
     AnyFree,
+}
+
+/// What the gateway shows its clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolvedTls {
+    /// Nothing: it speaks plain HTTP.
+    #[default]
+    Plain,
+    /// A certificate that its host issues, from an authority of the deployment's own.
+    Issued,
+    /// The user's own certificate.
+    Given(CertificateWish),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod bad_requests;
 mod changes;
 mod client_away;
 mod contracts;
+mod encrypted;
 mod examples;
 mod fetching;
 mod first_minute;

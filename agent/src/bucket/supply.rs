@@ -125,7 +125,8 @@ impl Needs {
 fn secret_in(arg: &Arg) -> Option<&SecretName> {
     match arg {
         Arg::Secret(name) => Some(name),
-        Arg::Text(_) | Arg::Weights(_) | Arg::File(_) | Arg::DataFolder => None,
+        Arg::Certificate(certificate) => Some(&certificate.authority),
+        Arg::Text(_) | Arg::Weights(_) | Arg::File(_) | Arg::DataFolder | Arg::CertificateKey => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here waits: fetches and probes run as tasks and come back as [`Report`]s. A unit starts as soon as the files
 //! and its own weights are there, so that a busy port shows before a long download, not after it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use crate::supervisor::Supervisor;
 use crate::weights::FetchSettings;
 
 mod actions;
+mod certificate;
 mod files;
 mod phases;
 #[cfg(test)]
@@ -34,6 +36,7 @@ mod watched;
 mod weights;
 
 use actions::ActionsWork;
+use certificate::CertificateWork;
 use files::FilesWork;
 use phases::Board;
 pub(crate) use phases::PhaseNow;
@@ -50,6 +53,7 @@ pub(crate) enum Report {
     Weights { run: u64, event: WeightsEvent },
     Ready { unit: UnitName, process: ProcessId, answer: Result<(), String> },
     Token { unit: UnitName, asked: (u64, ProcessId), answer: Result<(), String> },
+    PublicAddress(Option<IpAddr>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +78,7 @@ pub(crate) struct Converger<S> {
     spec: Option<Arc<HostSpec>>,
     invalid: Option<String>,
     files: FilesWork,
+    certificate: CertificateWork,
     weights: WeightsWork,
     units: UnitsWork<S>,
     tokens: TokensWork,
@@ -100,12 +105,13 @@ impl<S: Supervisor> Converger<S> {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at: Timestamp::now(),
             },
-            client: probe::client()?,
+            client: probe::client(None)?,
             desired: DesiredFile::new(site.desired()),
             supplies,
             spec: None,
             invalid: None,
             files: FilesWork::default(),
+            certificate: CertificateWork::default(),
             weights: WeightsWork::new(settings),
             units,
             tokens: TokensWork::default(),
@@ -187,13 +193,19 @@ impl<S: Supervisor> Converger<S> {
     async fn converge(&mut self, spec: &HostSpec, now: Moment) {
         if spec.run == RunState::Running {
             self.files.converge(&self.site, spec, now);
+            // Its authority is among the supplies.
+            if self.supplies.are_there(spec.generation) {
+                self.certificate.converge(&self.site, spec, &mut self.client, (&self.sender, now));
+            }
         }
         self.weights.converge(&self.site, spec, &self.sender, now);
         let around = Surroundings {
             site: &self.site,
             spec,
             weights: self.weights.have(),
-            inputs_done: self.files.is_done(spec) && self.supplies.are_there(spec.generation),
+            inputs_done: self.files.is_done(spec)
+                && self.supplies.are_there(spec.generation)
+                && self.certificate.is_done(spec),
             client: &self.client,
             reports: &self.sender,
         };
@@ -228,6 +240,7 @@ impl<S: Supervisor> Converger<S> {
     /// Somebody changed or asked again: what went wrong before is tried anew at once, and judged by that alone.
     fn forgive(&mut self, now: Moment) {
         self.files.forgive();
+        self.certificate.forgive();
         self.weights.forgive();
         self.units.forgive(&self.site, now);
         self.tokens.forgive();
@@ -240,6 +253,7 @@ impl<S: Supervisor> Converger<S> {
                 self.units.take_answer(&self.site, &unit, (process, answer), now);
             }
             Report::Token { unit, asked, answer } => self.tokens.take(unit, asked, answer, now),
+            Report::PublicAddress(address) => self.certificate.take(address),
         }
     }
 
@@ -284,7 +298,7 @@ impl<S: Supervisor> Converger<S> {
     }
 
     fn files_phase(&self, spec: &HostSpec) -> PhaseNow {
-        match &self.invalid {
+        match self.invalid.as_ref().or(self.certificate.failure()) {
             Some(message) => PhaseNow::failed(Phase::Files, message.clone(), Vec::new(), "dsctl up"),
             None => self.files.phase(spec),
         }
@@ -312,6 +326,7 @@ impl<S: Supervisor> Converger<S> {
             units: self.units.statuses(),
             ready_since: self.ready_since.map(|(_, since)| since),
             outcomes: self.actions.outcomes().to_vec(),
+            certificate_authority: self.certificate.authority().cloned(),
         }
     }
 }

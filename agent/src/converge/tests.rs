@@ -13,7 +13,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use engine::store::write_durably;
 use spec::amount::Span;
+use spec::certificate::{CertificateSpec, Reach};
 use spec::host::{Act, Action, Arg, ArtifactSpec, FileSpec, FirstTokenProbe, PhaseState, UnitSpec, UnitState};
+use spec::id::SecretName;
 use spec::layout::HomeLayout;
 use spec::weights::WeightsSpec;
 use tokio::sync::oneshot;
@@ -714,4 +716,29 @@ async fn an_agent_that_can_not_stop_all_ends_with_an_error() {
     fs::write(&record, whole).unwrap();
     scene.start_agent().task.await.unwrap().unwrap();
     assert!(!process::is_alive(&pid(&status)));
+}
+
+#[tokio::test]
+async fn a_unit_starts_once_its_certificate_is_issued_and_not_again_for_another() {
+    let mut scene = Scene::with_script("test -s \"$0\" && test -s \"$1\" && exec sleep 600").await;
+    let authority: SecretName = "tls-ca".parse().unwrap();
+    let wanted = CertificateSpec { authority: authority.clone(), reach: Reach::Loopback };
+    scene.spec.units[0].args.extend([Arg::Certificate(wanted), Arg::CertificateKey]);
+    let agent = scene.start_agent();
+    let failure = |status: &HostStatus| status.phases.iter().find_map(|line| line.failure.clone());
+    let refused = scene.status_when("refused", |status| failure(status).is_some()).await;
+    assert!(failure(&refused).unwrap().message.contains("tls-ca"), "{refused:#?}");
+
+    crate::certificate::tests::write_authority(&scene.site.secret(&authority), "demo");
+    let ready = scene.status_when_ready().await;
+    assert!(ready.certificate_authority.as_ref().unwrap().contains("BEGIN CERTIFICATE"));
+    assert_eq!((ready.units[0].restarts, scene.log().as_str()), (0, ""), "both files were there");
+
+    let first = fs::read(scene.site.host.certificate()).unwrap();
+    fs::remove_file(scene.site.host.certificate_record()).unwrap();
+    scene.ask(|_| ());
+    let again = scene.status_when_ready().await;
+    assert_ne!(fs::read(scene.site.host.certificate()).unwrap(), first, "issued again");
+    assert_eq!(pid(&again), pid(&ready), "the unit takes it up by itself");
+    scene.stop(agent).await;
 }

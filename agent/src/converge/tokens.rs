@@ -175,7 +175,7 @@ mod tests {
         let site = Site::new(&HomeLayout::new("/nowhere"), &spec.deployment, &spec.host);
         // What the question itself brings is not waited for.
         let (sender, _) = unbounded_channel();
-        tokens.converge(&site, spec, &client().unwrap(), &sender, (now, |_: &UnitName| Some(process)));
+        tokens.converge(&site, spec, &client(None).unwrap(), &sender, (now, |_: &UnitName| Some(process)));
     }
 
     fn refuse(tokens: &mut TokensWork, spec: &HostSpec, process: ProcessId, now: Moment) {

@@ -1,5 +1,6 @@
 //! `dsctl status`: what is really running, looked at now.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::exit::Failure;
 use crate::gateway::{Gateway, gateway_files};
 use crate::site::{CloudSite, Kept};
 use crate::talk::{print, print_json};
+use crate::trust::{keep_authority, place};
 use crate::view;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +28,8 @@ const GATEWAY_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Serialize)]
 pub struct StatusReport {
     pub endpoint: Option<String>,
+    /// Whom clients of the endpoint must trust; none if they need nothing for it.
+    pub ca_file: Option<PathBuf>,
     pub host: Observed,
     /// None while the gateway does not answer.
     pub gateway: Option<GatewayStatus>,
@@ -34,7 +38,7 @@ pub struct StatusReport {
 pub async fn run(context: &Context, args: StatusArgs) -> Result<ExitCode, Failure> {
     let kept = Kept::find(context, &args.place)?;
     if kept.cloud() != Cloud::Local {
-        return run_cloud(&kept, &args).await;
+        return run_cloud(context, &kept, &args).await;
     }
     let name = &kept.name;
     if args.watch {
@@ -60,12 +64,14 @@ pub struct CloudStatusReport {
     /// None = a price is unknown.
     pub hourly_usd: Option<f64>,
     pub monthly_usd: Option<f64>,
+    /// Whom clients of the endpoint must trust; none if they need nothing for it, or it is not known yet.
+    pub ca_file: Option<PathBuf>,
     /// What an interrupted command left to be settled by the next one.
     pub is_settled: bool,
     pub host: HostView,
 }
 
-async fn run_cloud(kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> {
+async fn run_cloud(context: &Context, kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> {
     if args.watch {
         return Err(Failure::usage("--watch: on a cloud the machine reports every few seconds; call status again"));
     }
@@ -83,6 +89,7 @@ async fn run_cloud(kept: &Kept, args: &StatusArgs) -> Result<ExitCode, Failure> 
         resources: cloud.peek.state.resources.len() + cloud.peek.state.replaced.len(),
         hourly_usd: monthly_usd.map(view::cloud::an_hour),
         monthly_usd,
+        ca_file: keep_authority(place(&context.home, &kept.name), host.current())?,
         is_settled: cloud.peek.is_settled,
         host,
     };
@@ -114,7 +121,9 @@ pub async fn look(context: &Context, name: &DeploymentName) -> Result<StatusRepo
     };
     let (host, gateway) = tokio::join!(host, gateway);
     let endpoint = gateway_files(&layout).ok().map(|files| files.endpoint());
-    Ok(StatusReport { endpoint, host: host.map_err(Failure::failed)?, gateway })
+    let host = host.map_err(Failure::failed)?;
+    let ca_file = keep_authority(layout.certificate_authority(), host.status.as_ref())?;
+    Ok(StatusReport { endpoint, ca_file, host, gateway })
 }
 
 async fn watch(context: &Context, name: &DeploymentName) -> Result<ExitCode, Failure> {

@@ -36,7 +36,9 @@ pub fn report(report: &CloudReport) -> String {
         ));
     }
     if report.plain_http {
-        text.push_str("Note: the gateway speaks plain HTTP inside the network; TLS comes with a later version\n");
+        text.push_str(
+            "Note: the gateway speaks plain HTTP; what stands in front of it is to encrypt (--tls elsewhere)\n",
+        );
     }
     for note in &report.notes {
         text.push_str(&format!("Note: {note}\n"));
@@ -62,14 +64,18 @@ pub fn status(report: &CloudStatusReport) -> String {
     let unknown = || "not known yet".to_owned();
     let region = report.region.clone().unwrap_or_else(unknown);
     let mut text = format!("{}  {}\n", report.deployment, coloured(word));
-    let rows = [
+    let mut rows = vec![
         ("endpoint", report.host.endpoint.clone().unwrap_or_else(unknown)),
         ("API key", report.host.api_key.clone().unwrap_or_else(unknown)),
         ("machine", format!("{} in {} {region}", report.host.machine.clone().unwrap_or_else(unknown), report.cloud)),
         ("costs", format!("{}, {} resources", cost(report.monthly_usd), report.resources)),
         ("reported", reported(report)),
     ];
-    text.push_str(&table(&rows.map(|(name, value)| vec![name.to_owned(), value])));
+    if let Some(file) = &report.ca_file {
+        rows.insert(2, ("CA file", file.display().to_string()));
+    }
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    text.push_str(&table(&rows));
     let phases = report.host.status.iter().flat_map(|status| &status.phases);
     for line in phases.map(phases::line) {
         text.push_str(&format!("\n  {line}"));

@@ -1,5 +1,7 @@
 //! What a person reads, as text: pure functions of the values that `--json` prints.
 
+use std::path::Path;
+
 pub mod cloud;
 pub mod drift;
 pub mod gpus;
@@ -49,9 +51,28 @@ pub fn clock(at: jiff::Timestamp) -> String {
     }
 }
 
+/// Quoted if a shell would read anything into it.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_'));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// What `curl` needs to trust an authority, with a space after it; nothing if it needs nothing.
+pub fn curl_trust(ca_file: Option<&Path>) -> String {
+    ca_file.map(|file| format!("--cacert {} ", shell_word(&file.display().to_string()))).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_with_spaces_is_quoted() {
+        assert_eq!(shell_word("/a/b-c.d_e"), "/a/b-c.d_e");
+        assert_eq!(shell_word("/a b/it's"), r"'/a b/it'\''s'");
+        assert_eq!(curl_trust(Some(Path::new("/a b"))), "--cacert '/a b' ");
+        assert_eq!(curl_trust(None), "");
+    }
 
     #[test]
     fn columns_line_up_and_no_line_ends_in_spaces() {

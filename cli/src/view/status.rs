@@ -14,6 +14,9 @@ pub fn status(report: &StatusReport) -> String {
     if let Some(endpoint) = &report.endpoint {
         text.push_str(&format!("endpoint  {endpoint}\n"));
     }
+    if let Some(file) = &report.ca_file {
+        text.push_str(&format!("CA file   {}\n", file.display()));
+    }
     text.push_str(&format!("agent     {}\n\n", agent(report)));
     let mut rows = vec![["UNIT", "STATE", "PROCESS", "RESTARTS", "LAST EXIT"].map(str::to_owned).to_vec()];
     rows.extend(host.units.iter().map(unit_row));

@@ -345,3 +345,14 @@ async fn a_controller_that_can_not_keep_its_journal_stops_no_request() {
     assert!(report.reason.starts_with("the candidate is at 0% (asked for by hand)"), "{}", report.reason);
     assert_eq!(house.control.plane.table().candidate.basis_points(), 0);
 }
+
+#[tokio::test]
+async fn signs_of_life_need_no_token_here() {
+    let house = House::open(None, Some("http://127.0.0.1:1/v1")).await;
+    for path in ["/health", "/ready", "/metrics"] {
+        let answer = house.client.get(format!("http://{}{path}", house.admin)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    let answer = house.client.get(format!("http://{}/admin/status", house.admin)).send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+}

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::control::Control;
+use crate::listen::Transport;
 use crate::metrics::OUTCOMES;
 use crate::serve::{Gateway, RunError};
 
@@ -27,6 +28,7 @@ mod fallback;
 mod live;
 mod public;
 mod stream;
+mod tls;
 
 /// What an upstream does with a request.
 #[derive(Debug, Clone)]
@@ -252,12 +254,20 @@ impl House {
     }
 
     pub async fn open_in(folder: Arc<tempfile::TempDir>, config: &Value) -> Result<Self, RunError> {
+        Self::open_over(Transport::Plain, folder, config).await
+    }
+
+    pub async fn open_over(
+        transport: Transport,
+        folder: Arc<tempfile::TempDir>,
+        config: &Value,
+    ) -> Result<Self, RunError> {
         let path = folder.path().join("gateway.json");
         std::fs::write(&path, config.to_string()).unwrap();
         let gateway = Gateway::open(Settings::load(&path, None)?, &path, &folder.path().join("data")).await?;
         let (public, admin) = (gateway.public.local_addr().unwrap(), gateway.admin.local_addr().unwrap());
         let (control, stop) = (gateway.control.clone(), CancellationToken::new());
-        let serving = tokio::spawn(gateway.serve(stop.clone()));
+        let serving = tokio::spawn(gateway.serve(transport, stop.clone()));
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Ok(Self { folder, public, admin, control, client, stop, serving, outcomes_before: Mutex::default() })
     }

@@ -57,7 +57,6 @@ fn machine() -> ResolvedMachine {
             allow: vec!["10.0.0.0/8".parse().unwrap()],
             public: Exposure::Private,
             egress: Egress::Nat,
-            tls: None,
         },
         records: Records::default(),
         egress_gb: 100,
@@ -84,6 +83,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         cloud: Cloud::Aws,
         model: ResolvedModel { name: "70b-int8".parse().unwrap(), served_name: "m".to_owned(), weights: vec![weights] },
         gateway_port: PortChoice::Fixed(443),
+        tls: spec::resolved::ResolvedTls::Plain,
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
         baseline: None,
         encryption_key: None,
@@ -100,6 +100,7 @@ fn facts() -> CloudFacts {
         boot_script: "@BUCKET@ @REGION@ @DSCTL_SHA256@ @ENDPOINT@".to_owned(),
         salt: "salt".to_owned(),
         baseline_key_revision: 0,
+        certificate_revision: 0,
         laid_out: LaidOut::default(),
     }
 }

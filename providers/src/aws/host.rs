@@ -16,7 +16,7 @@ use super::error::{found, is_absent};
 use super::kind;
 use crate::cloud::{HostView, host_name};
 use crate::host_plan::API_KEY;
-use crate::host_view::{self, gateway_port, id};
+use crate::host_view::{self, endpoint, id};
 
 pub async fn view(look: &Services, state: &State) -> Result<HostView, ProviderError> {
     let (Some(bucket), Some(machine)) = (id(state, kind::BUCKET), id(state, kind::MACHINE)) else {
@@ -32,10 +32,10 @@ pub async fn view(look: &Services, state: &State) -> Result<HostView, ProviderEr
     let status = status.filter(|status| instance.as_ref().is_some_and(|instance| is_of(status, instance)));
     let address = instance.as_ref().and_then(address);
     let console = if status.is_none() { console(look, &machine.0).await? } else { String::new() };
-    let port = desired.as_ref().and_then(gateway_port);
+    let endpoint = endpoint(desired.as_ref(), address.as_deref());
     Ok(HostView {
         machine: Some(machine.0.clone()),
-        endpoint: address.zip(port).map(|(address, port)| format!("http://{address}:{port}/v1")),
+        endpoint,
         api_key: Some(api_key(&bucket.0)?),
         generation: desired.map(|desired| desired.generation),
         status,

@@ -19,7 +19,7 @@ use super::machine::seen::{Power, interface_id, power, private_address, public_a
 use super::network::text;
 use crate::cloud::{HostView, host_name};
 use crate::host_plan::API_KEY;
-use crate::host_view::{self, gateway_port};
+use crate::host_view::{self, endpoint};
 
 pub async fn view(session: &Session, state: &State) -> Result<HostView, ProviderError> {
     let (Some(bucket), Some(machine)) = (id(state, kind::BUCKET), id(state, kind::MACHINE)) else {
@@ -40,10 +40,10 @@ pub async fn view(session: &Session, state: &State) -> Result<HostView, Provider
     let status = status.filter(|status| seen.as_ref().is_some_and(|(machine, _)| is_of(status, machine)));
     let address = seen.and_then(|(_, address)| address);
     let console = if status.is_none() { console(session, &machine.0).await } else { String::new() };
-    let port = desired.as_ref().and_then(gateway_port);
+    let endpoint = endpoint(desired.as_ref(), address.as_deref());
     Ok(HostView {
         machine: Some(name_of(&machine.0).to_owned()),
-        endpoint: address.zip(port).map(|(address, port)| format!("http://{address}:{port}/v1")),
+        endpoint,
         api_key: Some(place(api_key()?).to_string()),
         generation: desired.map(|desired| desired.generation),
         status,

@@ -11,7 +11,7 @@ use spec::machine::{
     Disk, Egress, Exposure, Gpu, MachineCandidate, Market, MonthlyCosts, Offer, Records, ResolvedMachine,
     ResolvedNetwork,
 };
-use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec};
+use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls};
 use spec::weights::WeightsSpec;
 
 use super::graph::{build, laid_out};
@@ -60,7 +60,6 @@ fn machine() -> ResolvedMachine {
             allow: vec!["10.0.0.0/8".parse().unwrap()],
             public: Exposure::Private,
             egress: Egress::Nat,
-            tls: None,
         },
         records: Records::default(),
         egress_gb: 100,
@@ -87,6 +86,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         cloud: Cloud::Gcp,
         model: ResolvedModel { name: "70b-int8".parse().unwrap(), served_name: "m".to_owned(), weights: vec![weights] },
         gateway_port: PortChoice::Fixed(443),
+        tls: ResolvedTls::Issued,
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
         baseline: None,
         encryption_key: None,
@@ -103,6 +103,7 @@ fn facts() -> CloudFacts {
         boot_script: "@BUCKET@ @REGION@ @DSCTL_SHA256@ @ENDPOINT@".to_owned(),
         salt: "salt".to_owned(),
         baseline_key_revision: 0,
+        certificate_revision: 0,
         laid_out: LaidOut::default(),
     }
 }
@@ -141,6 +142,7 @@ fn a_default_deployment_is_private_and_leads_out_by_nat() {
             "secret.admin-token",
             "secret.api-key",
             "secret.daemon-key",
+            "secret.tls-ca",
             "service-account.machine",
             "subnet.main",
         ]

@@ -18,7 +18,7 @@ use super::names::Path;
 use super::storage::object::{Place, content};
 use crate::cloud::{HostView, host_name};
 use crate::host_plan::API_KEY;
-use crate::host_view::{self, gateway_port, id};
+use crate::host_view::{self, endpoint, id};
 
 /// Where the kernel and the first boot write.
 const CONSOLE: i32 = 1;
@@ -38,10 +38,10 @@ pub async fn view(services: &Services, state: &State) -> Result<HostView, Provid
     let status = status.filter(|status| instance.as_ref().is_some_and(|instance| is_of(status, instance)));
     let address = instance.as_ref().and_then(address);
     let console = if status.is_none() { console(services, &path).await? } else { String::new() };
-    let port = desired.as_ref().and_then(gateway_port);
+    let endpoint = endpoint(desired.as_ref(), address.as_deref());
     Ok(HostView {
         machine: Some(path.name),
-        endpoint: address.zip(port).map(|(address, port)| format!("http://{address}:{port}/v1")),
+        endpoint,
         api_key: Some(api_key(&bucket.0)?),
         generation: desired.map(|desired| desired.generation),
         status,

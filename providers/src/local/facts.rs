@@ -12,7 +12,8 @@ use spec::layout::DeploymentLayout;
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
 use spec::route::GatewayConfig;
 
-use super::{SecretText, graph, host_spec, storage};
+use super::{graph, host_spec, storage};
+use crate::secret::{Given, GivenCertificate};
 
 /// The binaries of a deployment.
 pub const BINARIES: [&str; 3] = ["dsctl", "dsgate", "dsserve"];
@@ -24,6 +25,8 @@ pub struct LocalFacts {
     pub salt: String,
     /// Goes up when the baseline's API key is another than the one in `secrets/`.
     pub baseline_key_revision: u64,
+    /// Of the user's own certificate; 0 without one.
+    pub certificate_revision: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +59,7 @@ pub fn gather(
     spec: &ResolvedSpec,
     layout: &DeploymentLayout,
     binaries: &Path,
-    baseline_key: Option<&SecretText>,
+    given: &Given,
 ) -> Result<LocalFacts, FactsError> {
     let earlier = host_spec::load(layout)?;
     let config = earlier.as_ref().and_then(gateway_config);
@@ -69,8 +72,9 @@ pub fn gather(
         }
     }
     let salt = config.map_or_else(|| hex::encode(rand::random::<[u8; 8]>()), |config| config.salt);
-    let baseline_key_revision = storage::baseline_key_revision(layout, baseline_key)?;
-    Ok(LocalFacts { binaries: find_binaries(binaries)?, ports, salt, baseline_key_revision })
+    let baseline_key_revision = storage::baseline_key_revision(layout, given.baseline_key.as_ref())?;
+    let certificate_revision = given.certificate.as_ref().map_or(0, GivenCertificate::revision);
+    Ok(LocalFacts { binaries: find_binaries(binaries)?, ports, salt, baseline_key_revision, certificate_revision })
 }
 
 pub fn find_binaries(folder: &Path) -> Result<BTreeMap<String, Binary>, FactsError> {

@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use engine::graph::{Address, Desired, Graph, GraphError};
 use serde_json::json;
+use spec::certificate::Reach;
 use spec::id::{InvalidId, UnitName};
 use spec::layout::DeploymentLayout;
 use spec::resolved::ResolvedSpec;
 
 use super::facts::{Binary, LocalFacts, Ports};
 use super::{host_name, kind};
-use crate::host_plan::{self, GENERATED_SECRETS, HostPlan, HostPlanError, Listen, baseline_key_source};
+use crate::host_plan::{self, HostPlan, HostPlanError, Listen, generated_secrets, given_secrets};
 use crate::host_spec;
 
 pub use crate::host_plan::{
@@ -33,7 +34,7 @@ pub enum LocalGraphError {
 /// Everything that a local deployment consists of.
 pub fn build(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> Result<Graph, LocalGraphError> {
     let bucket = resource(Address::new(kind::BUCKET, "main"), json!({}), "private folder for everything below");
-    let mut resources: Vec<Desired> = secrets(spec, facts.baseline_key_revision);
+    let mut resources: Vec<Desired> = secrets(spec, facts);
     for (name, binary) in &facts.binaries {
         resources.push(artifact(name, binary));
     }
@@ -72,14 +73,13 @@ fn artifact(name: &str, binary: &Binary) -> Desired {
     Desired { disk_bytes: binary.size, ..wanted }
 }
 
-fn secrets(spec: &ResolvedSpec, baseline_key_revision: u64) -> Vec<Desired> {
+fn secrets(spec: &ResolvedSpec, facts: &LocalFacts) -> Vec<Desired> {
     let secret = |name: &str, inputs, summary: &str| resource(Address::new(kind::SECRET, name), inputs, summary);
-    let mut all: Vec<Desired> =
-        GENERATED_SECRETS.iter().map(|(name, summary)| secret(name, json!({}), summary)).collect();
-    if let Some(from) = baseline_key_source(spec) {
-        all.push(secret(BASELINE_KEY, json!({"from": from, "revision": baseline_key_revision}), &from));
-    }
-    all
+    let generated = generated_secrets(spec).into_iter().map(|(name, summary)| secret(name, json!({}), summary));
+    let given = given_secrets(spec, facts.baseline_key_revision, facts.certificate_revision);
+    let given =
+        given.iter().map(|(name, from, revision)| secret(name, json!({"from": from, "revision": revision}), from));
+    generated.chain(given).collect()
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -100,6 +100,8 @@ fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> R
         },
         salt: &facts.salt,
         baseline_key_revision: facts.baseline_key_revision,
+        certificate_revision: facts.certificate_revision,
+        reach: Reach::Loopback,
         layout,
     };
     let wanted = plan.host_spec()?;
@@ -113,10 +115,11 @@ pub fn unit_names() -> Result<Vec<UnitName>, InvalidId> {
 
 #[cfg(test)]
 mod tests {
+    use spec::deployment::CertificateWish;
     use spec::deployment::Cloud;
     use spec::id::Variant;
     use spec::layout::HomeLayout;
-    use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel};
+    use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedTls};
     use spec::route::GatewayConfig;
     use spec::weights::WeightsSpec;
 
@@ -139,6 +142,7 @@ mod tests {
             cloud: Cloud::Local,
             model: model("m", &["m-1", "m-2"]),
             gateway_port: PortChoice::Fixed(1),
+            tls: ResolvedTls::Plain,
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
             baseline,
             encryption_key: None,
@@ -155,6 +159,7 @@ mod tests {
             ports: Ports { gateway: 1, admin: 2, daemon: 3, baseline_daemon: 4 },
             salt: "salt".to_owned(),
             baseline_key_revision,
+            certificate_revision: 0,
         }
     }
 
@@ -221,5 +226,32 @@ mod tests {
         let (before, after) = (units(&before), units(&after));
         assert_eq!(before[0], after[0], "the daemon goes on");
         assert_ne!(before[1], after[1], "the gateway reads the key at its start");
+    }
+
+    #[test]
+    fn a_gateway_that_encrypts_has_a_certificate_and_is_asked_accordingly() {
+        let layout = HomeLayout::new("/home of dsctl").deployment(&"default".parse().unwrap());
+        let given = CertificateWish { chain_file: "/c.pem".into(), key_file: "/k.pem".into() };
+        for (tls, secrets, ready, word) in [
+            (ResolvedTls::Plain, vec![], "http://127.0.0.1:1/ready", ""),
+            (ResolvedTls::Issued, vec!["secret.tls-ca"], "https://127.0.0.1:1/ready", r#""reach":"loopback""#),
+            (
+                ResolvedTls::Given(given),
+                vec!["secret.tls-certificate", "secret.tls-key"],
+                "http://127.0.0.1:2/ready",
+                r#"{"secret":"tls-key"}"#,
+            ),
+        ] {
+            let graph = build(&ResolvedSpec { tls, ..spec_with(None) }, &facts(1), &layout).unwrap();
+            let made = graph.iter().map(|it| it.address.as_str()).filter(|address| address.starts_with("secret.tls"));
+            assert_eq!(made.collect::<Vec<_>>(), secrets);
+            let gateway = host_inputs(&graph)["units"][1].clone();
+            assert_eq!(gateway["ready_url"], ready);
+            assert!(gateway["args"].to_string().contains(word), "{gateway}");
+            let host = host_spec::from_inputs(&host_inputs(&graph), 1, Vec::new()).unwrap();
+            let scheme = if secrets.is_empty() { "http" } else { "https" };
+            let url = crate::host_view::endpoint(Some(&host), Some("10.0.0.7"));
+            assert_eq!(url, Some(format!("{scheme}://10.0.0.7:1/v1")));
+        }
     }
 }

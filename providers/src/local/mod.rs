@@ -16,7 +16,7 @@ use serde_json::Value;
 use spec::id::{DeploymentName, HostName};
 use spec::layout::{DeploymentLayout, HomeLayout};
 
-use crate::secret::SecretText;
+use crate::secret::Given;
 
 pub mod facts;
 pub mod graph;
@@ -51,18 +51,18 @@ pub struct LocalProvider {
     deployment: DeploymentName,
     /// Folder that `dsctl`, `dsserve` and `dsgate` were built or installed into.
     binaries: PathBuf,
-    /// The baseline's API key, on its way from the environment or a file into `secrets/`.
-    baseline_key: Option<SecretText>,
+    /// The user's own secrets, on their way from the environment or files into `secrets/`.
+    given: Given,
 }
 
 impl LocalProvider {
     pub fn new(home: HomeLayout, deployment: DeploymentName, binaries: PathBuf) -> Self {
-        Self { home, deployment, binaries, baseline_key: None }
+        Self { home, deployment, binaries, given: Given::default() }
     }
 
     #[must_use]
-    pub fn with_baseline_key(mut self, key: Option<SecretText>) -> Self {
-        self.baseline_key = key;
+    pub fn with_given(mut self, given: Given) -> Self {
+        self.given = given;
         self
     }
 
@@ -90,7 +90,7 @@ impl LocalProvider {
     async fn make(&self, address: &Address, inputs: &Value) -> Result<(), ProviderError> {
         match address.kind() {
             kind::BUCKET => storage::make_bucket(&self.layout()),
-            kind::SECRET => storage::write_secret(&self.layout(), address, self.baseline_key.as_ref()),
+            kind::SECRET => storage::write_secret(&self.layout(), &self.deployment, address, &self.given),
             kind::ARTIFACT => storage::copy_artifact(&self.home, &self.binaries, address, inputs).await,
             // The record is the resource: it pins the digest in the cache; the agent fetches the bytes.
             kind::WEIGHTS => Ok(()),

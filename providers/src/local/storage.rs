@@ -17,7 +17,7 @@ use spec::weights::WeightsSpec;
 
 use super::record::{Record, Records, file_names};
 use super::{graph, kind};
-use crate::secret::{self, SecretText};
+use crate::secret::{self, Given, SecretText};
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ProviderError + '_ {
     move |error| ProviderError::permanent(path.display(), error)
@@ -46,20 +46,20 @@ fn secret_name(address: &Address) -> Result<SecretName, ProviderError> {
     name.parse().map_err(|error| ProviderError::permanent(address, error))
 }
 
-/// A generated secret that is there is kept: clients hold it. The baseline's key is written as it was given.
+/// A generated secret that is there is kept: clients hold it. The user's own is written as it was given.
 pub fn write_secret(
     layout: &DeploymentLayout,
+    deployment: &DeploymentName,
     address: &Address,
-    baseline_key: Option<&SecretText>,
+    given: &Given,
 ) -> Result<(), ProviderError> {
-    let name = secret_name(address)?;
-    let path = layout.bucket().secret(&name);
-    let text = if name.as_str() == graph::BASELINE_KEY {
-        secret::given(baseline_key, address)?.to_owned()
+    let path = layout.bucket().secret(&secret_name(address)?);
+    let text = if secret::is_given(address) {
+        secret::given(given, address)?.to_owned()
     } else if path.exists() {
         return Ok(());
     } else {
-        secret::generated()
+        secret::generated(address.name(), deployment)?
     };
     write_durably(&path, format!("{text}\n").as_bytes()).map_err(failed(&path))
 }

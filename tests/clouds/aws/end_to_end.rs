@@ -23,7 +23,7 @@ fn a_deployment_comes_private_and_encrypted_and_goes_without_a_trace() {
     home.dsctl(&["plan"]).exits(0).says("22 to create").says("g7e.2xlarge in us-east-1").says(IMAGE);
     cloud.is_untouched("a plan");
     assert_eq!(home.state(), None, "a plan left a state");
-    home.up(&[]).exits(0).says("+ machine.main").says("endpoint  http://10.77.");
+    home.up(&[]).exits(0).says("+ machine.main").says("endpoint  https://10.77.");
     cloud.agrees_with(&home, "after up");
     it_is_as_a_default_deployment_should_be(&cloud.account(REGION), &home);
     no_secret_is_anywhere_but_in_the_bucket(&cloud, &home);
@@ -204,7 +204,8 @@ fn no_secret_is_anywhere_but_in_the_bucket(cloud: &Cloud, home: &CloudHome) {
         assert!(secret.strip_prefix("dsk-").is_some_and(|hex| hex.len() == 64), "{name} is short");
         assert!(!texts.iter().any(|text| text.contains(secret)), "{name} is told");
     }
-    assert!(!texts.iter().any(|text| text.contains("dsk-")), "a secret is told");
+    assert!(cloud.object(home, "secrets/tls-ca").contains("PRIVATE KEY"), "the authority has one");
+    assert!(!texts.iter().any(|text| text.contains("dsk-") || text.contains("PRIVATE KEY")), "a secret is told");
 }
 
 /// What was booted stays: tomorrow's image is no reason for another machine.

@@ -59,7 +59,7 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
     assert_eq!(drift, json!({"deployment": "default", "drift": [], "ignored": 0}));
     let status = home.dsctl(&["status", "--json"]).exits(1).json();
     has(&status, &["deployment", "cloud", "region", "resources", "hourly_usd", "monthly_usd", "is_settled", "host"]);
-    assert_eq!((&status["resources"], &status["is_settled"]), (&json!(22), &json!(true)));
+    assert_eq!((&status["resources"], &status["is_settled"]), (&json!(23), &json!(true)));
     cloud.report_ready(&home);
     let up = home.dsctl(&["up", "--yes", "--json"]).exits(0).json();
     assert_eq!((&up["ready"], &up["changed"]), (&json!(true), &json!(false)));
@@ -69,7 +69,7 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
     let failed = home.dsctl(&["up", "--yes", "--no-wait", "--json", "--port", "0"]).exits(2).json();
     assert_eq!(failed["error"]["kind"], "usage");
     let down = home.dsctl(&["down", "--yes", "--json"]).exits(0).json();
-    assert_eq!((&down["removed"], &down["deployment"]), (&json!(22), &json!("default")));
+    assert_eq!((&down["removed"], &down["deployment"]), (&json!(23), &json!("default")));
     let saved = down["saved_hourly_usd"].as_f64().unwrap();
     assert!((saved - total / 730.0).abs() < 0.01, "{down}");
 }

@@ -111,7 +111,7 @@ fn a_team_shares_one_state_and_one_lock() {
     let file = other.home.write("dsctl.yaml", &file);
     cloud.proxy.clear();
     other.dsctl(&["drift", "--file", &file, "--detailed-exitcode"]).exits(0).says("No drift");
-    other.dsctl(&["status", "--file", &file]).exits(1).says("not ready").says(&id).says("22 resources");
+    other.dsctl(&["status", "--file", &file]).exits(1).says("not ready").says(&id).says("23 resources");
     cloud.is_untouched("looks of the other");
     let more = ["--file", &file, "--allow", "10.1.0.0/16"];
     other

@@ -135,7 +135,7 @@ fn under_hipaa_every_access_is_logged_and_the_records_outlive_the_deployment() {
         zone_offerings(&[("g6e.12xlarge", "eu-central-1a"), ("g6e.12xlarge", "eu-central-1b")]),
     );
     let home = cloud.home_in("eu-central-1");
-    let wish = ["--compliance", "hipaa,gdpr", "--tls", "elsewhere", "--zone", "eu-central-1b,eu-central-1a"];
+    let wish = ["--compliance", "hipaa,gdpr", "--zone", "eu-central-1b,eu-central-1a"];
     home.up(&wish).exits(0);
     cloud.agrees_with(&home, "after up");
     let account = cloud.account(&home.region);
@@ -197,7 +197,7 @@ fn what_is_pinned_is_what_comes() {
         "--egress-gb",
         "0",
     ];
-    home.up(&wish).exits(0).says("region us-east-2").says("endpoint  http://172.20.");
+    home.up(&wish).exits(0).says("region us-east-2").says("endpoint  https://172.20.");
     let home = home.in_region("us-east-2");
     let account = cloud.account("us-east-2");
     let machine = machine(&account);

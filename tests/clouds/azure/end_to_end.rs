@@ -25,7 +25,7 @@ fn a_deployment_is_private_encrypted_and_marked() {
     let home = cloud.home();
     home.dsctl(&["plan"]).exits(0).says("1. Standard_NC48ads_A100_v4 in eastus,").says(IMAGE);
     cloud.is_untouched("a plan");
-    home.up(&[]).exits(0).says("+ machine.main").says("endpoint  http://10.77.");
+    home.up(&[]).exits(0).says("+ machine.main").says("endpoint  https://10.77.");
     let account = cloud.azure.account();
     one_port_is_open_to_one_range(&account);
     its_network_has_one_way_out(&account, &home);
@@ -211,7 +211,8 @@ fn a_secret_is_in_its_blob_and_nowhere_else() {
         assert!(std::fs::read_to_string(&record).unwrap().contains(secret), "{name} was not seen to be written");
         assert!(!texts.iter().any(|text| text.contains(secret)), "{name} is told");
     }
-    assert!(!texts.iter().any(|text| text.contains("dsk-")), "a secret is told");
+    assert!(cloud.object(&home, "secrets/tls-ca").contains("PRIVATE KEY"), "the authority has one");
+    assert!(!texts.iter().any(|text| text.contains("dsk-") || text.contains("PRIVATE KEY")), "a secret is told");
 }
 
 /// State, journal and spec.

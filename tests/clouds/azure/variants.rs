@@ -143,7 +143,7 @@ fn on_the_spot_market_it_is_evicted_as_a_whole_and_not_locked() {
 fn under_hipaa_every_access_is_logged_and_the_records_outlive_the_deployment() {
     let cloud = Cloud::start();
     let home = cloud.home_in("westeurope");
-    let wish = ["--compliance", "hipaa,gdpr", "--tls", "elsewhere", "--zone", "westeurope-2,westeurope-1"];
+    let wish = ["--compliance", "hipaa,gdpr", "--zone", "westeurope-2,westeurope-1"];
     home.up(&wish).exits(0);
     cloud.agrees_with(&home, "after up");
     let account = cloud.azure.account();
@@ -203,7 +203,7 @@ fn what_is_pinned_is_what_comes() {
         "--egress-gb",
         "0",
     ];
-    home.up(&wish).exits(0).says("region swedencentral").says("endpoint  http://172.20.");
+    home.up(&wish).exits(0).says("region swedencentral").says("endpoint  https://172.20.");
     let home = home.in_region("swedencentral");
     let account = cloud.azure.account();
     let machine = only(&account, "machines");

@@ -107,7 +107,7 @@ fn another_machine_stands_beside_the_old_one_until_it_is_ready() {
     assert_eq!((machines(&cloud).len(), replaced(&home)), (2, old), "{}", late.transcript());
 
     cloud.report_ready(&home);
-    home.dsctl(&["up", "--yes", wish[0], wish[1]]).exits(0).says("default is ready").says("endpoint  http://10.77.");
+    home.dsctl(&["up", "--yes", wish[0], wish[1]]).exits(0).says("default is ready").says("endpoint  https://10.77.");
     assert_eq!(machines(&cloud), [new]);
     assert_eq!(replaced(&home), Vec::<String>::new());
     cloud.agrees_with(&home, "with the new one");

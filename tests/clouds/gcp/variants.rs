@@ -107,7 +107,7 @@ fn on_the_spot_market_google_may_take_it_back_with_its_disk() {
 fn under_hipaa_every_access_is_logged_and_the_records_outlive_the_deployment() {
     let cloud = Cloud::start();
     let home = cloud.home_in(EUROPE);
-    let wish = ["--compliance", "hipaa,gdpr", "--tls", "elsewhere", "--zone", "europe-west4-b,europe-west4-a"];
+    let wish = ["--compliance", "hipaa,gdpr", "--zone", "europe-west4-b,europe-west4-a"];
     home.up(&wish).exits(0);
     cloud.agrees_with(&home, "after up");
     assert_eq!(last(&only(&cloud, "instances")["zone"]), "europe-west4-b", "the first that was named");
@@ -164,7 +164,7 @@ fn what_is_pinned_is_what_comes() {
     let pinned = "--region europe-west4 --zone europe-west4-c --machine-type a3-highgpu-8g --disk 400 \
                   --network 172.20.0.0/18 --egress-gb 0 --image";
     let wish: Vec<&str> = pinned.split_whitespace().chain([image.as_str()]).collect();
-    home.up(&wish).exits(0).says("region europe-west4").says("endpoint  http://172.20.").says(&image);
+    home.up(&wish).exits(0).says("region europe-west4").says("endpoint  https://172.20.").says(&image);
     let machine = only(&cloud, "instances");
     assert_eq!((last(&machine["machineType"]), last(&machine["zone"])), ("a3-highgpu-8g", "europe-west4-c"));
     // The family takes Google's own card and a disk of the newer kind only.

@@ -21,7 +21,7 @@ pub fn live<G: Ground>(ground: &G) {
     ground.run(&["plan"]).exits(0).says("to create").says("/month");
     ground.is_untouched("a plan");
     assert_eq!(ground.home().state(), None, "a plan left a state");
-    ground.run(UP).exits(0).says("+ machine.main").says("endpoint  http://10.77.");
+    ground.run(UP).exits(0).says("+ machine.main").says("endpoint  https://10.77.");
     ground.agrees("after up");
 
     ground.proxy().clear();
@@ -117,7 +117,7 @@ pub fn refusals<G: Ground>(outside: &str) {
     };
     refused(&["--region", outside, "--compliance", "gdpr"], 5, &["gdpr: region", "outside the EU"]);
     let all = ["--compliance", "hipaa", "--public", "--allow", "0.0.0.0/0", "--max-hourly", "1"];
-    refused(&all, 5, &["hipaa: network.public", "hipaa: network.tls", "hipaa: network.allow", "max-hourly"]);
+    refused(&all, 5, &["hipaa: network.public", "hipaa: network.allow", "max-hourly"]);
     refused(&["--max-monthly", "100"], 5, &["max-monthly", "the cheapest comes to $", "above $100"]);
     refused(&["--machine-type", "no-such-type"], 2, &["machine.type", "no-such-type"]);
     refused(&["--egress", "endpoints"], 2, &["network.egress", "weights.sources"]);

@@ -25,10 +25,15 @@ pub(super) fn make(users: &[&str]) -> io::Result<()> {
     Err(io::Error::other(format!("systemd-sysusers: {}", String::from_utf8_lossy(&output.stderr).trim())))
 }
 
-/// The units' group may read the file, others nothing.
+/// The units' group may read the file, or what is in the folder and what will be; others nothing.
 pub(super) fn share(path: &Path) -> io::Result<()> {
     chown(path, Some(0), Some(number_of("/etc/group", GROUP)?))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o640))
+    if !path.is_dir() {
+        return fs::set_permissions(path, fs::Permissions::from_mode(0o640));
+    }
+    // Files that are made in it are the group's at once.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o2750))?;
+    fs::read_dir(path)?.try_for_each(|entry| share(&entry?.path()))
 }
 
 /// The folder is the user's own.

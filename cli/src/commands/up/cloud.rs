@@ -1,5 +1,6 @@
 //! `dsctl up` on a cloud: apply, say what it costs, wait until the machine reports a real token.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use engine::plan::{Action, Plan};
@@ -16,6 +17,7 @@ use crate::prepare_cloud::CloudTarget;
 use crate::progress::HostProgress;
 use crate::session::{Session, interrupted};
 use crate::talk::{confirm, print, print_json, say};
+use crate::trust::keep_authority;
 use crate::view;
 use crate::view::phases;
 
@@ -38,6 +40,8 @@ struct UpReport {
     endpoint: Option<String>,
     /// Where the key for clients lies.
     api_key: Option<String>,
+    /// Whom clients of the endpoint must trust; none if they need nothing for it, or it is not known yet.
+    ca_file: Option<PathBuf>,
     model: String,
     /// None = a price is unknown.
     hourly_usd: Option<f64>,
@@ -176,6 +180,7 @@ fn report(made: &Made<'_>, args: &UpArgs, begun: Instant) -> Result<(), Failure>
         ready: host.is_ready(),
         endpoint: host.endpoint.clone(),
         api_key: host.api_key.clone(),
+        ca_file: keep_authority(prepared.layout.certificate_authority(), host.current())?,
         model: prepared.spec.model.served_name.clone(),
         hourly_usd: monthly_usd.map(view::cloud::an_hour),
         monthly_usd,
@@ -186,16 +191,29 @@ fn report(made: &Made<'_>, args: &UpArgs, begun: Instant) -> Result<(), Failure>
     }
     let how = if report.ready { "is ready" } else { "is made; its machine was not waited for" };
     say(format!("\n{} {how} ({:.1} s).\n", report.deployment, report.seconds));
-    let unknown = "not known yet".to_owned();
-    print(format!(
-        "endpoint  {}\nAPI key   {}\nmodel     {}\ncosts     {}",
-        report.endpoint.as_ref().unwrap_or(&unknown),
-        report.api_key.as_ref().unwrap_or(&unknown),
-        report.model,
-        view::cloud::cost(report.monthly_usd),
-    ))?;
+    print(text(&report))?;
     if plan.count(Action::Replace) > 0 && !report.ready {
         say("\nWhat was replaced lives on until the new machine is ready: `dsctl up` removes it then.");
     }
     Ok(())
+}
+
+fn text(report: &UpReport) -> String {
+    let unknown = "not known yet".to_owned();
+    let ca_file = report.ca_file.as_ref().map(|file| format!("CA file   {}\n", file.display())).unwrap_or_default();
+    format!(
+        "endpoint  {}\nAPI key   {}\n{ca_file}model     {}\n{}costs     {}",
+        report.endpoint.as_ref().unwrap_or(&unknown),
+        report.api_key.as_ref().unwrap_or(&unknown),
+        report.model,
+        try_it(report),
+        view::cloud::cost(report.monthly_usd),
+    )
+}
+
+/// A line to paste, once there is somebody to answer; the key lies in the bucket, and is whoever may read it's to fetch.
+fn try_it(report: &UpReport) -> String {
+    let Some(endpoint) = report.endpoint.as_ref().filter(|_| report.ready) else { return String::new() };
+    let trust = view::curl_trust(report.ca_file.as_deref());
+    format!("try it    curl -s {trust}{endpoint}/models -H \"Authorization: Bearer $API_KEY\"\n")
 }

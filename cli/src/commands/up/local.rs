@@ -19,6 +19,7 @@ use crate::prepare::Prepared;
 use crate::progress::HostProgress;
 use crate::session::{Session, interrupted};
 use crate::talk::{confirm, print, print_json, say};
+use crate::trust::keep_authority;
 use crate::view;
 use crate::view::phases;
 use crate::view::ready::Ready;
@@ -229,10 +230,11 @@ fn failed_phase(status: &HostStatus) -> Option<Failure> {
 
 fn report(prepared: &Prepared, plan: &Plan, args: &UpArgs, begun: Instant) -> Result<(), Failure> {
     let files = gateway_files(&prepared.layout)?;
+    let ca_file = keep_authority(prepared.layout.certificate_authority(), read_status(&prepared.layout).as_ref())?;
     let ready = Ready::new(
         prepared.spec.name.as_str(),
         files.endpoint(),
-        files.api_key_file,
+        (files.api_key_file, ca_file),
         prepared.spec.model.served_name.clone(),
         prepared.spec.baseline.is_some(),
     );

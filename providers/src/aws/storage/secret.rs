@@ -92,7 +92,7 @@ fn seen(metadata: &Metadata, bucket: &Value, recorded: &Value) -> Value {
 
 /// The key that was handed over, as it is: writing it twice does no harm.
 async fn write(aws: &Aws, place: &Place, metadata: Metadata, address: &Address) -> Result<(), ProviderError> {
-    let given = given(aws.handed.baseline_key.as_ref(), address)?;
+    let given = given(&aws.handed.given, address)?;
     let call = object::put(aws, place, metadata).body(line(given));
     call.send().await.map(drop).map_err(failed(place))
 }
@@ -106,7 +106,8 @@ async fn generate(aws: &Aws, place: &Place, metadata: Metadata) -> Result<(), Pr
         None => {
             // Not there a moment ago: an earlier call of this intent came through late. The engine finds it by its token.
             let unmet = ProviderError::new(ErrorKind::Ambiguous, place, "another write came first");
-            let call = object::put(aws, place, metadata).if_none_match("*").body(line(&generated()));
+            let made = generated(&place.key, &aws.deployment)?;
+            let call = object::put(aws, place, metadata).if_none_match("*").body(line(&made));
             written(place, unmet, call.send().await)
         }
     }

@@ -92,7 +92,7 @@ fn seen(metadata: &Metadata, bucket: &Value, recorded: &Value) -> Value {
 
 /// The key that was handed over, as it is: writing it twice does no harm.
 async fn write(azure: &Azure, place: &Place, metadata: &Metadata, address: &Address) -> Result<(), ProviderError> {
-    let given = given(azure.handed.baseline_key.as_ref(), address)?;
+    let given = given(&azure.handed.given, address)?;
     azure.blobs.put(place, line(given, metadata, Over::Anything)).await
 }
 
@@ -103,7 +103,10 @@ async fn generate(azure: &Azure, place: &Place, metadata: &Metadata, known: &Kno
         Some(there) if there.metadata.get(object::TOKEN) == metadata.get(object::TOKEN) => Ok(()),
         Some(there) => azure.blobs.set_metadata(place, metadata, Over::Read(&there.e_tag)).await,
         // Not there a moment ago: an earlier call of this intent may come through late, and the engine finds it by its token.
-        None => azure.blobs.put(place, line(&generated(), metadata, Over::Nothing)).await,
+        None => {
+            let made = generated(&place.key, &azure.deployment)?;
+            azure.blobs.put(place, line(&made, metadata, Over::Nothing)).await
+        }
     }
 }
 

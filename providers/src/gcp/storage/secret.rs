@@ -91,7 +91,7 @@ fn seen(metadata: &Labels, bucket: &Value, recorded: &Value) -> Value {
 
 /// The key that was handed over, as it is: writing it twice does no harm.
 async fn write(gcp: &Gcp, place: &Place, metadata: &Labels, address: &Address) -> Result<(), ProviderError> {
-    let given = given(gcp.handed.baseline_key.as_ref(), address)?;
+    let given = given(&gcp.handed.given, address)?;
     Ok(object::put(gcp, place, metadata, line(given), &Over::Anything).await?)
 }
 
@@ -104,7 +104,8 @@ async fn generate(gcp: &Gcp, place: &Place, metadata: &Labels) -> Result<(), Pro
         None => {
             // Not there a moment ago: an earlier call of this intent came through late. The engine finds it by its token.
             let unmet = ProviderError::new(ErrorKind::Ambiguous, place, "another write came first");
-            written(unmet, object::put(gcp, place, metadata, line(&generated()), &Over::Nothing).await)
+            let made = generated(&place.key, &gcp.deployment)?;
+            written(unmet, object::put(gcp, place, metadata, line(&made), &Over::Nothing).await)
         }
     }
 }
