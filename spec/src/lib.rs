@@ -8,6 +8,7 @@ pub mod id;
 pub mod layout;
 pub mod machine;
 pub mod metric;
+pub mod monitoring;
 pub mod openai;
 pub mod resolved;
 pub mod rollout;
