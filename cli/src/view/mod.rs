@@ -1,5 +1,6 @@
 //! What a person reads, as text: pure functions of the values that `--json` prints.
 
+pub mod alerts;
 pub mod cloud;
 pub mod drift;
 pub mod gpus;
@@ -8,6 +9,7 @@ pub mod plan;
 pub mod ready;
 pub mod rollout;
 pub mod status;
+pub mod top;
 
 /// Columns padded to their widest cell; the last one as it is.
 pub fn table(rows: &[Vec<String>]) -> String {
