@@ -9,7 +9,7 @@ use spec::alert::{self, Alert, Measure, Part, Severity};
 use spec::metric::Metric;
 
 use crate::measure::Pair;
-use crate::scrape::{Look, Page};
+use crate::scrape::Page;
 
 /// What is no metric of a page.
 #[derive(Debug, Clone, Default)]
@@ -121,10 +121,7 @@ fn by_label(
 }
 
 fn answers(alert: &Alert, pair: Pair<'_>, part: Part) -> Vec<Measured> {
-    let answered_before = |page: &Page| {
-        let before = pair.before.pages.iter().find(|before| before.target == page.target);
-        before.is_some_and(|before| before.samples.is_ok())
-    };
+    let answered_before = |page: &Page| pair.before.page(&page.target).is_some_and(|before| before.samples.is_ok());
     let one = |page: &Page| {
         let detail = page.samples.as_ref().err().cloned();
         let value = f64::from(u8::from(detail.is_none() || answered_before(page)));
@@ -135,16 +132,18 @@ fn answers(alert: &Alert, pair: Pair<'_>, part: Part) -> Vec<Measured> {
 
 /// One a series: over its bound only if it was so at both looks.
 fn values(alert: &Alert, pair: Pair<'_>, metric: &Metric) -> Vec<Measured> {
-    let one = |sample: &Sample| {
+    let one = |page: &Page, sample: &Sample| {
         let now = over(alert, described(sample), sample.value);
-        let is_over = now.is_over && was_over(alert, pair.before, sample);
+        let is_over = now.is_over && was_over(alert, pair.before.page(&page.target), sample);
         Measured { is_over, ..now }
     };
-    pair.after.of_metric(metric).map(one).collect()
+    let all = pair.after.pages.iter().flat_map(|page| page.samples.iter().flatten().map(move |sample| (page, sample)));
+    all.filter(|(_, sample)| sample.name == metric.name).map(|(page, sample)| one(page, sample)).collect()
 }
 
-fn was_over(alert: &Alert, before: &Look, sample: &Sample) -> bool {
-    let same = before.samples().find(|other| other.name == sample.name && other.labels == sample.labels);
+fn was_over(alert: &Alert, before: Option<&Page>, sample: &Sample) -> bool {
+    let mut samples = before.into_iter().flat_map(|page| page.samples.iter().flatten());
+    let same = samples.find(|other| other.name == sample.name && other.labels == sample.labels);
     same.is_some_and(|before| alert.comparison.holds(before.value, alert.bound))
 }
 
@@ -160,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::measure::tests::{dead, gateway_looks, looks, page};
+    use crate::scrape::Look;
 
     fn judged((before, after): &(Look, Look), around: &Surroundings, name: &str) -> Option<Judgement> {
         judge(Pair { before, after }, around).into_iter().find(|judgement| judgement.alert == name)

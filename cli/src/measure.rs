@@ -6,7 +6,7 @@ use runbooks::Sample;
 use spec::alert::{Chosen, Part};
 use spec::metric::{Metric, cost};
 
-use crate::scrape::{Look, Page};
+use crate::scrape::{Look, Page, Target};
 
 /// Two looks, and the seconds between them.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,14 @@ impl Look {
     /// Of all pages that there are.
     pub fn samples(&self) -> impl Iterator<Item = &Sample> {
         self.pages.iter().flat_map(|page| page.samples.iter().flatten())
+    }
+
+    pub fn page(&self, target: &Target) -> Option<&Page> {
+        self.pages.iter().find(|page| page.target == *target)
+    }
+
+    fn only(&self, target: &Target) -> Self {
+        Self { at: self.at, pages: self.page(target).cloned().into_iter().collect() }
     }
 
     pub fn of_metric<'a>(&'a self, metric: &'a Metric) -> impl Iterator<Item = &'a Sample> {
@@ -40,23 +48,37 @@ pub fn has(sample: &Sample, label: &str, value: &str) -> bool {
     sample.labels.get(label).is_some_and(|found| found == value)
 }
 
+fn of_name<'a>(samples: &'a [Sample], name: &'a str) -> impl Iterator<Item = &'a Sample> {
+    samples.iter().filter(move |sample| sample.name == name)
+}
+
+/// A counter that went down was started anew: all it has, it has grown since. One that was not there was at zero.
+fn grown(before: Option<f64>, after: f64) -> f64 {
+    let grown = after - before.unwrap_or_default();
+    if grown < 0.0 { after } else { grown }
+}
+
 impl Pair<'_> {
     pub fn seconds(&self) -> f64 {
         self.after.at.saturating_duration_since(self.before.at).as_secs_f64()
     }
 
-    /// Growth of each series of a name. A counter that went down was started anew: all it has, it has grown since.
+    /// Growth of each series of a name, page by page: two daemons of one model have the same series. Of a part that did not
+    /// answer at one of the looks nothing is known.
     fn growth<'b>(&'b self, name: &'b str) -> impl Iterator<Item = (&'b Sample, f64)> {
-        let before: BTreeMap<_, f64> = self
-            .before
-            .samples()
-            .filter(|sample| sample.name == name)
-            .map(|sample| (&sample.labels, sample.value))
-            .collect();
-        self.after.samples().filter(move |sample| sample.name == name).map(move |sample| {
-            let grown = sample.value - before.get(&sample.labels).copied().unwrap_or_default();
-            (sample, if grown < 0.0 { sample.value } else { grown })
+        let pages = self.after.pages.iter().filter_map(|after| {
+            let before = self.before.page(&after.target)?.samples.as_ref().ok()?;
+            Some((before, after.samples.as_ref().ok()?))
+        });
+        pages.flat_map(move |(before, after)| {
+            let before: BTreeMap<_, f64> = of_name(before, name).map(|it| (&it.labels, it.value)).collect();
+            of_name(after, name).map(move |it| (it, grown(before.get(&it.labels).copied(), it.value)))
         })
+    }
+
+    /// The same looks at one target only.
+    pub fn at<T>(&self, target: &Target, see: impl FnOnce(Pair<'_>) -> T) -> T {
+        see(Pair { before: &self.before.only(target), after: &self.after.only(target) })
     }
 
     /// Of the series that `is_chosen` takes; none if there is none.
@@ -153,7 +175,7 @@ pub mod tests {
     use spec::metric::{daemon, gateway};
 
     use super::*;
-    use crate::scrape::{Target, samples};
+    use crate::scrape::samples;
 
     pub fn page(part: Part, text: &str) -> Page {
         let target = Target { part, name: part.job(), url: "http://h/metrics".to_owned() };
@@ -209,6 +231,29 @@ pub mod tests {
         assert_eq!(pair.grown(&metric, |_| true), Some(40.0));
         assert_eq!(pair.per_second(&metric, |sample| has(sample, "variant", "b")), Some(1.0));
         assert_eq!(pair.grown(&daemon::PROMPT_TOKENS, |_| true), None, "there is no such series");
+    }
+
+    #[test]
+    fn two_parts_with_the_same_series_grow_each_for_itself_and_one_that_was_away_not_at_all() {
+        let metric = Metric { name: "c", ..daemon::PROMPT_TOKENS };
+        let at = |first, second| {
+            let of = |value| page(Part::Daemon, &format!("# TYPE c counter\nc{{model_name=\"m\"}} {value}\n"));
+            let mut second = of(second);
+            second.target.name = "dsserve-baseline";
+            vec![of(first), second]
+        };
+        let (before, mut after) = looks(at(100, 7), at(110, 1007));
+        assert_eq!(Pair { before: &before, after: &after }.grown(&metric, |_| true), Some(1010.0));
+        let one = after.pages[1].target.clone();
+        assert_eq!(
+            Pair { before: &before, after: &after }.at(&one, |pair| pair.grown(&metric, |_| true)),
+            Some(1000.0)
+        );
+        let mut away = before.clone();
+        away.pages[1].samples = Err("refused".to_owned());
+        assert_eq!(Pair { before: &away, after: &after }.grown(&metric, |_| true), Some(10.0));
+        after.pages.remove(0);
+        assert_eq!(Pair { before: &away, after: &after }.grown(&metric, |_| true), None);
     }
 
     #[test]

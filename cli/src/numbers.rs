@@ -8,6 +8,7 @@ use spec::id::Variant;
 use spec::metric::{Metric, cost, daemon, gateway, gpu, host};
 
 use crate::measure::{Pair, has};
+use crate::scrape::{Page, Target};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Numbers {
@@ -40,6 +41,8 @@ pub struct VariantNumbers {
 /// As a daemon sees its model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelNumbers {
+    /// The daemon's: both variants may serve one model.
+    pub unit: &'static str,
     pub model: String,
     pub running: Option<f64>,
     pub waiting: Option<f64>,
@@ -76,11 +79,10 @@ pub struct CostNumbers {
 
 impl Numbers {
     pub fn of(pair: Pair<'_>) -> Self {
-        let models = pair.values_of(&daemon::REQUESTS_RUNNING, "model_name");
         let gpus = pair.values_of(&gpu::UTILISATION, "gpu");
         Self {
             variants: variants(pair),
-            models: models.into_iter().map(|model| model_numbers(pair, model)).collect(),
+            models: models(pair),
             gpus: gpus.into_iter().map(|index| gpu_numbers(pair, index)).collect(),
             cost: CostNumbers {
                 machine_hourly: pair.machine_hourly(),
@@ -103,7 +105,7 @@ impl Numbers {
     }
 }
 
-fn problem(page: &crate::scrape::Page) -> Option<String> {
+fn problem(page: &Page) -> Option<String> {
     let error = page.samples.as_ref().err()?;
     Some(format!("{} does not answer: {error}", page.target.name))
 }
@@ -135,10 +137,21 @@ fn variant_numbers(pair: Pair<'_>, variant: Variant) -> VariantNumbers {
     }
 }
 
-fn model_numbers(pair: Pair<'_>, model: String) -> ModelNumbers {
+fn models(pair: Pair<'_>) -> Vec<ModelNumbers> {
+    let of_page = |target: &Target| {
+        pair.at(target, |pair| {
+            let models = pair.values_of(&daemon::REQUESTS_RUNNING, "model_name").into_iter();
+            models.map(|model| model_numbers(pair, target.name, model)).collect::<Vec<_>>()
+        })
+    };
+    pair.after.pages_of(Part::Daemon).flat_map(|page| of_page(&page.target)).collect()
+}
+
+fn model_numbers(pair: Pair<'_>, unit: &'static str, model: String) -> ModelNumbers {
     let level = |metric: &Metric| pair.after.value(metric, "model_name", &model);
     let pace = |metric: &Metric| pair.per_second(metric, |sample| has(sample, "model_name", &model));
     ModelNumbers {
+        unit,
         running: level(&daemon::REQUESTS_RUNNING),
         waiting: level(&daemon::REQUESTS_WAITING),
         kv_cache: level(&daemon::KV_CACHE_USAGE),

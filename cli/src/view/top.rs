@@ -112,7 +112,7 @@ fn variants(variants: &[VariantNumbers]) -> Table<'static> {
 fn models(models: &[ModelNumbers]) -> Table<'static> {
     let row = |it: &ModelNumbers| {
         Row::new(vec![
-            Cell::from(it.model.clone()),
+            Cell::from(format!("{}  {}", it.unit, it.model)),
             figure(it.running, ""),
             over(it.waiting, LONG_QUEUE, |waiting| figure(waiting, "")),
             over(it.kv_cache, FULL_CACHE, percent),
@@ -121,7 +121,7 @@ fn models(models: &[ModelNumbers]) -> Table<'static> {
             seconds(it.between_tokens_p95),
         ])
     };
-    let columns = ["MODEL", "RUNNING", "WAITING", "KV CACHE", "PROMPT T/S", "TOKENS/S", "BETWEEN"];
+    let columns = ["DAEMON  MODEL", "RUNNING", "WAITING", "KV CACHE", "PROMPT T/S", "TOKENS/S", "BETWEEN"];
     framed(" daemon ", &columns, models.iter().map(row).collect())
 }
 
@@ -228,7 +228,7 @@ mod tests {
         let lines = lines(&terminal(Some(&numbers), (110, 30)));
         assert!(lines[0].starts_with("trial  over the last 2.0 s  q quits"), "{}", lines[0]);
         assert_line(&lines, &["candidate", "100%", "10", "10%", "1.0", "s", "1.9", "s", "-", "-"]);
-        assert_line(&lines, &["m", "3", "2", "25%", "-", "50", "-"]);
+        assert_line(&lines, &["dsserve", "m", "3", "2", "25%", "-", "50", "-"]);
         assert_line(&lines, &["0", "NVIDIA", "L40S", "91%", "40000", "MiB", "-", "-", "-"]);
         let money = "machine $10.49 an hour   by the token - so far   $251.76 a day at this pace";
         assert!(lines.iter().any(|line| line == money), "{lines:#?}");
@@ -257,7 +257,7 @@ mod tests {
         let numbers = gateway_gone();
         let lines = lines(&terminal(Some(&numbers), (110, 24)));
         assert_eq!(lines[1], "dsgate does not answer: http://h/metrics: Connection refused");
-        assert_line(&lines, &["m", "3", "2", "25%", "-", "0", "-"]);
+        assert_line(&lines, &["dsserve", "m", "3", "2", "25%", "-", "0", "-"]);
     }
 
     #[test]

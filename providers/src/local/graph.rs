@@ -118,7 +118,7 @@ mod tests {
     use spec::id::Variant;
     use spec::layout::HomeLayout;
     use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel};
-    use spec::route::GatewayConfig;
+    use spec::route::{GatewayConfig, TokenPrice};
     use spec::weights::WeightsSpec;
 
     use super::*;
@@ -206,6 +206,19 @@ mod tests {
         let both = gateway_file(&graph_of(Some(api(KeySource::None)), 1));
         assert_eq!(both.variants[&Variant::Candidate].default_model.as_deref(), Some("served-m"));
         assert_eq!(both.variants[&Variant::Baseline].key_file, None);
+    }
+
+    #[test]
+    fn what_an_api_charges_reaches_the_gateway_and_no_price_leaves_its_configuration_as_it_was() {
+        let price = |usd: &str| usd.parse().unwrap();
+        let charges = TokenPrice { prompt_per_million: price("1"), completion_per_million: price("4") };
+        let ResolvedBaseline::Api { url, model, key, .. } = api(KeySource::None) else { panic!("not an API") };
+        let priced = ResolvedBaseline::Api { url, model, key, price: Some(charges) };
+        let config = gateway_file(&graph_of(Some(priced), 1));
+        assert_eq!(config.variants[&Variant::Baseline].price, Some(charges));
+        assert_eq!((config.variants[&Variant::Candidate].price, config.machine_hourly), (None, None));
+        let unpriced = host_inputs(&graph_of(Some(api(KeySource::None)), 1)).to_string();
+        assert!(!unpriced.contains("price") && !unpriced.contains("machine_hourly"), "{unpriced}");
     }
 
     #[test]
