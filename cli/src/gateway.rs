@@ -29,6 +29,11 @@ impl GatewayFiles {
     pub fn endpoint(&self) -> String {
         format!("http://{}/v1", self.config.listen)
     }
+
+    /// Where the gateway shows its metrics to this machine.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.config.listen)
+    }
 }
 
 /// The host spec that lies in the bucket.

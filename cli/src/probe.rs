@@ -46,7 +46,7 @@ impl DeploymentProbe {
     fn metrics_url(&self, source: MetricSource) -> Result<String, ProbeError> {
         let files = gateway_files(&self.context.home.deployment(&self.name)).map_err(failed("gateway"))?;
         match source {
-            MetricSource::Gateway => Ok(format!("http://{}/metrics", files.config.listen)),
+            MetricSource::Gateway => Ok(files.metrics_url()),
             MetricSource::Daemon => files
                 .config
                 .variants

@@ -39,12 +39,12 @@ pub struct Page {
     pub samples: Result<Vec<Sample>, String>,
 }
 
-/// All that a deployment on this machine has. The agent shows a page only where its host spec gives it an address.
+/// All that a deployment on this machine has. Its agent is not among them: on this machine nothing gives it an address.
 pub fn targets(layout: &DeploymentLayout) -> Result<Vec<Target>, Failure> {
-    let config = gateway_files(layout)?.config;
-    let gateway = Target { part: Part::Gateway, name: "dsgate", url: format!("http://{}/metrics", config.listen) };
+    let files = gateway_files(layout)?;
+    let gateway = Target { part: Part::Gateway, name: "dsgate", url: files.metrics_url() };
     let daemon = |(variant, name)| {
-        let url = config.variants.get(&variant)?.metrics_url.clone()?;
+        let url = files.config.variants.get(&variant)?.metrics_url.clone()?;
         Some(Target { part: Part::Daemon, name, url })
     };
     let daemons = [(Variant::Candidate, "dsserve"), (Variant::Baseline, "dsserve-baseline")];
