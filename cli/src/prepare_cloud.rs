@@ -84,7 +84,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     refuse_another_account(&cloud, asked.spec.cloud, &account)?;
     refuse_key_elsewhere(asked.spec.encryption_key.as_ref(), &machine.region)?;
     let report = report(&asked, &machine, &survey, &image, notes);
-    let facts = facts(&asked, &cloud, survey, image, planned_hourly(&machine))?;
+    let facts = facts(&asked, &cloud, survey, image, &machine)?;
     let region = machine.region.clone();
     let spec = ResolvedSpec { machine: Some(machine), ..asked.spec };
     let graph = cloud.adapter.graph(&spec, &facts);
@@ -170,10 +170,11 @@ fn facts(
     cloud: &CloudSite,
     survey: Survey,
     image: Image,
-    hourly: Option<Usd>,
+    machine: &ResolvedMachine,
 ) -> Result<CloudFacts, Failure> {
     let kept = kept_config(cloud);
-    let machine_hourly = steady(kept.as_ref().and_then(|kept| kept.machine_hourly), hourly);
+    let kept_hourly = kept.as_ref().and_then(|kept| kept.machine_hourly);
+    let machine_hourly = steady(kept_hourly, planned_hourly(machine), stays(cloud, machine));
     let salt = kept.map_or_else(new_salt, |kept| kept.salt);
     Ok(CloudFacts {
         machine_hourly,
@@ -212,13 +213,28 @@ fn planned_hourly(machine: &ResolvedMachine) -> Option<Usd> {
     Some(Usd::from_millionths((total.dollars() * 1e6 / Usd::HOURS_A_MONTH as f64).round() as u64))
 }
 
-/// A spot price moves by the hour: as long as it is within a tenth of what the gateway was told, the gateway is not told
-/// anew, since that is a change of its host.
-fn steady(kept: Option<Usd>, now: Option<Usd>) -> Option<Usd> {
-    match (kept, now) {
-        (Some(kept), Some(now)) if (now.dollars() - kept.dollars()).abs() <= kept.dollars() / 10.0 => Some(kept),
-        _ => now,
+/// The price stays as it was planned for as long as the machine stays: a spot price moves by the hour, and telling the
+/// gateway is a change of its host. So it is after a fail-over too: the price is of the machine that was planned first.
+fn steady(kept: Option<Usd>, now: Option<Usd>, machine: Stays) -> Option<Usd> {
+    match machine {
+        Stays::AsItIs => kept.or(now),
+        Stays::NotYetOrNoMore => now,
     }
+}
+
+/// Whether the machine that is planned is the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stays {
+    AsItIs,
+    NotYetOrNoMore,
+}
+
+fn stays(cloud: &CloudSite, machine: &ResolvedMachine) -> Stays {
+    let (placed, first) = (cloud.laid_out.machine.as_ref(), machine.candidates.first());
+    let is_same = placed.zip(first).is_some_and(|(placed, first)| {
+        placed.machine_type == first.offer.machine_type && placed.market == first.market
+    });
+    if is_same { Stays::AsItIs } else { Stays::NotYetOrNoMore }
 }
 
 /// Without a key at hand the one that is kept goes on to serve.
@@ -237,12 +253,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_that_moved_a_little_is_no_change_and_another_machines_is() {
+    fn the_price_stays_with_the_machine() {
         let usd = |text: &str| Some(text.parse::<Usd>().unwrap());
-        assert_eq!(steady(usd("10"), usd("10.99")), usd("10"));
-        assert_eq!(steady(usd("10"), usd("9.01")), usd("10"));
-        assert_eq!(steady(usd("10"), usd("11.01")), usd("11.01"));
-        assert_eq!(steady(None, usd("11")), usd("11"));
-        assert_eq!(steady(usd("10"), None), None, "what is unknown now is not known from before");
+        assert_eq!(steady(usd("10"), usd("12"), Stays::AsItIs), usd("10"));
+        assert_eq!(steady(None, usd("12"), Stays::AsItIs), usd("12"));
+        assert_eq!(steady(usd("10"), usd("12"), Stays::NotYetOrNoMore), usd("12"));
+        assert_eq!(steady(usd("10"), None, Stays::NotYetOrNoMore), None, "another machine's price is not this one's");
     }
 }
