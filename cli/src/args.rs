@@ -44,6 +44,10 @@ pub enum Command {
     Down(DownArgs),
     /// Show what is really running
     Status(StatusArgs),
+    /// Show which alerts fire, from the deployment's own /metrics, without Prometheus; exit 1 if one does
+    Alerts(AlertsArgs),
+    /// Watch requests, latencies, tokens, GPUs and cost on the terminal
+    Top(NameArgs),
     /// Show what a unit wrote
     Logs(LogsArgs),
     /// List, fetch, check and clean up model weights
@@ -383,6 +387,23 @@ pub struct StatusArgs {
     /// Show it again and again
     #[arg(long, short, conflicts_with = "json")]
     pub watch: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AlertsArgs {
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Time between the two looks that rates are taken from; a level must be over its bound at both
+    #[arg(long = "for", default_value = "15s", value_name = "TIME")]
+    pub interval: Span,
+    /// What a day may cost, in US dollars [default: 150]
+    #[arg(long, value_name = "USD")]
+    pub budget_per_day: Option<Usd>,
+    /// Exit with 2 if an alert fires, 0 if none, 1 if that can't be told
+    #[arg(long)]
+    pub detailed_exitcode: bool,
     #[command(flatten)]
     pub json: JsonArgs,
 }

@@ -12,12 +12,18 @@ mod exit;
 mod folder;
 mod gateway;
 mod given;
+mod judge;
+#[cfg(test)]
+mod judge_contract;
 mod machine_choice;
+mod measure;
+mod numbers;
 mod prepare;
 mod prepare_cloud;
 mod probe;
 mod progress;
 mod resolve;
+mod scrape;
 mod session;
 mod site;
 mod talk;
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => args.detailed_exitcode,
         Command::Drift(args) => args.detailed_exitcode,
         Command::Orphans(args) => args.detailed_exitcode,
+        Command::Alerts(args) => args.detailed_exitcode,
         _ => false,
     };
     match run(cli) {
@@ -82,6 +89,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Orphans(args) => commands::orphans::run(context, args).await,
         Command::Down(args) => commands::down::run(context, args).await.map(done),
         Command::Status(args) => commands::status::run(context, args).await,
+        Command::Alerts(args) => commands::alerts::run(context, args).await,
+        Command::Top(args) => commands::top::run(context, args).await.map(done),
         Command::Logs(args) => commands::logs::run(context, args).await.map(done),
         Command::Weights(command) => commands::weights::run(context, command).await.map(done),
         Command::Rollout(command) => commands::rollout::run(context, command).await,
@@ -107,6 +116,8 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
         Command::Unlock(args) => &args.place.name.name,
         Command::Down(args) => &args.place.name.name,
         Command::Status(args) => &args.place.name.name,
+        Command::Alerts(args) => &args.name.name,
+        Command::Top(args) => &args.name,
         Command::Logs(args) => &args.name.name,
         Command::Agent(args) => &args.name.name,
         Command::Runbook(RunbookCommand::Run { name, .. }) => &name.name,
@@ -140,6 +151,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Unlock(args) => args.json.json,
         Command::Down(args) => args.json.json,
         Command::Status(args) => args.json.json,
+        Command::Alerts(args) => args.json.json,
         Command::Models(args) => args.json,
         Command::Gpus(args) => args.json.json,
         Command::Orphans(args) => args.json.json,
@@ -153,7 +165,7 @@ fn wants_json(command: &Command) -> bool {
         },
         Command::Runbook(RunbookCommand::List(json) | RunbookCommand::Run { json, .. }) => json.json,
         Command::Runbook(RunbookCommand::Show { .. }) => false,
-        Command::Logs(_) | Command::Init(_) | Command::Completion { .. } | Command::Agent(_) => false,
+        Command::Logs(_) | Command::Top(_) | Command::Init(_) | Command::Completion { .. } | Command::Agent(_) => false,
     }
 }
 

@@ -15,6 +15,7 @@ use providers::cloud::{CloudAdapter, CloudFacts, Handed, Image, Quota, Survey, k
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use providers::secret::{Given, GivenCertificate, SecretText};
 use serde::Serialize;
+use spec::amount::Usd;
 use spec::deployment::{Cloud, Deployment};
 use spec::encryption_key::EncryptionKey;
 use spec::layout::DeploymentLayout;
@@ -83,7 +84,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     refuse_another_account(&cloud, asked.spec.cloud, &account)?;
     refuse_key_elsewhere(asked.spec.encryption_key.as_ref(), &machine.region)?;
     let report = report(&asked, &machine, &survey, &image, notes);
-    let facts = facts(&asked, &cloud, survey, image)?;
+    let facts = facts(&asked, &cloud, survey, image, &machine)?;
     let region = machine.region.clone();
     let spec = ResolvedSpec { machine: Some(machine), ..asked.spec };
     let graph = cloud.adapter.graph(&spec, &facts);
@@ -164,10 +165,19 @@ fn report(
     }
 }
 
-fn facts(asked: &Asked<'_>, cloud: &CloudSite, survey: Survey, image: Image) -> Result<CloudFacts, Failure> {
-    let kept = kept_salt(cloud);
-    let salt = kept.unwrap_or_else(new_salt);
+fn facts(
+    asked: &Asked<'_>,
+    cloud: &CloudSite,
+    survey: Survey,
+    image: Image,
+    machine: &ResolvedMachine,
+) -> Result<CloudFacts, Failure> {
+    let kept = kept_config(cloud);
+    let kept_hourly = kept.as_ref().and_then(|kept| kept.machine_hourly);
+    let machine_hourly = steady(kept_hourly, planned_hourly(machine), stays(cloud, machine));
+    let salt = kept.map_or_else(new_salt, |kept| kept.salt);
     Ok(CloudFacts {
+        machine_hourly,
         identity: survey.identity,
         image,
         binaries: binaries(asked)?,
@@ -191,11 +201,41 @@ fn binaries(asked: &Asked<'_>) -> Result<BTreeMap<String, Binary>, Failure> {
     })
 }
 
-/// Of the gateway's configuration that an earlier `up` made: who is in the candidate's share stays in it.
-fn kept_salt(cloud: &CloudSite) -> Option<String> {
+/// The gateway's configuration that an earlier `up` made: its salt stays, so that who is in the candidate's share does.
+fn kept_config(cloud: &CloudSite) -> Option<GatewayConfig> {
     let inputs = cloud.peek.begun.get(&Address::new("host-spec", "main"))?;
     let content = inputs.pointer("/host/files/0/content")?.as_str()?;
-    serde_json::from_str::<GatewayConfig>(content).ok().map(|config| config.salt)
+    serde_json::from_str(content).ok()
+}
+
+/// Of the machine that is planned, with what the plan's total has beside it.
+fn planned_hourly(machine: &ResolvedMachine) -> Option<Usd> {
+    let total = monthly_total(machine, machine.candidates.first()?).total?;
+    Some(Usd::from_millionths((total.dollars() * 1e6 / Usd::HOURS_A_MONTH as f64).round() as u64))
+}
+
+/// The price stays as it was planned for as long as the machine stays: a spot price moves by the hour, and telling the
+/// gateway is a change of its host. So it is after a fail-over too: the price is of the machine that was planned first.
+fn steady(kept: Option<Usd>, now: Option<Usd>, machine: Stays) -> Option<Usd> {
+    match machine {
+        Stays::AsItIs => kept.or(now),
+        Stays::NotYetOrNoMore => now,
+    }
+}
+
+/// Whether the machine that is planned is the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stays {
+    AsItIs,
+    NotYetOrNoMore,
+}
+
+fn stays(cloud: &CloudSite, machine: &ResolvedMachine) -> Stays {
+    let (placed, first) = (cloud.laid_out.machine.as_ref(), machine.candidates.first());
+    let is_same = placed.zip(first).is_some_and(|(placed, first)| {
+        placed.machine_type == first.offer.machine_type && placed.market == first.market
+    });
+    if is_same { Stays::AsItIs } else { Stays::NotYetOrNoMore }
 }
 
 /// Without a key at hand the one that is kept goes on to serve.
@@ -206,5 +246,19 @@ fn revision(key: Option<&SecretText>, salt: &str, cloud: &CloudSite) -> u64 {
             let inputs = cloud.peek.begun.get(&Address::new("secret", "baseline-key"));
             inputs.and_then(|inputs| inputs["revision"].as_u64()).unwrap_or_default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_price_stays_with_the_machine() {
+        let usd = |text: &str| Some(text.parse::<Usd>().unwrap());
+        assert_eq!(steady(usd("10"), usd("12"), Stays::AsItIs), usd("10"));
+        assert_eq!(steady(None, usd("12"), Stays::AsItIs), usd("12"));
+        assert_eq!(steady(usd("10"), usd("12"), Stays::NotYetOrNoMore), usd("12"));
+        assert_eq!(steady(usd("10"), None, Stays::NotYetOrNoMore), None, "another machine's price is not this one's");
     }
 }

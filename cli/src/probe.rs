@@ -22,9 +22,7 @@ use crate::commands::status;
 use crate::context::{Context, holder, is_dead};
 use crate::exit::Failure;
 use crate::gateway::{Gateway, gateway_files, host_spec};
-
-/// No /metrics page takes longer.
-const SCRAPE_LIMIT: Duration = Duration::from_secs(5);
+use crate::scrape;
 
 #[derive(Debug)]
 pub struct DeploymentProbe {
@@ -48,8 +46,7 @@ impl DeploymentProbe {
     fn metrics_url(&self, source: MetricSource) -> Result<String, ProbeError> {
         let files = gateway_files(&self.context.home.deployment(&self.name)).map_err(failed("gateway"))?;
         match source {
-            // Where nobody needs a certificate for them.
-            MetricSource::Gateway => Ok(format!("http://{}/metrics", files.config.admin_listen)),
+            MetricSource::Gateway => Ok(files.metrics_url()),
             MetricSource::Daemon => files
                 .config
                 .variants
@@ -140,13 +137,8 @@ impl Probe for DeploymentProbe {
 
     async fn scrape(&self, source: MetricSource) -> Result<Vec<Sample>, ProbeError> {
         let url = self.metrics_url(source)?;
-        let text = async {
-            let client = reqwest::Client::builder().no_proxy().timeout(SCRAPE_LIMIT).build()?;
-            client.get(&url).send().await?.error_for_status()?.text().await
-        };
-        let text =
-            text.await.map_err(|error| ProbeError::new(format!("{url}: {}", crate::gateway::root_cause(&error))))?;
-        samples(&text).map_err(|error| ProbeError::new(format!("{url}: {error}")))
+        let client = scrape::client().map_err(failed("client"))?;
+        scrape::scrape(&client, &url).await.map_err(ProbeError::new)
     }
 
     async fn free_space(&self) -> Result<u64, ProbeError> {
@@ -214,64 +206,5 @@ fn unit_state(state: ObservedState) -> StateSeen {
         ObservedState::NotReady => StateSeen::Starting,
         ObservedState::Dead => StateSeen::Dead,
         ObservedState::NeverStarted => StateSeen::Waiting,
-    }
-}
-
-/// A letter to the parser, which does not take the colon of names like `vllm:num_requests_waiting` for part of a name;
-/// it can't be in a metric's name, so no two names become one.
-const COLON: &str = "\u{2d0}";
-
-fn samples(text: &str) -> std::io::Result<Vec<Sample>> {
-    use prometheus_parse::Value;
-    let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(without_colons(line))))?;
-    let mut samples = Vec::new();
-    for mut sample in scrape.samples {
-        sample.metric = sample.metric.replace(COLON, ":");
-        let labels: BTreeMap<String, String> =
-            sample.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        match sample.value {
-            Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => {
-                samples.push(Sample { name: sample.metric, labels, value });
-            }
-            Value::Histogram(buckets) => samples.extend(buckets.iter().map(|bucket| {
-                let mut labels = labels.clone();
-                labels.insert("le".to_owned(), bucket.less_than.to_string());
-                Sample { name: format!("{}_bucket", sample.metric), labels, value: bucket.count }
-            })),
-            Value::Summary(_) => {}
-        }
-    }
-    Ok(samples)
-}
-
-/// Only the name is touched: up to the labels or the value, or the third word of a comment.
-fn without_colons(line: &str) -> String {
-    let end = match line.strip_prefix("# ") {
-        Some(comment) => 2 + comment.splitn(3, ' ').take(2).map(str::len).sum::<usize>() + 1,
-        None => line.find(['{', ' ']).unwrap_or(line.len()),
-    };
-    let (name, rest) = line.split_at_checked(end).unwrap_or((line, ""));
-    format!("{}{rest}", name.replace(':', COLON))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_gauges_and_buckets_are_read() {
-        let text = "# TYPE a_total counter\na_total{x=\"1\"} 2\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 5\nh_count 4\n";
-        let read = samples(text).unwrap();
-        let find = |name: &str, le: Option<&str>| {
-            read.iter().find(|s| s.name == name && s.labels.get("le").map(String::as_str) == le).map(|s| s.value)
-        };
-        assert_eq!(find("a_total", None), Some(2.0));
-        let text = "# HELP vllm:x Requests: all.\n# TYPE vllm:x gauge\nvllm:x{model_name=\"a:b\"} 7\n";
-        let read = samples(text).unwrap();
-        assert_eq!(
-            (read[0].name.as_str(), read[0].labels["model_name"].as_str(), read[0].value),
-            ("vllm:x", "a:b", 7.0)
-        );
-        assert_eq!(find("h_bucket", Some("1")), Some(3.0));
     }
 }

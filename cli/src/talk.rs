@@ -55,12 +55,14 @@ pub fn confirm(question: &str, command: &str) -> Result<(), Failure> {
 }
 
 /// Commands about one deployment; what follows one of these words in a hint is completed with its name.
-const ABOUT_A_DEPLOYMENT: [&str; 9] = [
+const ABOUT_A_DEPLOYMENT: [&str; 11] = [
     "dsctl up",
     "dsctl plan",
     "dsctl down",
     "dsctl status",
     "dsctl logs",
+    "dsctl alerts",
+    "dsctl runbook run",
     "dsctl rollout start",
     "dsctl rollout status",
     "dsctl rollout watch",

@@ -155,6 +155,8 @@ pub struct CloudFacts {
     pub baseline_key_revision: u64,
     /// Of the user's own certificate; 0 without one.
     pub certificate_revision: u64,
+    /// Price of the first candidate and what goes with it; none if it is not known.
+    pub machine_hourly: Option<Usd>,
     pub laid_out: LaidOut,
 }
 

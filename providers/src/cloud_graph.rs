@@ -167,6 +167,7 @@ impl<'a> Ground<'a> {
             baseline_key_revision: self.facts.baseline_key_revision,
             certificate_revision: self.facts.certificate_revision,
             reach: if self.is_public() { Reach::Public(self.spec.cloud) } else { Reach::Network },
+            machine_hourly: self.facts.machine_hourly,
             layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
         };
         let wanted = plan.host_spec()?;

@@ -19,9 +19,17 @@ pub struct World {
     pub weights_phase: PhaseState,
     /// Attempts a second, by variant and outcome.
     pub attempts: Vec<(&'static str, &'static str, f64)>,
+    /// Answers a second, by variant and status.
+    pub answers: Vec<(&'static str, &'static str, f64)>,
     /// Seconds to the first token, by variant.
     pub first_token: BTreeMap<&'static str, f64>,
+    /// Seconds of a whole request, by variant.
+    pub duration: BTreeMap<&'static str, f64>,
+    pub running: f64,
     pub waiting: f64,
+    pub tokens_per_second: f64,
+    /// Requests that ended a second, by reason.
+    pub ended: Vec<(&'static str, f64)>,
     pub cache_usage: f64,
     pub config_reloaded: f64,
     pub free_space: u64,
@@ -38,8 +46,13 @@ impl World {
             units: units.into(),
             weights_phase: PhaseState::Done,
             attempts: vec![("baseline", "ok", 9.0), ("candidate", "ok", 1.0), ("candidate", "client_error", 3.0)],
+            answers: vec![("baseline", "200", 9.0), ("baseline", "429", 0.0), ("candidate", "200", 1.0)],
             first_token: [("baseline", 0.5), ("candidate", 0.7)].into(),
+            duration: [("baseline", 0.8), ("candidate", 0.9)].into(),
+            running: 0.0,
             waiting: 0.0,
+            tokens_per_second: 50.0,
+            ended: vec![("stop", 1.0), ("length", 0.0), ("abort", 0.0)],
             cache_usage: 0.2,
             config_reloaded: 1.0,
             free_space: 100 << 30,
@@ -121,12 +134,37 @@ fn gateway_samples(world: &World, now: f64) -> Vec<Sample> {
         let labels = [("variant", *variant), ("outcome", *outcome)];
         all.push(sample("dsctl_gateway_requests_total", &labels, rate * now));
     }
-    for (variant, seconds) in &world.first_token {
-        for (le, bound) in [("1", 1.0), ("15", 15.0), ("40", 40.0), ("+Inf", f64::INFINITY)] {
+    for (variant, status, rate) in &world.answers {
+        let labels = [("variant", *variant), ("status", *status)];
+        all.push(sample("dsctl_gateway_answers_total", &labels, rate * now));
+    }
+    all.extend(buckets("dsctl_gateway_time_to_first_token_seconds_bucket", &world.first_token, now));
+    all.extend(buckets("dsctl_gateway_request_duration_seconds_bucket", &world.duration, now));
+    all
+}
+
+/// A histogram that took in one request a second.
+fn buckets(name: &str, seconds: &BTreeMap<&'static str, f64>, now: f64) -> Vec<Sample> {
+    let bounds = [("1", 1.0), ("15", 15.0), ("40", 40.0), ("+Inf", f64::INFINITY)];
+    let of_variant = |(variant, seconds): (&&'static str, &f64)| {
+        bounds.map(|(le, bound)| {
             let count = if *seconds <= bound { now } else { 0.0 };
-            let labels = [("variant", *variant), ("le", le)];
-            all.push(sample("dsctl_gateway_time_to_first_token_seconds_bucket", &labels, count));
-        }
+            sample(name, &[("variant", *variant), ("le", le)], count)
+        })
+    };
+    seconds.iter().flat_map(of_variant).collect()
+}
+
+fn daemon_samples(world: &World, now: f64) -> Vec<Sample> {
+    let model = ("model_name", "m");
+    let mut all = vec![
+        sample("vllm:num_requests_running", &[model], world.running),
+        sample("vllm:num_requests_waiting", &[model], world.waiting),
+        sample("vllm:kv_cache_usage_perc", &[model], world.cache_usage),
+        sample("vllm:generation_tokens_total", &[model], world.tokens_per_second * now),
+    ];
+    for (reason, rate) in &world.ended {
+        all.push(sample("vllm:request_success_total", &[model, ("finished_reason", *reason)], rate * now));
     }
     all
 }
@@ -146,10 +184,7 @@ impl Probe for Fake {
         }
         Ok(match source {
             MetricSource::Gateway => gateway_samples(&inside.world, inside.now.as_secs_f64()),
-            MetricSource::Daemon => vec![
-                sample("vllm:num_requests_waiting", &[("model_name", "m")], inside.world.waiting),
-                sample("vllm:kv_cache_usage_perc", &[("model_name", "m")], inside.world.cache_usage),
-            ],
+            MetricSource::Daemon => daemon_samples(&inside.world, inside.now.as_secs_f64()),
         })
     }
 

@@ -142,7 +142,7 @@ mod tests {
     fn a_page_reads_as_prose() {
         let library = runbooks().unwrap();
         let page = markdown(library.find("agent-dead").unwrap());
-        assert!(page.starts_with("# agent-dead\n\n**You see:** "), "{page}");
+        assert!(page.starts_with("# agent-dead\n\nAnswers: AgentDown\n\n**You see:** "), "{page}");
         let step = "1. Is the agent gone? (agent is dead; `dsctl status`)\n   - yes: the cause is **agent-gone**\n   - no: it is not this: ";
         assert!(page.contains(step), "{page}");
         assert!(page.contains("- It helped if, within 1m: agent is ready; `dsctl status`"), "{page}");

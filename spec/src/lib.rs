@@ -1,5 +1,6 @@
 //! The contracts that every program of the house shares, as plain data: no I/O, no async, no cloud.
 
+pub mod alert;
 pub mod amount;
 pub mod certificate;
 pub mod deployment;
@@ -9,6 +10,7 @@ pub mod id;
 pub mod layout;
 pub mod machine;
 pub mod metric;
+pub mod monitoring;
 pub mod openai;
 pub mod resolved;
 pub mod rollout;

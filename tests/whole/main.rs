@@ -5,6 +5,7 @@
 
 #![cfg(test)]
 
+mod alerts;
 mod bad_input;
 mod bad_requests;
 mod changes;

@@ -15,15 +15,15 @@ use spec::state_location::StateLocation;
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
     #[error("{bucket} can't be set up from the environment: {source}")]
-    Setup { bucket: StateLocation, source: Box<Error> },
+    Setup { bucket: String, source: Box<Error> },
     #[error("{bucket} has no object {key}")]
-    Missing { bucket: StateLocation, key: String },
+    Missing { bucket: String, key: String },
     #[error("{bucket}: {verb} {key}: {source}")]
-    Remote { bucket: StateLocation, verb: &'static str, key: String, source: Box<Error> },
+    Remote { bucket: String, verb: &'static str, key: String, source: Box<Error> },
     #[error("{what}: {source}")]
     Disk { what: String, source: io::Error },
     #[error("{bucket}: {key} has digest {found}, not {wanted}")]
-    Digest { bucket: StateLocation, key: String, found: String, wanted: Sha256 },
+    Digest { bucket: String, key: String, found: String, wanted: Sha256 },
 }
 
 /// What an object holds, and the tag by which a change of it is known.
@@ -43,7 +43,7 @@ impl Bucket {
     pub fn open(location: &StateLocation) -> Result<Self, BucketError> {
         match engine::store::objects(location) {
             Ok(objects) => Ok(Self::new(location.clone(), objects)),
-            Err(source) => Err(BucketError::Setup { bucket: location.clone(), source: Box::new(source) }),
+            Err(source) => Err(BucketError::Setup { bucket: location.to_string(), source: Box::new(source) }),
         }
     }
 
@@ -67,7 +67,7 @@ impl Bucket {
         let found = self.get_unless(key, None).await?;
         found
             .map(|found| found.bytes)
-            .ok_or_else(|| BucketError::Missing { bucket: self.location.clone(), key: key.to_owned() })
+            .ok_or_else(|| BucketError::Missing { bucket: self.location.to_string(), key: key.to_owned() })
     }
 
     pub async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), BucketError> {
@@ -83,7 +83,7 @@ impl Bucket {
         let mut beside = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(disk)?;
         let found = self.copy(key, &mut beside, path).await?;
         if found != wanted.as_str() {
-            let (bucket, key, wanted) = (self.location.clone(), key.to_owned(), wanted.clone());
+            let (bucket, key, wanted) = (self.location.to_string(), key.to_owned(), wanted.clone());
             return Err(BucketError::Digest { bucket, key, found, wanted });
         }
         make_program(beside.as_file()).and_then(|()| beside.as_file().sync_all()).map_err(disk)?;
@@ -108,7 +108,7 @@ impl Bucket {
     }
 
     fn failed(&self, verb: &'static str, key: &str, source: Error) -> BucketError {
-        let (bucket, key) = (self.location.clone(), key.to_owned());
+        let (bucket, key) = (self.location.to_string(), key.to_owned());
         match source {
             Error::NotFound { .. } => BucketError::Missing { bucket, key },
             source => BucketError::Remote { bucket, verb, key, source: Box::new(source) },

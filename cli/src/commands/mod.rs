@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod agent;
+pub mod alerts;
 pub mod down;
 pub mod drift;
 pub mod forget;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod rollout;
 pub mod runbook;
 pub mod status;
+pub mod top;
 pub mod unlock;
 pub mod up;
 pub mod weights;

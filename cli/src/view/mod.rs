@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+pub mod alerts;
 pub mod cloud;
 pub mod drift;
 pub mod gpus;
@@ -10,6 +11,7 @@ pub mod plan;
 pub mod ready;
 pub mod rollout;
 pub mod status;
+pub mod top;
 
 /// Columns padded to their widest cell; the last one as it is.
 pub fn table(rows: &[Vec<String>]) -> String {

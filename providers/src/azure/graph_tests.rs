@@ -103,6 +103,7 @@ fn facts() -> CloudFacts {
         salt: "salt".to_owned(),
         baseline_key_revision: 0,
         certificate_revision: 0,
+        machine_hourly: None,
         laid_out: LaidOut::default(),
     }
 }

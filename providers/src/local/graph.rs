@@ -102,6 +102,7 @@ fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> R
         baseline_key_revision: facts.baseline_key_revision,
         certificate_revision: facts.certificate_revision,
         reach: Reach::Loopback,
+        machine_hourly: None,
         layout,
     };
     let wanted = plan.host_spec()?;
@@ -120,7 +121,7 @@ mod tests {
     use spec::id::Variant;
     use spec::layout::HomeLayout;
     use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedTls};
-    use spec::route::GatewayConfig;
+    use spec::route::{GatewayConfig, TokenPrice};
     use spec::weights::WeightsSpec;
 
     use super::*;
@@ -177,7 +178,7 @@ mod tests {
     }
 
     fn api(key: KeySource) -> ResolvedBaseline {
-        ResolvedBaseline::Api { url: "https://api.example.org/v1".to_owned(), model: None, key }
+        ResolvedBaseline::Api { url: "https://api.example.org/v1".to_owned(), model: None, key, price: None }
     }
 
     #[test]
@@ -210,6 +211,19 @@ mod tests {
         let both = gateway_file(&graph_of(Some(api(KeySource::None)), 1));
         assert_eq!(both.variants[&Variant::Candidate].default_model.as_deref(), Some("served-m"));
         assert_eq!(both.variants[&Variant::Baseline].key_file, None);
+    }
+
+    #[test]
+    fn what_an_api_charges_reaches_the_gateway_and_no_price_leaves_its_configuration_as_it_was() {
+        let price = |usd: &str| usd.parse().unwrap();
+        let charges = TokenPrice { prompt_per_million: price("1"), completion_per_million: price("4") };
+        let ResolvedBaseline::Api { url, model, key, .. } = api(KeySource::None) else { panic!("not an API") };
+        let priced = ResolvedBaseline::Api { url, model, key, price: Some(charges) };
+        let config = gateway_file(&graph_of(Some(priced), 1));
+        assert_eq!(config.variants[&Variant::Baseline].price, Some(charges));
+        assert_eq!((config.variants[&Variant::Candidate].price, config.machine_hourly), (None, None));
+        let unpriced = host_inputs(&graph_of(Some(api(KeySource::None)), 1)).to_string();
+        assert!(!unpriced.contains("price") && !unpriced.contains("machine_hourly"), "{unpriced}");
     }
 
     #[test]
