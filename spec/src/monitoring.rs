@@ -370,7 +370,10 @@ receivers:
     #[test]
     fn what_is_left_out_is_filled_in() {
         let plain = MonitoringWish::default().resolve().unwrap();
-        assert_eq!((plain.prometheus, plain.node_exporter, plain.alertmanager), (Part::Enabled, Part::Enabled, Part::Enabled));
+        assert_eq!(
+            (plain.prometheus, plain.node_exporter, plain.alertmanager),
+            (Part::Enabled, Part::Enabled, Part::Enabled)
+        );
         assert_eq!((plain.grafana, plain.budget_per_day.to_string().as_str()), (Part::None, "150.00"));
         let bare = wish("prometheus: scrape-only").resolve().unwrap();
         assert_eq!((bare.node_exporter, bare.alertmanager), (Part::ScrapeOnly, Part::None));
