@@ -11,8 +11,11 @@
 mod converge;
 mod decide;
 mod desired;
+mod exposition;
+pub mod gpu;
 mod launch;
 pub mod logs;
+mod metrics;
 mod observe;
 mod obstacle;
 mod ports;
@@ -25,6 +28,7 @@ mod status;
 mod supervisor;
 pub mod weights;
 
+pub use metrics::{MetricSource, serve_metrics};
 pub use observe::{AgentLife, ObserveError, Observed, ObservedState, ObservedUnit, Summary, observe};
 pub use ports::port_holder;
 pub use process::is_alive as process_is_alive;

@@ -249,6 +249,7 @@ fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure>
             model: args.baseline_model.clone(),
             key_env: args.baseline_key_env.clone(),
             key_file: args.baseline_key_file.clone(),
+            price: None,
         }))),
         (other, None) => Ok(other.clone()),
         (_, Some(flag)) => Err(Failure::usage(format!("{flag} goes with --baseline URL"))),

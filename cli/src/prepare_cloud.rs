@@ -15,6 +15,7 @@ use providers::cloud::{CloudAdapter, CloudFacts, Handed, Image, Quota, Survey, k
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
 use providers::secret::SecretText;
 use serde::Serialize;
+use spec::amount::Usd;
 use spec::deployment::{Cloud, Deployment};
 use spec::encryption_key::EncryptionKey;
 use spec::layout::DeploymentLayout;
@@ -83,7 +84,7 @@ pub async fn prepare_cloud(asked: Asked<'_>, catalogue: &Catalogue) -> Result<Pr
     refuse_another_account(&cloud, asked.spec.cloud, &account)?;
     refuse_key_elsewhere(asked.spec.encryption_key.as_ref(), &machine.region)?;
     let report = report(&asked, &machine, &survey, &image, notes);
-    let facts = facts(&asked, &cloud, survey, image)?;
+    let facts = facts(&asked, &cloud, survey, image, planned_hourly(&machine))?;
     let region = machine.region.clone();
     let spec = ResolvedSpec { machine: Some(machine), ..asked.spec };
     let graph = cloud.adapter.graph(&spec, &facts);
@@ -164,10 +165,18 @@ fn report(
     }
 }
 
-fn facts(asked: &Asked<'_>, cloud: &CloudSite, survey: Survey, image: Image) -> Result<CloudFacts, Failure> {
-    let kept = kept_salt(cloud);
-    let salt = kept.unwrap_or_else(new_salt);
+fn facts(
+    asked: &Asked<'_>,
+    cloud: &CloudSite,
+    survey: Survey,
+    image: Image,
+    hourly: Option<Usd>,
+) -> Result<CloudFacts, Failure> {
+    let kept = kept_config(cloud);
+    let machine_hourly = steady(kept.as_ref().and_then(|kept| kept.machine_hourly), hourly);
+    let salt = kept.map_or_else(new_salt, |kept| kept.salt);
     Ok(CloudFacts {
+        machine_hourly,
         identity: survey.identity,
         image,
         binaries: binaries(asked)?,
@@ -190,11 +199,26 @@ fn binaries(asked: &Asked<'_>) -> Result<BTreeMap<String, Binary>, Failure> {
     })
 }
 
-/// Of the gateway's configuration that an earlier `up` made: who is in the candidate's share stays in it.
-fn kept_salt(cloud: &CloudSite) -> Option<String> {
+/// The gateway's configuration that an earlier `up` made: its salt stays, so that who is in the candidate's share does.
+fn kept_config(cloud: &CloudSite) -> Option<GatewayConfig> {
     let inputs = cloud.peek.begun.get(&Address::new("host-spec", "main"))?;
     let content = inputs.pointer("/host/files/0/content")?.as_str()?;
-    serde_json::from_str::<GatewayConfig>(content).ok().map(|config| config.salt)
+    serde_json::from_str(content).ok()
+}
+
+/// Of the machine that is planned, with what the plan's total has beside it.
+fn planned_hourly(machine: &ResolvedMachine) -> Option<Usd> {
+    let total = monthly_total(machine, machine.candidates.first()?).total?;
+    Some(Usd::from_millionths((total.dollars() * 1e6 / Usd::HOURS_A_MONTH as f64).round() as u64))
+}
+
+/// A spot price moves by the hour: as long as it is within a tenth of what the gateway was told, the gateway is not told
+/// anew, since that is a change of its host.
+fn steady(kept: Option<Usd>, now: Option<Usd>) -> Option<Usd> {
+    match (kept, now) {
+        (Some(kept), Some(now)) if (now.dollars() - kept.dollars()).abs() <= kept.dollars() / 10.0 => Some(kept),
+        _ => now,
+    }
 }
 
 /// Without a key at hand the one that is kept goes on to serve.
@@ -205,5 +229,20 @@ fn revision(key: Option<&SecretText>, salt: &str, cloud: &CloudSite) -> u64 {
             let inputs = cloud.peek.begun.get(&Address::new("secret", "baseline-key"));
             inputs.and_then(|inputs| inputs["revision"].as_u64()).unwrap_or_default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_moved_a_little_is_no_change_and_another_machines_is() {
+        let usd = |text: &str| Some(text.parse::<Usd>().unwrap());
+        assert_eq!(steady(usd("10"), usd("10.99")), usd("10"));
+        assert_eq!(steady(usd("10"), usd("9.01")), usd("10"));
+        assert_eq!(steady(usd("10"), usd("11.01")), usd("11.01"));
+        assert_eq!(steady(None, usd("11")), usd("11"));
+        assert_eq!(steady(usd("10"), None), None, "what is unknown now is not known from before");
     }
 }

@@ -172,7 +172,11 @@ fn resolve_api(api: ApiWish) -> Result<ResolvedBaseline, Failure> {
         (None, Some(path)) => KeySource::File(path),
         (None, None) => KeySource::None,
     };
-    Ok(ResolvedBaseline::Api { url: url.as_str().trim_end_matches('/').to_owned(), model: api.model, key })
+    if let Some(price) = &api.price {
+        price.check().map_err(|error| Failure::usage(format!("baseline.price.{}: {error}", error.field)))?;
+    }
+    let url = url.as_str().trim_end_matches('/').to_owned();
+    Ok(ResolvedBaseline::Api { url, model: api.model, key, price: api.price })
 }
 
 #[cfg(test)]
@@ -224,6 +228,11 @@ mod tests {
             ("model: gpt-4", "model: unknown model \"gpt-4\""),
             ("model: 671b", "dsserve does not serve the architecture deepseek2"),
             ("model: smollm2-135m\ncloud: aws\ngateway: {port: 0}", "gateway.port: on a cloud"),
+            (
+                "model: smollm2-135m\nbaseline: {url: 'https://h/v1', price: {prompt_per_million: 150000, \
+                 completion_per_million: 1}}",
+                "baseline.price.prompt_per_million: $150000.00 for a million tokens is over",
+            ),
             ("model: smollm2-135m\nbudget: {max_monthly: 10}", "budget: it is for a cloud"),
             ("model: smollm2-135m\ncompliance: [gdpr]", "compliance: it is for a cloud"),
             ("model: smollm2-135m\nmachine: {disk_gib: 9}", "machine: it is for a cloud"),

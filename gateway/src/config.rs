@@ -187,6 +187,9 @@ fn read_upstream(
             check_url(&field(name), url, problems);
         }
     }
+    if let Some(Err(error)) = given.price.map(|price| price.check()) {
+        problems.add(format!("{}.{}", field("price"), error.field), error.to_string());
+    }
     if given.models.iter().any(|(from, to)| from.is_empty() || to.is_empty()) {
         problems.add(field("models"), "a model name is empty");
     }
@@ -290,6 +293,13 @@ mod tests {
             ("/variants/candidate/default_model", json!(""), "variants.candidate.default_model: it is empty"),
             ("/variants/candidate/ready_url", json!("/ready"), "variants.candidate.ready_url: not a URL"),
             ("/variants/candidate/metrics_url", json!("x:y"), "variants.candidate.metrics_url: a URL with"),
+            (
+                "/variants/baseline/price",
+                json!({"prompt_per_million": 0.15, "completion_per_million": 600_000}),
+                "variants.baseline.price.completion_per_million: $600000.00 for a million tokens",
+            ),
+            ("/variants/baseline/price", json!({"prompt_per_million": 1}), "missing field `completion_per_million`"),
+            ("/machine_hourly", json!("much"), "machine_hourly: \"much\" is not an amount in US dollars"),
             ("/limits/body_bytes", json!(0), "limits.body_bytes: 0 is not"),
             ("/limits/idle_timeout", json!("0"), "limits.idle_timeout: 0s is not"),
             ("/limits/connect_timeout", json!(5), "limits.connect_timeout: invalid type"),

@@ -16,6 +16,7 @@ mod body;
 mod carrier;
 mod config;
 mod control;
+mod cost;
 mod failure;
 mod headers;
 mod keys;

@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 use rollout::ports::Outcome;
 use spec::amount::Weight;
 use spec::id::Variant;
-use spec::metric::{Metric, MetricKind, gateway};
+use spec::metric::{Metric, MetricKind, cost, gateway};
 use spec::rollout::Verdict;
 
 /// The values of the label `outcome`.
@@ -21,7 +21,7 @@ pub const NO_VARIANT: &str = "none";
 
 #[derive(Debug)]
 enum Family {
-    Counter(IntCounterVec),
+    Counter(CounterVec),
     Gauge(GaugeVec),
     Histogram(HistogramVec),
 }
@@ -35,7 +35,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut metrics = Self { registry: Registry::new(), families: HashMap::new() };
-        for metric in gateway::ALL {
+        for metric in gateway::ALL.iter().chain(cost::ALL) {
             metrics.register(metric)?;
         }
         metrics.begin_at_zero();
@@ -46,7 +46,7 @@ impl Metrics {
         let options = Opts::new(metric.name, metric.help);
         let family = match metric.kind {
             MetricKind::Counter => {
-                let family = IntCounterVec::new(options, metric.labels)?;
+                let family = CounterVec::new(options, metric.labels)?;
                 self.registry.register(Box::new(family.clone()))?;
                 Family::Counter(family)
             }
@@ -74,10 +74,9 @@ impl Metrics {
             self.count(&gateway::FALLBACKS, &[variant.as_str(), variant.other().as_str()], 0);
             self.set(&gateway::IN_FLIGHT, &[variant.as_str()], 0.0);
             for histogram in [&gateway::TIME_TO_FIRST_TOKEN, &gateway::REQUEST_DURATION] {
-                if let Some(Family::Histogram(family)) = self.families.get(histogram.name) {
-                    family.with_label_values(&[variant.as_str()]);
-                }
+                self.begin_histogram(histogram, &[variant.as_str()]);
             }
+            crate::cost::begin_at_zero(self, variant);
         }
         self.count(&gateway::ANSWERS, &[NO_VARIANT, "401"], 0);
         for verdict in [Verdict::Promote, Verdict::Hold, Verdict::RollBack] {
@@ -97,7 +96,29 @@ impl Metrics {
 
     pub fn count(&self, metric: &Metric, labels: &[&str], by: u64) {
         if let Some(Family::Counter(family)) = self.families.get(metric.name) {
-            family.with_label_values(labels).inc_by(by);
+            family.with_label_values(labels).inc_by(by as f64);
+        }
+    }
+
+    /// Counts what does not come in ones; never less than nothing.
+    pub fn add_dollars(&self, metric: &Metric, labels: &[&str], dollars: f64) {
+        if let Some(Family::Counter(family)) = self.families.get(metric.name) {
+            family.with_label_values(labels).inc_by(dollars.max(0.0));
+        }
+    }
+
+    /// A histogram's series at zero.
+    pub fn begin_histogram(&self, metric: &Metric, labels: &[&str]) {
+        if let Some(Family::Histogram(family)) = self.families.get(metric.name) {
+            family.with_label_values(labels);
+        }
+    }
+
+    /// Takes a gauge's series away: what is not known any more must not look known.
+    pub fn forget(&self, metric: &Metric, labels: &[&str]) {
+        if let Some(Family::Gauge(family)) = self.families.get(metric.name) {
+            // It is no matter if it was not there.
+            drop(family.remove_label_values(labels));
         }
     }
 

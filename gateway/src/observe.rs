@@ -10,9 +10,10 @@ use std::time::Duration;
 use rollout::ports::{Observation, Outcome};
 use spec::id::Variant;
 use spec::metric::gateway;
-use spec::route::VariantStatus;
+use spec::route::{TokenPrice, VariantStatus};
 use tokio::time::Instant;
 
+use crate::cost::{self, Usage};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 
@@ -62,6 +63,8 @@ impl Observer {
             first_byte: None,
             took: None,
             line: None,
+            price: None,
+            usage: None,
             is_finished: false,
         }
     }
@@ -123,10 +126,20 @@ pub struct Attempt {
     /// Set if its end came before its outcome is known.
     took: Option<Duration>,
     line: Option<RequestLine>,
+    price: Option<TokenPrice>,
+    /// What the upstream said of it last: some say it with each piece, each time of all so far.
+    usage: Option<Usage>,
     is_finished: bool,
 }
 
 impl Attempt {
+    /// What its variant charges, if it does.
+    #[must_use]
+    pub fn at_price(mut self, price: Option<TokenPrice>) -> Self {
+        self.price = price;
+        self
+    }
+
     /// The first byte of the answer's body is here.
     pub fn first_byte(&mut self) {
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
@@ -142,10 +155,26 @@ impl Attempt {
         self.line = Some(line);
     }
 
+    pub fn note_usage(&mut self, usage: Option<Usage>) {
+        self.usage = usage.or(self.usage);
+    }
+
+    /// Whether a variant gave something that it may charge for.
+    const fn is_metered(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Ok => true,
+            Outcome::Truncated | Outcome::ClientAbort => self.first_byte.is_some(),
+            Outcome::ClientError | Outcome::UpstreamError => self.usage.is_some(),
+        }
+    }
+
     /// Only the first call counts.
     pub fn finish(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.is_finished, true) {
             return;
+        }
+        if self.is_metered(outcome) {
+            cost::meter(&self.observer.metrics, self.variant, self.usage, self.price);
         }
         self.observer.finished(Observation {
             variant: self.variant,

@@ -23,7 +23,7 @@ use crate::headers;
 use crate::observe::{Attempt, RequestLine, Turn};
 use crate::plane::DataPlane;
 use crate::relay::{self, OpenedStream, PlainBody};
-use crate::sse::{EventKind, kind_of_object};
+use crate::sse::{EventKind, Said, read_object};
 use crate::upstream::{ModelName, Upstream, described};
 
 /// One of the API's calls that are passed on.
@@ -87,7 +87,7 @@ pub async fn answer(plane: &Arc<DataPlane>, request: ClientRequest) -> Response 
             plane.metrics.count(&gateway::FALLBACKS, &[first.as_str(), variant.as_str()], 1);
         }
         line.variant = Some(variant);
-        let mut attempt = plane.observer.begin(variant, table.generation, turn);
+        let mut attempt = plane.observer.begin(variant, table.generation, turn).at_price(upstream.price());
         match ask(upstream, &request, &settings.config.limits, &mut attempt).await {
             Ok(taken) if !is_alone && is_doubtful(&taken, &attempt) => {
                 attempt.stop_clock();
@@ -176,7 +176,9 @@ async fn ask(
     } else {
         let plain = relay::read(response, by, limits, attempt).await?;
         if let PlainBody::Whole(bytes) = &plain {
-            refuse_by_body(status, bytes)?;
+            let said = read_object(bytes);
+            attempt.note_usage(said.usage);
+            refuse_by_body(status, said)?;
         }
         TakenBody::Plain(plain)
     };
@@ -206,8 +208,8 @@ fn refuse_by_status(status: StatusCode, headers: &HeaderMap, name: ModelName<'_>
     }
 }
 
-fn refuse_by_body(status: StatusCode, body: &[u8]) -> Result<(), Failure> {
-    match kind_of_object(body) {
+fn refuse_by_body(status: StatusCode, said: Said) -> Result<(), Failure> {
+    match said.kind {
         // A 404 without the API's error object comes from something else than the API: our URL is wrong.
         EventKind::Error if !status.is_success() => Ok(()),
         _ if status == StatusCode::NOT_FOUND => Err(Failure::Refused(status)),

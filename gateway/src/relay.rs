@@ -18,6 +18,7 @@ use spec::openai::ErrorKind;
 use spec::route::Limits;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::cost::Usage;
 use crate::failure::Failure;
 use crate::observe::Attempt;
 use crate::sse::{Event, EventKind, SseWatch, TooLong};
@@ -37,6 +38,7 @@ pub struct OpenedStream {
     response: Response,
     watch: SseWatch,
     first: Bytes,
+    usage: Option<Usage>,
 }
 
 /// Waits for the first event of a stream.
@@ -48,7 +50,9 @@ pub async fn open(mut response: Response, by: Instant, limits: &Limits) -> Resul
             first.extend_from_slice(&event.bytes);
             match event.kind {
                 EventKind::Silent => {}
-                EventKind::Piece => return Ok(OpenedStream { response, watch, first: first.freeze() }),
+                EventKind::Piece => {
+                    return Ok(OpenedStream { response, watch, first: first.freeze(), usage: event.usage });
+                }
                 EventKind::Done => return Err(Failure::NoAnswer("its stream ended before it began")),
                 EventKind::Error => return Err(Failure::NoAnswer("its stream began with an error")),
                 EventKind::Unreadable => return Err(Failure::NoAnswer("its stream began with an unreadable event")),
@@ -65,8 +69,9 @@ pub async fn open(mut response: Response, by: Instant, limits: &Limits) -> Resul
 
 impl OpenedStream {
     /// From here on the answer is the client's: `attempt` ends with it.
-    pub fn into_body(self, attempt: Attempt, idle_timeout: Span) -> Body {
-        let Self { response, watch, first } = self;
+    pub fn into_body(self, mut attempt: Attempt, idle_timeout: Span) -> Body {
+        let Self { response, watch, first, usage } = self;
+        attempt.note_usage(usage);
         let relay =
             Relay { response: Some(response), watch, first: Some(first), attempt, idle_timeout, had_fault: false };
         Body::from_stream(stream::unfold(relay, |mut relay| async move {
@@ -120,6 +125,7 @@ impl Relay {
     }
 
     fn pass(&mut self, event: Event) -> Bytes {
+        self.attempt.note_usage(event.usage);
         match event.kind {
             EventKind::Silent | EventKind::Piece => event.bytes,
             EventKind::Unreadable => {

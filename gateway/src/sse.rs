@@ -9,6 +9,9 @@
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::cost::Usage;
 
 /// An event longer than this is none: no answer has such, and it has to be held to be seen.
 const MAX_EVENT_BYTES: usize = 16 << 20;
@@ -21,6 +24,20 @@ const DONE: &[u8] = b"[DONE]";
 pub struct Event {
     pub bytes: Bytes,
     pub kind: EventKind,
+    pub usage: Option<Usage>,
+}
+
+/// What an event or a whole answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    pub kind: EventKind,
+    pub usage: Option<Usage>,
+}
+
+impl Said {
+    const fn without_usage(kind: EventKind) -> Self {
+        Self { kind, usage: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +102,8 @@ impl SseWatch {
                 let line = self.line_start..self.seen - 1;
                 self.take_rest_of_line_end();
                 self.line_start = self.seen;
-                if let Some(kind) = self.block.take_line(&self.held[line]) {
-                    return Some(self.release(kind));
+                if let Some(said) = self.block.take_line(&self.held[line]) {
+                    return Some(self.release(said));
                 }
             }
         }
@@ -98,8 +115,9 @@ impl SseWatch {
     pub fn finish(&mut self) -> Option<Event> {
         let line = self.held.split_off(self.line_start);
         self.block.take_line(&line);
-        let is_done = self.block.kind() == EventKind::Done;
-        is_done.then(|| Event { bytes: Bytes::from_static(b"data: [DONE]\n\n"), kind: EventKind::Done })
+        let is_done = self.block.said().kind == EventKind::Done;
+        let bytes = Bytes::from_static(b"data: [DONE]\n\n");
+        is_done.then_some(Event { bytes, kind: EventKind::Done, usage: None })
     }
 
     /// CRLF that came in one piece goes out in one piece.
@@ -110,25 +128,25 @@ impl SseWatch {
         }
     }
 
-    fn release(&mut self, kind: EventKind) -> Event {
+    fn release(&mut self, Said { kind, usage }: Said) -> Event {
         let bytes = self.held.split_to(self.seen).freeze();
         self.seen = 0;
         self.line_start = 0;
         self.block = Block::default();
-        Event { bytes, kind }
+        Event { bytes, kind, usage }
     }
 }
 
 impl Block {
-    /// Takes a line without its end; gives the kind of the event that it completes.
-    fn take_line(&mut self, line: &[u8]) -> Option<EventKind> {
+    /// Takes a line without its end; gives what the event says that it completes.
+    fn take_line(&mut self, line: &[u8]) -> Option<Said> {
         if line.is_empty() {
-            return Some(self.kind());
+            return Some(self.said());
         }
         let (name, value) = match line.iter().position(|b| *b == b':') {
             None => (line, &b""[..]),
             // A comment says nothing; before any field it need not wait for the event to pass on.
-            Some(0) => return (!self.has_field).then_some(EventKind::Silent),
+            Some(0) => return (!self.has_field).then_some(Said::without_usage(EventKind::Silent)),
             Some(at) => (&line[..at], line[at + 1..].strip_prefix(b" ").unwrap_or(&line[at + 1..])),
         };
         self.has_field = true;
@@ -145,34 +163,35 @@ impl Block {
         None
     }
 
-    fn kind(&self) -> EventKind {
+    fn said(&self) -> Said {
         let data = self.data.trim_ascii();
         if !self.has_data {
-            EventKind::Silent
+            Said::without_usage(EventKind::Silent)
         } else if data == DONE {
-            EventKind::Done
+            Said::without_usage(EventKind::Done)
         } else if self.is_error {
-            EventKind::Error
+            Said::without_usage(EventKind::Error)
         } else {
-            kind_of_object(data)
+            read_object(data)
         }
     }
 }
 
-/// What an answer's JSON says: a piece, or an error.
-pub fn kind_of_object(json: &[u8]) -> EventKind {
+/// What an answer's JSON says: a piece, or an error; and its tokens, if it says them.
+pub fn read_object(json: &[u8]) -> Said {
     #[derive(Deserialize)]
     struct Head {
         error: Option<IgnoredAny>,
+        usage: Option<Value>,
     }
     // A derived struct would read an array too.
     if !json.trim_ascii_start().starts_with(b"{") {
-        return EventKind::Unreadable;
+        return Said::without_usage(EventKind::Unreadable);
     }
     match serde_json::from_slice::<Head>(json) {
-        Ok(Head { error: Some(_) }) => EventKind::Error,
-        Ok(Head { error: None }) => EventKind::Piece,
-        Err(_) => EventKind::Unreadable,
+        Ok(Head { error: Some(_), .. }) => Said::without_usage(EventKind::Error),
+        Ok(Head { error: None, usage }) => Said { kind: EventKind::Piece, usage: usage.as_ref().and_then(Usage::read) },
+        Err(_) => Said::without_usage(EventKind::Unreadable),
     }
 }
 

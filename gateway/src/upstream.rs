@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 use spec::amount::Span;
 use spec::id::Variant;
-use spec::route::{Limits, VariantConfig};
+use spec::route::{Limits, TokenPrice, VariantConfig};
 
 use crate::headers;
 
@@ -78,6 +78,10 @@ impl Upstream {
 
     pub fn base_url(&self) -> &str {
         &self.config.base_url
+    }
+
+    pub const fn price(&self) -> Option<TokenPrice> {
+        self.config.price
     }
 
     /// What a model asked for is called there.
@@ -170,6 +174,7 @@ mod tests {
             default_model: default_model.map(str::to_owned),
             ready_url: None,
             metrics_url: None,
+            price: None,
         };
         Upstream::new(Variant::Baseline, config, &Url::parse(url).unwrap(), None, limits, in_force).unwrap()
     }

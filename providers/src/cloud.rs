@@ -153,6 +153,8 @@ pub struct CloudFacts {
     /// Random, kept from the first `up` on: salt of the traffic split.
     pub salt: String,
     pub baseline_key_revision: u64,
+    /// Price of the first candidate and what goes with it; none if it is not known.
+    pub machine_hourly: Option<Usd>,
     pub laid_out: LaidOut,
 }
 

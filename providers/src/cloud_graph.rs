@@ -161,6 +161,7 @@ impl<'a> Ground<'a> {
             },
             salt: &self.facts.salt,
             baseline_key_revision: self.facts.baseline_key_revision,
+            machine_hourly: self.facts.machine_hourly,
             layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
         };
         let wanted = plan.host_spec()?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256 as Hasher};
-use spec::amount::Span;
+use spec::amount::{Span, Usd};
 use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, RunState, UnitSpec};
 use spec::id::{HostName, InvalidId, SecretName, Variant};
 use spec::layout::DeploymentLayout;
@@ -52,6 +52,8 @@ pub struct HostPlan<'a> {
     /// Of the traffic split.
     pub salt: &'a str,
     pub baseline_key_revision: u64,
+    /// Of the machine and what goes with it; none if it is not known, or not paid by the hour.
+    pub machine_hourly: Option<Usd>,
     /// Where the deployment lies on the host.
     pub layout: &'a DeploymentLayout,
 }
@@ -190,19 +192,21 @@ impl HostPlan<'_> {
             variants,
             salt: self.salt.to_owned(),
             limits: Limits::default(),
+            machine_hourly: self.machine_hourly,
         })
     }
 
     fn baseline_variant(&self, baseline: &ResolvedBaseline) -> Result<VariantConfig, HostPlanError> {
         match baseline {
             ResolvedBaseline::Local(model) => Ok(self.daemon_variant(model, self.listen.baseline_daemon, true)?),
-            ResolvedBaseline::Api { url, model, key } => Ok(VariantConfig {
+            ResolvedBaseline::Api { url, model, key, price } => Ok(VariantConfig {
                 base_url: url.clone(),
                 key_file: if *key == KeySource::None { None } else { Some(self.secret(BASELINE_KEY)?) },
                 models: BTreeMap::new(),
                 default_model: model.clone(),
                 ready_url: None,
                 metrics_url: None,
+                price: *price,
             }),
         }
     }
@@ -221,6 +225,7 @@ impl HostPlan<'_> {
             default_model: takes_any_name.then(|| model.served_name.clone()),
             ready_url: Some(format!("http://{listen}/ready")),
             metrics_url: Some(format!("http://{listen}/metrics")),
+            price: None,
         })
     }
 

@@ -11,7 +11,8 @@
 //!   max_sequences: 8
 //!   threads: 2
 //! baseline: local:smollm2-135m
-//! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY}
+//! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY,
+//! #      price: {prompt_per_million: 1.00, completion_per_million: 4.00}}  # US dollars, as its price list has it
 //! region: eu-*             # from here on for a cloud only; one region, or a pattern
 //! machine: {type: g6e.12xlarge, zones: [eu-west-1a], market: on-demand, disk_gib: 200, image: ami-…}
 //! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat}
@@ -32,6 +33,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::id::{DeploymentName, Sha256};
 use crate::machine::{BudgetWish, MachineWish, NetworkWish, Pack, RegionPattern};
+use crate::route::TokenPrice;
 use crate::state_location::StateLocation;
 use crate::weights::WeightsSource;
 
@@ -157,6 +159,9 @@ pub struct ApiWish {
     pub key_env: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// What it charges, for the cost metrics; dsctl knows no API's prices by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<TokenPrice>,
 }
 
 /// Why a text is no baseline.
@@ -172,7 +177,8 @@ impl FromStr for BaselineWish {
             return Ok(Self::Local { model: model.to_owned() });
         }
         if given.starts_with("https://") || given.starts_with("http://") {
-            return Ok(Self::Api(ApiWish { url: given.to_owned(), model: None, key_env: None, key_file: None }));
+            let url = given.to_owned();
+            return Ok(Self::Api(ApiWish { url, model: None, key_env: None, key_file: None, price: None }));
         }
         Err(InvalidBaseline(given.to_owned()))
     }
@@ -194,7 +200,7 @@ impl<'de> Deserialize<'de> for BaselineWish {
             type Value = BaselineWish;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("local:MODEL, a URL, or {url, model, key_env or key_file}")
+                f.write_str("local:MODEL, a URL, or {url, model, key_env or key_file, price}")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -283,6 +289,8 @@ mod tests {
             ("gateway: {port: 70000}", "gateway.port: invalid value: integer `70000`"),
             ("baseline: openai", "should be local:MODEL or a URL"),
             ("baseline: {url: x, key: secret}", "unknown key \"key\""),
+            ("baseline: {url: x, price: {prompt_per_million: 1}}", "missing field `completion_per_million`"),
+            ("baseline: {url: x, price: {prompt_per_million: -1}}", "an amount in US dollars"),
             ("name: Default", "deployment name \"Default\" is not valid"),
             ("weights: {sources: [model.gguf]}", "known scheme"),
             ("- a list", "invalid type: sequence"),

@@ -59,6 +59,10 @@ const TOKEN_COUNT_BUCKETS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0, 100000.0,
 ];
 
+/// From a hundredth of a cent, what a short answer of a small model costs, to what only a whole context at a high price does.
+const COST_BUCKETS: &[f64] =
+    &[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
 /// dsserve's metrics, under vLLM's names.
 pub mod daemon {
     use super::*;
@@ -210,16 +214,142 @@ pub mod gateway {
     ];
 }
 
+/// What serving costs; dsgate exports it beside its own. What is unknown is absent, never zero.
+///
+/// A variant that is paid by the token is priced here. What the own machine's tokens cost follows from its hourly price and
+/// the tokens, over a time that only the reader knows: dashboards derive it.
+pub mod cost {
+    use super::*;
+
+    pub const MACHINE_HOURLY: Metric = gauge(
+        "dsctl_machine_cost_dollars_per_hour",
+        &[],
+        "Price of the machine and what goes with it, as planned; absent if it is not known.",
+    );
+    pub const TOKENS: Metric = counter(
+        "dsctl_gateway_tokens_total",
+        &["variant", "kind"],
+        "Tokens that a variant said it took (kind prompt) and gave (kind completion).",
+    );
+    pub const UNMETERED: Metric = counter(
+        "dsctl_gateway_answers_without_usage_total",
+        &["variant"],
+        "Answers that did not say their tokens, such as streams asked without include_usage: in no token and no cost here.",
+    );
+    pub const DOLLARS: Metric = counter(
+        "dsctl_gateway_cost_dollars_total",
+        &["variant"],
+        "Cost of a variant's tokens at its price; absent for a variant without one.",
+    );
+    pub const REQUEST_DOLLARS: Metric = histogram(
+        "dsctl_gateway_request_cost_dollars",
+        &["variant"],
+        "Cost of a request's tokens at the variant's price; absent for a variant without one.",
+        COST_BUCKETS,
+    );
+
+    pub const ALL: &[Metric] = &[MACHINE_HOURLY, TOKENS, UNMETERED, DOLLARS, REQUEST_DOLLARS];
+}
+
+/// What the agent says of its host.
+pub mod host {
+    use super::*;
+
+    pub const READY: Metric = gauge("dsctl_host_ready", &[], "1 while the host serves what its host spec asks for.");
+    pub const PHASE_SECONDS: Metric = gauge(
+        "dsctl_host_phase_seconds",
+        &["phase"],
+        "Seconds that a phase took, or has taken so far; absent before it begins.",
+    );
+    pub const UNIT_RESTARTS: Metric =
+        counter("dsctl_agent_unit_restarts_total", &["unit"], "Starts of a unit after the first.");
+    pub const GPUS: Metric =
+        gauge("dsctl_host_gpus", &[], "GPUs that NVML counts on the host; 0 where there is no NVML either.");
+
+    pub const ALL: &[Metric] = &[READY, PHASE_SECONDS, UNIT_RESTARTS, GPUS];
+}
+
+/// What the agent reads from NVML, under dcgm-exporter's names, labels and units, so that dashboards made for it work.
+/// Source: `etc/default-counters.csv` of NVIDIA/dcgm-exporter, and the fields it has commented out.
+pub mod gpu {
+    use super::*;
+
+    pub const LABELS: &[&str] = &["gpu", "UUID", "modelName", "Hostname"];
+
+    pub const SM_CLOCK: Metric = gauge("DCGM_FI_DEV_SM_CLOCK", LABELS, "SM clock frequency (in MHz).");
+    pub const MEMORY_CLOCK: Metric = gauge("DCGM_FI_DEV_MEM_CLOCK", LABELS, "Memory clock frequency (in MHz).");
+    pub const TEMPERATURE: Metric = gauge("DCGM_FI_DEV_GPU_TEMP", LABELS, "GPU temperature (in C).");
+    pub const POWER: Metric = gauge("DCGM_FI_DEV_POWER_USAGE", LABELS, "Power draw (in W).");
+    pub const ENERGY: Metric =
+        counter("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", LABELS, "Total energy consumption since boot (in mJ).");
+    pub const PCIE_REPLAYS: Metric =
+        counter("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", LABELS, "Total number of PCIe retries.");
+    pub const UTILISATION: Metric = gauge("DCGM_FI_DEV_GPU_UTIL", LABELS, "GPU utilization (in %).");
+    pub const MEMORY_COPY: Metric = gauge("DCGM_FI_DEV_MEM_COPY_UTIL", LABELS, "Memory utilization (in %).");
+    pub const MEMORY_FREE: Metric = gauge("DCGM_FI_DEV_FB_FREE", LABELS, "Framebuffer memory free (in MiB).");
+    pub const MEMORY_USED: Metric = gauge("DCGM_FI_DEV_FB_USED", LABELS, "Framebuffer memory used (in MiB).");
+    pub const MEMORY_RESERVED: Metric =
+        gauge("DCGM_FI_DEV_FB_RESERVED", LABELS, "Framebuffer memory reserved (in MiB).");
+    pub const LAST_XID: Metric =
+        gauge("DCGM_FI_DEV_XID_ERRORS", LABELS, "Value of the last XID error encountered; 0 if none.");
+    pub const ECC_CORRECTED: Metric =
+        counter("DCGM_FI_DEV_ECC_SBE_VOL_TOTAL", LABELS, "Total number of single-bit volatile ECC errors.");
+    pub const ECC_UNCORRECTED: Metric =
+        counter("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", LABELS, "Total number of double-bit volatile ECC errors.");
+    pub const ROWS_CORRECTABLE: Metric =
+        counter("DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", LABELS, "Number of remapped rows for correctable errors.");
+    pub const ROWS_UNCORRECTABLE: Metric =
+        counter("DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", LABELS, "Number of remapped rows for uncorrectable errors.");
+    pub const ROW_REMAP_FAILED: Metric =
+        gauge("DCGM_FI_DEV_ROW_REMAP_FAILURE", LABELS, "Whether remapping of rows has failed.");
+    pub const THROTTLE_REASONS: Metric = gauge(
+        "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS",
+        LABELS,
+        "Why the clocks are held down: NVML's bits, 0 if they are not.",
+    );
+    pub const POWER_VIOLATION: Metric =
+        counter("DCGM_FI_DEV_POWER_VIOLATION", LABELS, "Throttling duration due to power constraints (in us).");
+    pub const THERMAL_VIOLATION: Metric =
+        counter("DCGM_FI_DEV_THERMAL_VIOLATION", LABELS, "Throttling duration due to thermal constraints (in us).");
+
+    pub const ALL: &[Metric] = &[
+        SM_CLOCK,
+        MEMORY_CLOCK,
+        TEMPERATURE,
+        POWER,
+        ENERGY,
+        PCIE_REPLAYS,
+        UTILISATION,
+        MEMORY_COPY,
+        MEMORY_FREE,
+        MEMORY_USED,
+        MEMORY_RESERVED,
+        LAST_XID,
+        ECC_CORRECTED,
+        ECC_UNCORRECTED,
+        ROWS_CORRECTABLE,
+        ROWS_UNCORRECTABLE,
+        ROW_REMAP_FAILED,
+        THROTTLE_REASONS,
+        POWER_VIOLATION,
+        THERMAL_VIOLATION,
+    ];
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_unique_and_follow_their_kind() {
-        let all: Vec<Metric> = daemon::ALL.iter().chain(gateway::ALL).copied().collect();
+        let all: Vec<Metric> =
+            [daemon::ALL, gateway::ALL, cost::ALL, host::ALL, gpu::ALL].into_iter().flatten().copied().collect();
         for (at, metric) in all.iter().enumerate() {
             assert!(all[at + 1..].iter().all(|other| other.name != metric.name), "{} is there twice", metric.name);
-            assert_eq!(metric.kind == MetricKind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            // DCGM's names are its own.
+            let is_counter = metric.kind == MetricKind::Counter;
+            let is_named = metric.name.starts_with("DCGM_") || is_counter == metric.name.ends_with("_total");
+            assert!(is_named, "{}", metric.name);
             assert_eq!(metric.kind == MetricKind::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
             assert!(metric.buckets.is_sorted(), "{}", metric.name);
         }

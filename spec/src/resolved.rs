@@ -6,6 +6,7 @@ use crate::deployment::Cloud;
 use crate::encryption_key::EncryptionKey;
 use crate::id::{DeploymentName, WeightsName};
 use crate::machine::ResolvedMachine;
+use crate::route::TokenPrice;
 use crate::weights::WeightsSpec;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,9 @@ pub enum ResolvedBaseline {
         /// None: the client's own model name goes through.
         model: Option<String>,
         key: KeySource,
+        /// None: nobody said what it charges.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        price: Option<TokenPrice>,
     },
 }
 

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::amount::{Span, Weight};
+use crate::amount::{Span, Usd, Weight};
 use crate::id::Variant;
 
 /// dsgate's configuration file (JSON). Validated whole, then swapped; a bad one leaves the last good one in force.
@@ -39,6 +39,9 @@ pub struct GatewayConfig {
     /// Mixed into the hash that assigns requests to variants.
     pub salt: String,
     pub limits: Limits,
+    /// Price of the machine and what goes with it, for the cost metrics; none if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_hourly: Option<Usd>,
 }
 
 /// A model and settings behind a route.
@@ -62,6 +65,46 @@ pub struct VariantConfig {
     /// Prometheus text format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_url: Option<String>,
+    /// What the upstream charges; none if it does not charge by the token, or nobody said what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<TokenPrice>,
+}
+
+/// What an API charges, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenPrice {
+    pub prompt_per_million: Usd,
+    pub completion_per_million: Usd,
+}
+
+/// A price for one token, given as one for a million, is caught by this: no million costs more.
+const MOST_FOR_A_MILLION: Usd = Usd::from_millionths(10_000 * 1_000_000);
+
+/// Why a price is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("${given} for a million tokens is over ${MOST_FOR_A_MILLION}; give the price of a million in dollars")]
+pub struct InvalidPrice {
+    /// Below the price's own field.
+    pub field: &'static str,
+    pub given: Usd,
+}
+
+impl TokenPrice {
+    pub fn check(&self) -> Result<(), InvalidPrice> {
+        let fields =
+            [("prompt_per_million", self.prompt_per_million), ("completion_per_million", self.completion_per_million)];
+        match fields.into_iter().find(|(_, given)| *given > MOST_FOR_A_MILLION) {
+            Some((field, given)) => Err(InvalidPrice { field, given }),
+            None => Ok(()),
+        }
+    }
+
+    /// Of so many tokens.
+    pub fn dollars(&self, prompt: u64, completion: u64) -> f64 {
+        let part = |price: Usd, tokens: u64| price.dollars() * tokens as f64 / 1e6;
+        part(self.prompt_per_million, prompt) + part(self.completion_per_million, completion)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,4 +174,27 @@ pub struct VariantStatus {
     /// Upstream errors and truncated answers.
     pub failures: u64,
     pub in_flight: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(prompt: &str, completion: &str) -> TokenPrice {
+        TokenPrice { prompt_per_million: prompt.parse().unwrap(), completion_per_million: completion.parse().unwrap() }
+    }
+
+    #[test]
+    fn tokens_cost_what_a_million_of_them_costs_in_parts() {
+        assert!((price("0.15", "0.60").dollars(2_000_000, 500_000) - 0.60).abs() < 1e-12);
+        assert!(price("0.15", "0.60").dollars(0, 0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_price_that_can_not_be_one_of_a_million_is_refused_by_field() {
+        assert_eq!(price("0", "10000").check(), Ok(()));
+        let error = price("1", "10000.01").check().unwrap_err();
+        assert_eq!(error.field, "completion_per_million");
+        assert!(error.to_string().starts_with("$10000.01 for a million tokens is over $10000.00; give"), "{error}");
+    }
 }

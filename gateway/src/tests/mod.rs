@@ -23,6 +23,7 @@ use crate::metrics::OUTCOMES;
 use crate::serve::{Gateway, RunError};
 
 mod admin;
+mod cost;
 mod fallback;
 mod live;
 mod public;

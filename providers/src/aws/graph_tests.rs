@@ -100,6 +100,7 @@ fn facts() -> CloudFacts {
         boot_script: "@BUCKET@ @REGION@ @DSCTL_SHA256@ @ENDPOINT@".to_owned(),
         salt: "salt".to_owned(),
         baseline_key_revision: 0,
+        machine_hourly: None,
         laid_out: LaidOut::default(),
     }
 }

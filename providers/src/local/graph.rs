@@ -100,6 +100,7 @@ fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> R
         },
         salt: &facts.salt,
         baseline_key_revision: facts.baseline_key_revision,
+        machine_hourly: None,
         layout,
     };
     let wanted = plan.host_spec()?;
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn api(key: KeySource) -> ResolvedBaseline {
-        ResolvedBaseline::Api { url: "https://api.example.org/v1".to_owned(), model: None, key }
+        ResolvedBaseline::Api { url: "https://api.example.org/v1".to_owned(), model: None, key, price: None }
     }
 
     #[test]
