@@ -133,8 +133,8 @@ impl Series {
 
 /// The metric of ours behind a series' name.
 fn ours(series: &str) -> Option<Metric> {
-    let all = metric::daemon::ALL.iter().chain(metric::gateway::ALL);
-    all.copied().find(|metric| match metric.kind {
+    let all = [metric::daemon::ALL, metric::gateway::ALL, metric::cost::ALL, metric::host::ALL, metric::gpu::ALL];
+    all.into_iter().flatten().copied().find(|metric| match metric.kind {
         MetricKind::Histogram => ["_bucket", "_sum", "_count"]
             .iter()
             .any(|part| series.strip_suffix(part).is_some_and(|name| name == metric.name)),
