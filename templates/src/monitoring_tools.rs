@@ -102,6 +102,7 @@ fn a_rule_that_is_changed_is_noticed() {
             .args(["test", "rules"])
             .arg(copy.path().join("tests").join(&cases))
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .status();
         assert!(!status.unwrap().success(), "{file}: nobody noticed {from} -> {to}");
     }
