@@ -1,9 +1,17 @@
 //! Files to begin from, embedded: starter specs for `dsctl init`, and monitoring. Each file documents itself in its header.
 
+pub mod monitoring;
+
 #[cfg(test)]
 mod contracts;
 #[cfg(test)]
+mod monitoring_contracts;
+#[cfg(test)]
+mod monitoring_tools;
+#[cfg(test)]
 mod promql;
+#[cfg(test)]
+mod promtool_cases;
 
 /// One embedded file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ mod first_minute;
 mod interrupted;
 mod kills;
 mod memory;
+mod monitoring;
 mod openai_client;
 mod refusals;
 mod rollout_crash;
