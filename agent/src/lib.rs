@@ -23,6 +23,7 @@ mod launch;
 pub mod logs;
 mod metadata;
 mod metrics;
+mod monitoring;
 mod narrate;
 mod observe;
 mod obstacle;

@@ -297,6 +297,7 @@ mod tests {
             files: Vec::new(),
             units: Vec::new(),
             first_token: Vec::new(),
+            monitoring: None,
             actions: Vec::new(),
         }
     }

@@ -14,6 +14,7 @@ use providers::secret::Given;
 use spec::deployment::{ApiWish, BaselineWish, Cloud, DaemonWish, Deployment, GatewayWish, WeightsWish};
 use spec::layout::DeploymentLayout;
 use spec::machine::{BudgetWish, MachineWish, Market, NetworkWish};
+use spec::monitoring::MonitoringWish;
 use spec::resolved::ResolvedSpec;
 use spec::weights::WeightsSource;
 
@@ -221,6 +222,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
             egress_gb: args.cloud_wishes.egress_gb,
         },
         compliance: args.cloud_wishes.compliance.clone(),
+        monitoring: MonitoringWish::default(),
         encryption_key: args.cloud_wishes.encryption_key.clone(),
         state: args.cloud_wishes.state.clone(),
     })

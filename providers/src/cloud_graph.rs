@@ -38,6 +38,7 @@ pub const GATEWAY_PORT: u16 = 443;
 const ADMIN_PORT: u16 = 8081;
 const DAEMON_PORT: u16 = 8082;
 const BASELINE_DAEMON_PORT: u16 = 8083;
+const AGENT_PORT: u16 = 8084;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +169,7 @@ impl<'a> Ground<'a> {
             certificate_revision: self.facts.certificate_revision,
             reach: if self.is_public() { Reach::Public(self.spec.cloud) } else { Reach::Network },
             machine_hourly: self.facts.machine_hourly,
+            agent_metrics: Some(loopback(AGENT_PORT)),
             layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
         };
         let wanted = plan.host_spec()?;

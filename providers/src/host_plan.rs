@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256 as Hasher};
 use spec::amount::{Span, Usd};
 use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, CertificateSpec, Reach};
 use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, RunState, UnitSpec};
+use spec::host_monitoring::{DaemonMetrics, HostMonitoring};
 use spec::id::{HostName, InvalidId, SecretName, Variant};
 use spec::layout::DeploymentLayout;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
@@ -62,6 +63,8 @@ pub struct HostPlan<'a> {
     pub reach: Reach,
     /// Of the machine and what goes with it; none if it is not known, or not paid by the hour.
     pub machine_hourly: Option<Usd>,
+    /// Where the agent shows the host's metrics, with what reads them; none where nothing of ours watches the host.
+    pub agent_metrics: Option<SocketAddr>,
     /// Where the deployment lies on the host.
     pub layout: &'a DeploymentLayout,
 }
@@ -141,8 +144,19 @@ impl HostPlan<'_> {
             files: vec![FileSpec { name: GATEWAY_FILE.to_owned(), content: config }],
             units,
             first_token,
+            monitoring: self.monitoring()?,
             actions: Vec::new(),
         })
+    }
+
+    fn monitoring(&self) -> Result<Option<HostMonitoring>, InvalidId> {
+        let Some(agent) = self.agent_metrics else { return Ok(None) };
+        let mut daemons = vec![DaemonMetrics { unit: DAEMON_UNIT.parse()?, listen: self.listen.daemon }];
+        if matches!(self.spec.baseline, Some(ResolvedBaseline::Local(_))) {
+            daemons.push(DaemonMetrics { unit: BASELINE_UNIT.parse()?, listen: self.listen.baseline_daemon });
+        }
+        let wanted = self.spec.monitoring.clone();
+        Ok(Some(HostMonitoring { wanted, gateway: self.listen.admin, daemons, agent }))
     }
 
     fn artifact(&self, name: &'static str) -> Result<ArtifactSpec, HostPlanError> {

@@ -19,6 +19,7 @@
 //! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat, tls: gateway}  # tls on this machine too
 //! budget: {max_hourly: 12.5, max_monthly: 8000, egress_gb: 100}
 //! compliance: [gdpr, hipaa]
+//! monitoring: {budget_per_day: 150}          # on a cloud; who is told and what runs: crate::monitoring
 //! encryption_key: projects/…/cryptoKeys/…  # encrypts disk and bucket in place of the cloud's own; on gcp
 //! state: s3://bucket/prefix  # where plan, state, journal and lease are kept; without it on this machine
 //! weights:                 # in place of the catalogue's sources
@@ -34,6 +35,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::id::{DeploymentName, Sha256};
 use crate::machine::{BudgetWish, MachineWish, NetworkWish, Pack, RegionPattern};
+use crate::monitoring::MonitoringWish;
 use crate::route::TokenPrice;
 use crate::state_location::StateLocation;
 use crate::weights::WeightsSource;
@@ -93,6 +95,8 @@ pub struct Deployment {
     pub budget: BudgetWish,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compliance: Vec<Pack>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub monitoring: MonitoringWish,
     /// As the cloud writes it in full; which clouds take one, and in what form: [`crate::encryption_key`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption_key: Option<String>,
@@ -272,6 +276,7 @@ impl Deployment {
                 egress_gb: top.budget.egress_gb.or(self.budget.egress_gb),
             },
             compliance: over(top.compliance, self.compliance),
+            monitoring: self.monitoring.overlaid_by(top.monitoring),
             encryption_key: top.encryption_key.or(self.encryption_key),
             state: top.state.or(self.state),
         }

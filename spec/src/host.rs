@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::amount::Span;
 use crate::certificate::CertificateSpec;
+use crate::host_monitoring::HostMonitoring;
 use crate::id::{DeploymentName, HostName, SecretName, Sha256, UnitName, WeightsName};
 use crate::weights::{WeightsSource, WeightsSpec};
 
@@ -25,6 +26,9 @@ pub struct HostSpec {
     pub units: Vec<UnitSpec>,
     /// Asked of each daemon after it is ready: the host is ready when a real token was generated.
     pub first_token: Vec<FirstTokenProbe>,
+    /// None where nothing of ours watches the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<HostMonitoring>,
     /// One-time acts; each id is carried out once.
     #[serde(default)]
     pub actions: Vec<Action>,
@@ -171,6 +175,8 @@ pub enum Phase {
     BaselineDaemon,
     Gateway,
     FirstToken,
+    /// Prometheus and what belongs to it; the host serves without it.
+    Monitoring,
 }
 
 impl Phase {
@@ -183,6 +189,7 @@ impl Phase {
             Self::BaselineDaemon => "baseline daemon",
             Self::Gateway => "gateway",
             Self::FirstToken => "first token",
+            Self::Monitoring => "monitoring",
         }
     }
 }

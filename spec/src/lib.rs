@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod deployment;
 pub mod encryption_key;
 pub mod host;
+pub mod host_monitoring;
 pub mod id;
 pub mod layout;
 pub mod machine;

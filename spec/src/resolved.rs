@@ -6,6 +6,7 @@ use crate::deployment::{CertificateWish, Cloud};
 use crate::encryption_key::EncryptionKey;
 use crate::id::{DeploymentName, WeightsName};
 use crate::machine::ResolvedMachine;
+use crate::monitoring::Monitoring;
 use crate::route::TokenPrice;
 use crate::weights::WeightsSpec;
 
@@ -19,6 +20,7 @@ pub struct ResolvedSpec {
     pub tls: ResolvedTls,
     pub daemon: ResolvedDaemon,
     pub baseline: Option<ResolvedBaseline>,
+    pub monitoring: Monitoring,
     /// None: the cloud's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_key: Option<EncryptionKey>,

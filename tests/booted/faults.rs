@@ -50,7 +50,6 @@ fn a_program_of_another_digest_is_never_run_and_the_next_up_puts_it_right() {
 fn a_dead_unit_comes_back_and_a_dead_agent_takes_nothing_with_it() {
     let mut scene = Scene::start();
     let up = scene.up(&["--json"]).exits(0).json();
-    let endpoint = up["endpoint"].as_str().expect("an endpoint").to_owned();
     let machine = scene.machine();
     let pid_of = |unit: &str| {
         let asked = ["systemctl", "show", "--property=MainPID", "--value", unit];
@@ -64,7 +63,7 @@ fn a_dead_unit_comes_back_and_a_dead_agent_takes_nothing_with_it() {
     machine.run(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", "dsctl-dsserve.service"]).exits(0);
     becomes(machine, "a new daemon", || !["0", &daemon].contains(&pid_of("dsctl-dsserve.service").as_str()));
     scene.serves_again("with a new daemon");
-    let answer = scene.complete(&endpoint);
+    let answer = scene.complete(&up);
     assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
     scene.down();
 }

@@ -9,8 +9,7 @@ fn a_bare_machine_becomes_an_endpoint_and_goes_without_a_trace() {
     let mut scene = Scene::start();
     let up = scene.up(&["--json"]).exits(0).json();
     assert_eq!(up["ready"], true, "{up}");
-    let endpoint = up["endpoint"].as_str().expect("an endpoint").to_owned();
-    let answer = scene.complete(&endpoint);
+    let answer = scene.complete(&up);
     assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
     assert!(answer["usage"]["completion_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{answer}");
 

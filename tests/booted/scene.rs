@@ -74,13 +74,17 @@ impl Scene {
         }
     }
 
-    /// A completion, asked for in the machine's own network, at the endpoint that `up` printed.
+    /// A completion, asked for in the machine's own network, at the endpoint and with the authority that `up --json` printed.
     #[track_caller]
-    pub fn complete(&mut self, endpoint: &str) -> Value {
+    pub fn complete(&mut self, up: &Value) -> Value {
+        let text = |field: &str| up[field].as_str().unwrap_or_else(|| panic!("no {field} in {up}")).to_owned();
+        let endpoint = text("endpoint");
+        assert!(endpoint.starts_with("https://"), "{endpoint}");
         let key = self.hypervisor.cloud.object(&self.home, "secrets/api-key");
         let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8});
         let mut curl = self.machine().network.command("curl");
         curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "60", "--noproxy", "*"]);
+        curl.args(["--cacert", &text("ca_file")]);
         curl.args([
             "--header",
             &format!("authorization: Bearer {}", key.trim()),

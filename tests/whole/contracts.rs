@@ -20,7 +20,7 @@ const AGREED: [(&str, &str); 12] = [
     ("advisor", "spec"),
     ("engine", "spec"),
     ("providers", "engine spec"),
-    ("agent", "engine spec"),
+    ("agent", "engine spec templates"),
     ("rollout", "engine spec"),
     ("daemon", "spec"),
     ("gateway", "engine rollout spec"),

@@ -16,6 +16,7 @@ use crate::bucket::Supplies;
 use crate::decide::Moment;
 use crate::desired::DesiredFile;
 use crate::logs;
+use crate::monitoring::{MonitoringWork, Page};
 use crate::narrate::Narrator;
 use crate::probe;
 use crate::rotate;
@@ -54,6 +55,7 @@ pub(crate) enum Report {
     Ready { unit: UnitName, process: ProcessId, answer: Result<(), String> },
     Token { unit: UnitName, asked: (u64, ProcessId), answer: Result<(), String> },
     PublicAddress(Option<IpAddr>),
+    Monitoring(Result<String, String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub(crate) struct Converger<S> {
     rotate_at: Moment,
     writer: StatusWriter,
     narrator: Narrator,
+    monitoring: MonitoringWork,
+    page: Page,
     sender: UnboundedSender<Report>,
     reports: UnboundedReceiver<Report>,
 }
@@ -121,6 +125,8 @@ impl<S: Supervisor> Converger<S> {
             rotate_at: Moment::ZERO,
             writer: StatusWriter::new(site.status()),
             narrator: Narrator::default(),
+            monitoring: MonitoringWork::default(),
+            page: Page::default(),
             sender,
             reports,
             site,
@@ -215,6 +221,15 @@ impl<S: Supervisor> Converger<S> {
             self.tokens.converge(&self.site, spec, &self.client, &self.sender, (now, process_of));
         }
         self.actions.converge(&self.site, spec, &mut self.units, now);
+        self.watch_host(spec, now);
+    }
+
+    /// On a machine of the deployment's own only: nothing is installed on somebody's laptop.
+    fn watch_host(&mut self, spec: &HostSpec, now: Moment) {
+        if let (Supplies::Mirrored(_), Some(monitoring)) = (&self.supplies, &spec.monitoring) {
+            self.page.converge(monitoring.agent, (self.site.name.as_str(), &self.client), now);
+            self.monitoring.converge(&self.site, spec, &self.sender, now);
+        }
     }
 
     fn take_desired(&mut self, now: Moment) {
@@ -244,6 +259,7 @@ impl<S: Supervisor> Converger<S> {
         self.weights.forgive();
         self.units.forgive(&self.site, now);
         self.tokens.forgive();
+        self.monitoring.forgive();
     }
 
     fn take(&mut self, report: Report, now: Moment) {
@@ -254,6 +270,7 @@ impl<S: Supervisor> Converger<S> {
             }
             Report::Token { unit, asked, answer } => self.tokens.take(unit, asked, answer, now),
             Report::PublicAddress(address) => self.certificate.take(address),
+            Report::Monitoring(answer) => self.monitoring.take(answer, now),
         }
     }
 
@@ -282,6 +299,7 @@ impl<S: Supervisor> Converger<S> {
             tracing::info!(target: "console", "dsctl: {line}");
         }
         let status = self.status(spec.generation, at);
+        self.page.show(&status);
         self.writer.offer(status, now);
     }
 
@@ -294,6 +312,7 @@ impl<S: Supervisor> Converger<S> {
         phases.extend(self.weights.phase());
         phases.extend(self.units.phases(now));
         phases.extend(self.tokens.phase(spec, log_tail_of, process_of));
+        phases.extend(self.monitoring.phase(spec));
         phases
     }
 

@@ -101,6 +101,7 @@ impl Scene {
                 model: "tiny".to_owned(),
                 key: "key".parse().unwrap(),
             }],
+            monitoring: None,
             actions: Vec::new(),
         };
         Self { _folder: folder, home, site, answers, base_url, spec }

@@ -167,6 +167,7 @@ mod tests {
             files: Vec::new(),
             units: Vec::new(),
             first_token: vec![probe],
+            monitoring: None,
             actions: Vec::new(),
         }
     }

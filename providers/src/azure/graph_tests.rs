@@ -10,6 +10,7 @@ use spec::machine::{
     Disk, Egress, Exposure, Gpu, MachineCandidate, Market, MonthlyCosts, Offer, Records, ResolvedMachine,
     ResolvedNetwork,
 };
+use spec::monitoring::MonitoringWish;
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls};
 use spec::weights::WeightsSpec;
 
@@ -88,6 +89,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         tls: ResolvedTls::Issued,
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
         baseline: None,
+        monitoring: MonitoringWish::default().resolve().unwrap(),
         encryption_key: None,
         machine: Some(machine),
     }

@@ -103,6 +103,7 @@ fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> R
         certificate_revision: facts.certificate_revision,
         reach: Reach::Loopback,
         machine_hourly: None,
+        agent_metrics: None,
         layout,
     };
     let wanted = plan.host_spec()?;
@@ -146,6 +147,7 @@ mod tests {
             tls: ResolvedTls::Plain,
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
             baseline,
+            monitoring: spec::monitoring::MonitoringWish::default().resolve().unwrap(),
             encryption_key: None,
             machine: None,
         }

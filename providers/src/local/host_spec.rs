@@ -88,6 +88,7 @@ pub mod tests {
             files: Vec::new(),
             units: vec![unit],
             first_token: Vec::new(),
+            monitoring: None,
             actions: Vec::new(),
         };
         crate::host_spec::inputs(&spec).unwrap()

@@ -7,7 +7,7 @@ use engine::plan::{Action, Plan};
 use engine::state::State;
 use providers::cloud::HostView;
 use serde::Serialize;
-use spec::host::{HostStatus, PhaseState};
+use spec::host::{HostStatus, Phase, PhaseLine, PhaseState};
 
 use super::{ChangeReport, change_reports, keep_deployment, show};
 use crate::args::UpArgs;
@@ -153,10 +153,19 @@ async fn watch(
 }
 
 fn failed_phase(status: &HostStatus) -> Option<Failure> {
-    let phase = status.phases.iter().find(|phase| phase.state == PhaseState::Failed)?;
+    // The host serves without what watches it: that is said at the end.
+    let failed = |phase: &&PhaseLine| phase.state == PhaseState::Failed && phase.phase != Phase::Monitoring;
+    let phase = status.phases.iter().find(failed)?;
     let detail = phase.failure.as_ref().map_or_else(|| phase.detail.clone(), phases::failure);
     let message = format!("{}: {detail}", phase.phase.as_str());
     Some(Failure::new(Kind::Resource, message).next("dsctl up, or dsctl down"))
+}
+
+/// Why what watches the host does not run.
+fn unwatched(host: &HostView) -> Option<&str> {
+    let phases = host.current().map(|status| status.phases.as_slice()).unwrap_or_default();
+    let failed = |phase: &&PhaseLine| phase.state == PhaseState::Failed && phase.phase == Phase::Monitoring;
+    phases.iter().find(failed).map(|phase| phase.detail.as_str())
 }
 
 fn silent(host: &HostView) -> Failure {
@@ -192,6 +201,9 @@ fn report(made: &Made<'_>, args: &UpArgs, begun: Instant) -> Result<(), Failure>
     let how = if report.ready { "is ready" } else { "is made; its machine was not waited for" };
     say(format!("\n{} {how} ({:.1} s).\n", report.deployment, report.seconds));
     print(text(&report))?;
+    if let Some(why) = unwatched(host) {
+        say(format!("\nNote: it is not watched yet: {why}; `dsctl status` says when it is."));
+    }
     if plan.count(Action::Replace) > 0 && !report.ready {
         say("\nWhat was replaced lives on until the new machine is ready: `dsctl up` removes it then.");
     }

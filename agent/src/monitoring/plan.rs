@@ -1,0 +1,181 @@
+//! What the host's monitoring consists of. Pure.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use spec::host_monitoring::HostMonitoring;
+use spec::monitoring::{Monitoring, Part};
+use templates::monitoring::{Job, MonitoringFile, MonitoringInputs, Target, render};
+
+/// The configuration's folder; readable by the services, and without secrets.
+pub(super) const FOLDER: &str = "/etc/dsctl/monitoring";
+const PROMETHEUS_PORT: u16 = 9090;
+const ALERTMANAGER_PORT: u16 = 9093;
+const NODE_EXPORTER_PORT: u16 = 9100;
+/// How long measurements are kept.
+const RETENTION: &str = "30d";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub files: Vec<MonitoringFile>,
+    pub services: Vec<Service>,
+}
+
+/// A service of the distribution, run with our configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Service {
+    /// Of systemd, without its ending.
+    pub name: &'static str,
+    pub package: &'static str,
+    pub program: &'static str,
+    pub args: Vec<String>,
+    /// Whether it shall run; if not, what we made of it goes.
+    pub is_wanted: bool,
+    /// Beginning of the paths below [`FOLDER`] whose change asks for a restart.
+    pub files: &'static str,
+}
+
+pub(super) fn plan(wanted: &HostMonitoring, host: &str) -> Result<Plan, String> {
+    let files = render(&inputs(wanted, host)).map_err(|error| format!("rendering the configuration: {error}"))?;
+    Ok(Plan { files, services: services(&wanted.wanted) })
+}
+
+fn inputs(monitoring: &HostMonitoring, host: &str) -> MonitoringInputs {
+    let HostMonitoring { wanted, gateway, daemons, agent } = monitoring;
+    let own = [
+        (Job::Node, NODE_EXPORTER_PORT, wanted.node_exporter),
+        (Job::Prometheus, PROMETHEUS_PORT, wanted.prometheus),
+        (Job::Alertmanager, ALERTMANAGER_PORT, wanted.alertmanager),
+    ];
+    let own = own.into_iter().filter(|(.., part)| *part == Part::Enabled);
+    let own = own.map(|(job, port, _)| (job, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    let daemons = daemons.iter().map(|daemon| (Job::Dsserve, daemon.listen));
+    let all = [(Job::Dsgate, *gateway), (Job::Agent, *agent)].into_iter().chain(daemons).chain(own);
+    MonitoringInputs {
+        targets: all
+            .map(|(job, address)| Target { job, host: host.to_owned(), address: address.to_string() })
+            .collect(),
+        // By the gateway's loopback address, where it encrypts nothing.
+        gateway_tls: None,
+        budget_per_day: wanted.budget_per_day,
+        receivers: wanted.receivers.clone(),
+        secrets: Path::new(FOLDER).join("secrets"),
+        folder: PathBuf::from(FOLDER),
+    }
+}
+
+fn services(wanted: &Monitoring) -> Vec<Service> {
+    let listen = |port: u16| format!("--web.listen-address=127.0.0.1:{port}");
+    let prometheus = vec![
+        format!("--config.file={FOLDER}/prometheus/prometheus.yml"),
+        listen(PROMETHEUS_PORT),
+        "--storage.tsdb.path=/var/lib/prometheus/metrics2".to_owned(),
+        format!("--storage.tsdb.retention.time={RETENTION}"),
+    ];
+    let alertmanager = vec![
+        format!("--config.file={FOLDER}/alertmanager/alertmanager.yml"),
+        listen(ALERTMANAGER_PORT),
+        "--storage.path=/var/lib/prometheus/alertmanager".to_owned(),
+        // One alone needs no others to agree with.
+        "--cluster.listen-address=".to_owned(),
+    ];
+    let exporter = vec![
+        listen(NODE_EXPORTER_PORT),
+        "--collector.systemd".to_owned(),
+        "--collector.systemd.enable-restarts-metrics".to_owned(),
+    ];
+    let service = |name, program, args, part, files| Service {
+        name,
+        package: name,
+        program,
+        args,
+        is_wanted: part == Part::Enabled,
+        files,
+    };
+    vec![
+        service(
+            "prometheus-node-exporter",
+            "/usr/bin/prometheus-node-exporter",
+            exporter,
+            wanted.node_exporter,
+            "node-exporter",
+        ),
+        service(
+            "prometheus-alertmanager",
+            "/usr/bin/prometheus-alertmanager",
+            alertmanager,
+            wanted.alertmanager,
+            "alertmanager",
+        ),
+        service("prometheus", "/usr/bin/prometheus", prometheus, wanted.prometheus, "prometheus"),
+    ]
+}
+
+impl Service {
+    /// Over the distribution's own unit.
+    pub fn drop_in(&self) -> String {
+        let words = self.args.join(" ").replace('%', "%%");
+        let program = self.program;
+        format!(
+            "# Made by dsctl's agent.\n[Service]\nExecStart=\nExecStart={program} {words}\nRestart=always\nRestartSec=5\n\
+             NoNewPrivileges=yes\nProtectSystem=full\nProtectHome=yes\nPrivateTmp=yes\n"
+        )
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    pub fn wanted() -> Value {
+        json!({"wanted": {"prometheus": "enabled", "node_exporter": "enabled", "alertmanager": "enabled", "grafana": "none",
+                          "budget_per_day": 150},
+            "gateway": "127.0.0.1:8081", "agent": "127.0.0.1:8084",
+            "daemons": [{"unit": "dsserve", "listen": "127.0.0.1:8082"}]})
+    }
+
+    fn monitoring() -> HostMonitoring {
+        serde_json::from_value(wanted()).unwrap()
+    }
+
+    fn content<'a>(plan: &'a Plan, path: &str) -> &'a str {
+        &plan.files.iter().find(|file| file.path == Path::new(path)).unwrap().content
+    }
+
+    #[test]
+    fn everything_on_the_host_is_read_from_loopback_under_the_hosts_name() {
+        let plan = plan(&monitoring(), "main").unwrap();
+        let text = content(&plan, "prometheus/prometheus.yml");
+        for address in ["8081", "8082", "8084", "9090", "9093", "9100"] {
+            assert!(text.contains(&format!("127.0.0.1:{address}")), "{address} in\n{text}");
+        }
+        assert!(text.contains("host: main"), "{text}");
+        assert!(plan.services.iter().all(|service| service.is_wanted));
+        let listens =
+            |service: &Service| service.args.iter().any(|arg| arg.starts_with("--web.listen-address=127.0.0.1:"));
+        assert!(plan.services.iter().all(listens));
+    }
+
+    #[test]
+    fn what_is_switched_off_is_neither_run_nor_read() {
+        let mut monitoring = monitoring();
+        monitoring.wanted.alertmanager = Part::None;
+        monitoring.wanted.node_exporter = Part::ScrapeOnly;
+        let plan = plan(&monitoring, "main").unwrap();
+        let wanted: Vec<&str> = plan.services.iter().filter(|it| it.is_wanted).map(|it| it.name).collect();
+        assert_eq!(wanted, ["prometheus"]);
+        assert!(!content(&plan, "prometheus/prometheus.yml").contains("9093"));
+    }
+
+    #[test]
+    fn a_drop_in_replaces_the_command_of_the_distribution() {
+        let plan = plan(&monitoring(), "main").unwrap();
+        let text = plan.services[2].drop_in();
+        assert!(
+            text.contains("ExecStart=\nExecStart=/usr/bin/prometheus --config.file=/etc/dsctl/monitoring/"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,48 @@
+//! The host is watched: its Prometheus reads everything on it, and an alert reaches whoever is to hear of it.
+
+use serde_json::Value;
+use tests::booted::machine::Machine;
+use tests::booted::webhook::Webhook;
+use tests::process::run;
+
+use crate::scene::{Scene, becomes};
+
+const WEBHOOK: &str = "127.0.0.1:9999";
+/// So little that the machine's own price is over it at once.
+const MONITORING: &str = "monitoring:
+  budget_per_day: 0.01
+  receivers:
+    webhook: {url: 'http://127.0.0.1:9999/', severities: [page, ticket, none]}
+";
+
+#[test]
+fn prometheus_reads_everything_on_the_host_and_an_alert_reaches_its_receiver() {
+    let mut scene = Scene::start();
+    let file = scene.home.home.scratch().join("watched.yaml");
+    std::fs::write(&file, MONITORING).expect("a deployment's file");
+    scene.up(&["--file", &file.display().to_string()]).exits(0).says("is ready");
+    let machine = scene.machine();
+    let webhook = Webhook::listen(machine.network.listen(WEBHOOK.parse().expect("an address")));
+    becomes(machine, "its monitoring is installed", || machine.console().contains("monitoring: done"));
+    for job in ["dsgate", "dsserve", "agent", "node", "prometheus", "alertmanager"] {
+        becomes(machine, &format!("Prometheus has read {job}"), || {
+            value(machine, &format!("up{{job=\"{job}\"}}")) == Some(1.0)
+        });
+    }
+    assert_eq!(value(machine, "dsctl_host_ready"), Some(1.0));
+    becomes(machine, "two alerts are told", || {
+        let firing = webhook.firing();
+        ["Watchdog", "CostOverBudget"].iter().all(|name| firing.iter().any(|told| told == name))
+    });
+    scene.home.dsctl(&["status"]).exits(0);
+    scene.down();
+}
+
+/// The first value that Prometheus on the machine answers to a query.
+fn value(machine: &Machine, query: &str) -> Option<f64> {
+    let mut curl = machine.network.command("curl");
+    curl.args(["--silent", "--get", "--noproxy", "*", "--data-urlencode", &format!("query={query}")]);
+    let outcome = run(curl.arg("http://127.0.0.1:9090/api/v1/query"));
+    let answer: Value = serde_json::from_str(&outcome.stdout).ok()?;
+    answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+}
