@@ -8,9 +8,7 @@ use tests::process::run;
 use crate::scene::{Scene, becomes};
 
 const WEBHOOK: &str = "127.0.0.1:9999";
-/// So little that the machine's own price is over it at once.
 const MONITORING: &str = "monitoring:
-  budget_per_day: 0.01
   receivers:
     webhook: {url: 'http://127.0.0.1:9999/', severities: [page, ticket, none]}
 ";
@@ -30,11 +28,22 @@ fn prometheus_reads_everything_on_the_host_and_an_alert_reaches_its_receiver() {
         });
     }
     assert_eq!(value(machine, "dsctl_host_ready"), Some(1.0));
-    becomes(machine, "two alerts are told", || {
-        let firing = webhook.firing();
-        ["Watchdog", "CostOverBudget"].iter().all(|name| firing.iter().any(|told| told == name))
-    });
     scene.home.dsctl(&["status"]).exits(0);
+
+    // A gateway that can't be started again: its program is gone.
+    let machine = scene.machine();
+    machine
+        .run(&[
+            "sh",
+            "-c",
+            "rm /var/lib/dsctl/artifacts/*/dsgate && systemctl kill --kill-who=main --signal=KILL dsctl-dsgate",
+        ])
+        .exits(0);
+    becomes(machine, "the alerts are told", || {
+        let firing = webhook.firing();
+        ["Watchdog", "GatewayDown"].iter().all(|name| firing.iter().any(|told| told == name))
+    });
+    scene.home.dsctl(&["status"]).exits(1).says("dsgate");
     scene.down();
 }
 

@@ -24,6 +24,8 @@ use crate::view::phases;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A machine boots, fetches dsctl and reports by then; if not, its console says why.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// A phase that has failed is tried again on the machine, and told again, within that time.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(15);
 /// Lines of the console that are shown.
 const CONSOLE_LINES: usize = 12;
 
@@ -130,13 +132,21 @@ async fn watch(
     progress: &mut HostProgress,
 ) -> Result<HostView, Failure> {
     let begun = Instant::now();
+    let mut failing: Option<Instant> = None;
     loop {
         let host = target.adapter.host(&target.region, state).await?;
         match host.current() {
             Some(status) => {
                 progress.update(status);
-                if let Some(failure) = failed_phase(status) {
-                    return Err(failure);
+                // What it says may be older than what was just put right, and it tries again by itself.
+                match failed_phase(status) {
+                    Some(failure)
+                        if failing.get_or_insert_with(Instant::now).elapsed() >= FAILURE_PATIENCE.min(limit) =>
+                    {
+                        return Err(failure);
+                    }
+                    Some(_) => {}
+                    None => failing = None,
                 }
                 if status.ready_since.is_some() {
                     return Ok(host);
