@@ -10,6 +10,8 @@ mod aws;
 mod azure;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod crash;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod examples;
 #[cfg(feature = "gcp")]
 mod gcp;
 #[cfg(any(feature = "azure", feature = "gcp"))]

@@ -17,7 +17,7 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
     let plan = home.dsctl(&["plan", "--json", "--detailed-exitcode"]).exits(2).json();
     has(&plan, &["deployment", "made_from", "changes", "cloud"]);
     let changes = plan["changes"].as_array().unwrap();
-    assert_eq!(changes.len(), 22);
+    assert_eq!(changes.len(), 23);
     for change in changes {
         has(change, &["address", "action", "reason", "summary", "before", "after", "disk_bytes", "monthly_usd"]);
         assert_eq!((&change["action"], &change["before"]), (&json!("create"), &Value::Null), "{change}");
