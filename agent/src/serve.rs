@@ -62,6 +62,8 @@ pub enum AgentError {
         "units of a host with a bucket are services of systemd, and systemd does not run here; next: dsctl agent --name NAME"
     )]
     NoSystemd,
+    #[error("nothing mirrors the bucket any more; the journal says why")]
+    MirrorEnded,
     #[error(transparent)]
     Bucket(#[from] BucketError),
     #[error("the agent's folder {} is gone; its units were stopped", .path.display())]
@@ -106,9 +108,13 @@ async fn in_bucket(args: &AgentArgs, location: &StateLocation, goodbye: Goodbye)
     };
     let (site, supplies) = (mirror.site().clone(), mirror.supplies());
     let ended = CancellationToken::new();
-    let mirrored = tokio::spawn(mirror.run(ended.clone()));
+    let mut mirrored = tokio::spawn(mirror.run(ended.clone()));
     let supervisor = SystemdSupervisor::new(args.home.root());
-    let result = serve(site, supervisor, supplies, FetchSettings::from_environment(), goodbye).await;
+    let result = tokio::select! {
+        result = serve(site, supervisor, supplies, FetchSettings::from_environment(), goodbye) => result,
+        // Systemd starts the agent again, and with it another mirror.
+        _ = &mut mirrored => return Err(AgentError::MirrorEnded),
+    };
     ended.cancel();
     if let Err(error) = mirrored.await {
         tracing::error!(%error, "the mirror of the bucket did not end well");

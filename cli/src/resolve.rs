@@ -307,7 +307,7 @@ mod tests {
                 "monitoring.budget_per_day: must be more",
             ),
             (
-                "model: smollm2-135m\ncloud: gcp\nmonitoring: {receivers: {slack: {channel: c, key_env: K}}}",
+                "model: smollm2-135m\ncloud: gcp\nmonitoring: {receivers: {slack: {channel: '#c', key_env: K}}}",
                 "monitoring.receivers.slack: keys of receivers do not reach the machine yet",
             ),
             ("model: smollm2-135m\ndaemon: {context: 1}", "daemon.context: 1 is below 16"),

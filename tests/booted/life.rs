@@ -1,5 +1,6 @@
 //! A whole life: `dsctl up` unchanged until it prints an endpoint, a completion, `dsctl down`.
 
+use tests::binaries;
 use tests::booted::machine::Machine;
 
 use crate::scene::Scene;
@@ -19,6 +20,7 @@ fn a_bare_machine_becomes_an_endpoint_and_goes_without_a_trace() {
     secrets_are_for_their_units_alone(machine);
     each_phase_is_on_the_console(machine);
     units_are_confined(machine);
+    first_boots_are_valid(machine);
 
     scene.up(&["--expect-no-changes"]).exits(0).says("No changes");
     scene.down();
@@ -55,8 +57,8 @@ fn secrets_are_for_their_units_alone(machine: &Machine) {
     for path in
         [format!("{secrets}/api-key"), "/var/lib/dsctl/deployments/default/bucket/host/main/desired.json".to_owned()]
     {
-        let outcome = machine.run(&[&nobody[..], &[&path]].concat());
-        assert_ne!(outcome.code, 0, "anybody reads {path}");
+        machine.run(&["cat", &path]).exits(0);
+        machine.run(&[&nobody[..], &[&path]].concat()).exits(1).says("Permission denied");
     }
 }
 
@@ -72,6 +74,18 @@ fn each_phase_is_on_the_console(machine: &Machine) {
         "ready, host spec 1",
     ] {
         assert!(console.contains(line), "no {line} in\n{console}");
+    }
+}
+
+/// Those of all clouds, by cloud-init's own schema.
+fn first_boots_are_valid(machine: &Machine) {
+    for cloud in ["aws", "gcp", "azure"] {
+        let template = binaries::workspace().join(format!("templates/data/cloud-init/{cloud}.yaml"));
+        let text = std::fs::read_to_string(template).expect("a template");
+        assert!(text.lines().count() <= 60, "{cloud}: {} lines", text.lines().count());
+        let inside = format!("/root/{cloud}.yaml");
+        std::fs::write(machine.file(&inside), text).expect("a copy on the machine");
+        machine.run(&["cloud-init", "schema", "--config-file", &inside]).exits(0).says("Valid");
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod conformance;
 mod faults;
 mod life;
 mod scene;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::store::write_durably;
 use spec::host::HostSpec;
@@ -21,6 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// After a look or a write that failed.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// For the first look at it: systemd's watchdog waits no longer, and what is on the disk serves meanwhile.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
+/// The status goes up again though nothing changed: another machine of the deployment may have written over it.
+const REPEAT_EVERY: Duration = Duration::from_secs(60);
 /// For the last status, when the agent ends.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -30,8 +34,8 @@ pub(crate) struct Mirror {
     bucket: Bucket,
     /// Of the host spec that lies on the disk.
     tag: Option<String>,
-    /// The status that the bucket has.
-    sent: Option<Vec<u8>>,
+    /// The status that the bucket was given last, and when.
+    sent: Option<(Vec<u8>, Instant)>,
     supply: watch::Sender<Supply>,
     /// Said once, not at every look.
     complaint: Option<String>,
@@ -43,7 +47,8 @@ impl Mirror {
         let (mut complaint, mut watchdog) = (None, Watchdog::default());
         let deployment = loop {
             watchdog.beat();
-            match deployment_of(&bucket, host).await {
+            let asked = tokio::time::timeout(FIRST_LOOK, deployment_of(&bucket, host)).await;
+            match asked.unwrap_or_else(|_| Err("the bucket does not answer".to_owned())) {
                 Ok(deployment) => break deployment,
                 Err(message) => {
                     complain(&mut complaint, &message);
@@ -71,13 +76,17 @@ impl Mirror {
         let mut rest = Duration::ZERO;
         loop {
             // The status does not wait for what failed to be tried again.
-            rest = if rest.is_zero() { self.look().await } else { self.tell(rest).await };
-            let pause = rest.min(TELL_EVERY);
+            let before = rest;
+            let round = async {
+                let rest = if before.is_zero() { self.look().await } else { self.tell(before).await };
+                let pause = rest.min(TELL_EVERY);
+                tokio::time::sleep(pause).await;
+                rest - pause
+            };
             tokio::select! {
                 () = ended.cancelled() => break,
-                () = tokio::time::sleep(pause) => {}
+                left = round => rest = left,
             }
-            rest -= pause;
         }
         match tokio::time::timeout(FAREWELL, self.send_status()).await {
             Ok(Ok(())) => {}
@@ -171,11 +180,11 @@ impl Mirror {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(BucketError::Disk { what: format!("reading {}", path.display()), source }),
         };
-        if self.sent.as_ref() == Some(&bytes) {
+        if self.sent.as_ref().is_some_and(|(sent, at)| *sent == bytes && at.elapsed() < REPEAT_EVERY) {
             return Ok(());
         }
         self.bucket.put(&BucketLayout::status_key(&self.site.name), &bytes).await?;
-        self.sent = Some(bytes);
+        self.sent = Some((bytes, Instant::now()));
         Ok(())
     }
 }

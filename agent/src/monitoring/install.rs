@@ -1,45 +1,66 @@
 //! Carries a plan out: packages, files, services. The same again changes nothing that runs.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::plan::{FOLDER, Plan, Service};
 
 const UNITS: &str = "/etc/systemd/system";
+/// Prometheus reads its log of the last hours first.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What there is then, in a line.
-pub(super) fn install(plan: &Plan) -> Result<String, String> {
+/// What there is then, in a line. `again`: what an earlier try left is not known, so everything is started anew.
+pub(super) fn install(plan: &Plan, again: bool) -> Result<String, String> {
     let wanted: Vec<&Service> = plan.services.iter().filter(|service| service.is_wanted).collect();
-    bring_packages(&wanted)?;
     let mut changed: Vec<PathBuf> = Vec::new();
     for file in &plan.files {
         if write(&Path::new(FOLDER).join(&file.path), &file.content)? {
             changed.push(file.path.clone());
         }
     }
-    for service in &plan.services {
+    // Before the packages: they start their services at once, and shall not listen to the outside even for a moment.
+    let mut anew: Vec<&str> = Vec::new();
+    for service in &wanted {
         let has_new_files = changed.iter().any(|path| path.starts_with(service.files));
-        if service.is_wanted { run(service, has_new_files)? } else { drop_service(service)? }
+        if write(&drop_in_path(service), &service.drop_in())? || has_new_files || again {
+            anew.push(service.name);
+        }
+    }
+    bring_packages(&wanted)?;
+    systemctl(&["daemon-reload"])?;
+    for service in &plan.services {
+        if service.is_wanted { run(service, anew.contains(&service.name))? } else { drop_service(service)? }
     }
     let names: Vec<&str> = wanted.iter().map(|service| service.name).collect();
     Ok(if names.is_empty() {
         "nothing of ours runs; endpoints are there to be read".to_owned()
     } else {
-        format!("{} run", names.join(", "))
+        format!("{} answer", names.join(", "))
     })
 }
 
 fn bring_packages(wanted: &[&Service]) -> Result<(), String> {
     let missing: Vec<&str> =
-        wanted.iter().filter(|service| !Path::new(service.program).exists()).map(|service| service.package).collect();
+        wanted.iter().map(|service| service.package).filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     tracing::info!(?missing, "installing packages");
+    // What a power cut left half-way.
+    ended(Command::new("dpkg").args(["--configure", "-a"]))?;
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"][..], &missing].concat())
+}
+
+/// Whole, and not in the middle of it.
+fn is_installed(package: &str) -> bool {
+    let asked = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    asked.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
 }
 
 /// Another package manager's work is waited for.
@@ -49,15 +70,32 @@ fn apt(words: &[&str]) -> Result<(), String> {
     ended(command.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-fn run(service: &Service, has_new_files: bool) -> Result<(), String> {
-    let is_new = write(&drop_in_path(service), &service.drop_in())?;
-    if is_new {
-        systemctl(&["daemon-reload"])?;
-    }
+fn run(service: &Service, anew: bool) -> Result<(), String> {
     let unit = format!("{}.service", service.name);
     systemctl(&["enable", "--quiet", &unit])?;
     // What runs already with the same files goes on.
-    systemctl(&[if is_new || has_new_files { "restart" } else { "start" }, &unit])
+    systemctl(&[if anew { "restart" } else { "start" }, &unit])?;
+    answers(service)
+}
+
+/// A service that ends at once over its configuration counts as started all the same.
+fn answers(service: &Service) -> Result<(), String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, service.port));
+    let deadline = Instant::now() + ANSWER_PATIENCE;
+    while TcpStream::connect_timeout(&address, LOOK_EVERY).is_err() {
+        if Instant::now() > deadline {
+            return Err(format!("{} does not answer at {address}: {}", service.name, last_words(service)));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+/// The last line of its journal.
+fn last_words(service: &Service) -> String {
+    let unit = format!("--unit={}.service", service.name);
+    let output = Command::new("journalctl").args(["--no-pager", "--output=cat", "--lines=1", &unit]).output();
+    output.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// What we made of it; one that somebody else set up stays.

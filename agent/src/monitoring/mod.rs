@@ -43,8 +43,9 @@ impl MonitoringWork {
         }
         self.under_way = Some(wanted.clone());
         let (wanted, host, reports) = (wanted.clone(), site.name.to_string(), reports.clone());
+        let again = self.failure.is_some();
         tokio::task::spawn_blocking(move || {
-            let answer = plan::plan(&wanted, &host).and_then(|plan| install::install(&plan));
+            let answer = plan::plan(&wanted, &host).and_then(|plan| install::install(&plan, again));
             // Nobody takes it when the agent ends.
             reports.send(Report::Monitoring(answer)).unwrap_or(());
         });

@@ -29,6 +29,8 @@ pub(super) struct Service {
     pub package: &'static str,
     pub program: &'static str,
     pub args: Vec<String>,
+    /// Where it answers on loopback once it runs.
+    pub port: u16,
     /// Whether it shall run; if not, what we made of it goes.
     pub is_wanted: bool,
     /// Beginning of the paths below [`FOLDER`] whose change asks for a restart.
@@ -84,11 +86,12 @@ fn services(wanted: &Monitoring) -> Vec<Service> {
         "--collector.systemd".to_owned(),
         "--collector.systemd.enable-restarts-metrics".to_owned(),
     ];
-    let service = |name, program, args, part, files| Service {
+    let service = |name, program, args, (part, port), files| Service {
         name,
         package: name,
         program,
         args,
+        port,
         is_wanted: part == Part::Enabled,
         files,
     };
@@ -97,17 +100,17 @@ fn services(wanted: &Monitoring) -> Vec<Service> {
             "prometheus-node-exporter",
             "/usr/bin/prometheus-node-exporter",
             exporter,
-            wanted.node_exporter,
+            (wanted.node_exporter, NODE_EXPORTER_PORT),
             "node-exporter",
         ),
         service(
             "prometheus-alertmanager",
             "/usr/bin/prometheus-alertmanager",
             alertmanager,
-            wanted.alertmanager,
+            (wanted.alertmanager, ALERTMANAGER_PORT),
             "alertmanager",
         ),
-        service("prometheus", "/usr/bin/prometheus", prometheus, wanted.prometheus, "prometheus"),
+        service("prometheus", "/usr/bin/prometheus", prometheus, (wanted.prometheus, PROMETHEUS_PORT), "prometheus"),
     ]
 }
 

@@ -20,7 +20,7 @@ fn a_deployment_comes_private_and_encrypted_and_goes_without_a_trace() {
     let record = home.home.scratch().join("calls.jsonl");
     cloud.proxy.record_to(&record);
 
-    home.dsctl(&["plan"]).exits(0).says("22 to create").says("g7e.2xlarge in us-east-1").says(IMAGE);
+    home.dsctl(&["plan"]).exits(0).says("23 to create").says("g7e.2xlarge in us-east-1").says(IMAGE);
     cloud.is_untouched("a plan");
     assert_eq!(home.state(), None, "a plan left a state");
     home.up(&[]).exits(0).says("+ machine.main").says("endpoint  https://10.77.");

@@ -38,7 +38,7 @@ fn whoever_has_no_credentials_or_may_not_look_is_told_so() {
     cloud.proxy.clear();
     let denied = ["DescribeInstanceTypeOfferings", "GetProducts"];
     cloud.proxy.arm(denied.map(|operation| Rule::nth(operation, 1, Fault::Denied)));
-    let plan = home.dsctl(&["plan"]).exits(0).says("22 to create");
+    let plan = home.dsctl(&["plan"]).exits(0).says("23 to create");
     plan.says("Note: zones could not be asked, the catalogue's stand").says("Note: prices could not be asked");
     cloud.is_untouched("a plan by the catalogue");
 }

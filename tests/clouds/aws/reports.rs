@@ -36,7 +36,7 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
     assert!((sum - total).abs() < 0.01, "the parts of the plan are {sum}, the month {total}");
     home.dsctl(&["plan", "--summary", "--detailed-exitcode"])
         .exits(2)
-        .says("22 to create, 0 to update, 0 to delete; $");
+        .says("23 to create, 0 to update, 0 to delete; $");
 
     let up = home.dsctl(&["up", "--yes", "--no-wait", "--json"]).exits(0).json();
     has(&up, &["deployment", "changed", "changes", "endpoint", "api_key", "hourly_usd", "monthly_usd", "seconds"]);
@@ -45,7 +45,7 @@ fn each_command_gives_one_value_with_the_fields_that_are_promised() {
         (&json!("aws"), &json!(REGION), &json!("deepseek-r1-distill-llama-70b"))
     );
     assert_eq!((&up["changed"], &up["ready"]), (&json!(true), &json!(false)));
-    assert_eq!(up["changes"].as_array().unwrap().len(), 22);
+    assert_eq!(up["changes"].as_array().unwrap().len(), 23);
     assert!((up["monthly_usd"].as_f64().unwrap() - total).abs() < 0.01, "{up}");
     let key = up["api_key"].as_str().unwrap();
     assert_eq!(key, format!("s3://{}/secrets/api-key", home.id("bucket.main")));

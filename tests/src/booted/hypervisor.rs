@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::machine::{Birth, Machine};
 use crate::aws::ACCESS_KEY;
 use crate::aws::cloud::{Cloud, REGION};
-use crate::cloud_home::CloudHome;
 use crate::http::wait;
 use crate::weights;
 
@@ -42,12 +41,6 @@ impl Hypervisor {
         self.put(SHELF, "model.gguf", bytes);
         let source = format!("s3://{SHELF}/model.gguf");
         ["--weights".to_owned(), source, "--weights-sha256".to_owned(), weights.sha256.clone()]
-    }
-
-    /// Into the deployment's bucket, whatever it is.
-    #[track_caller]
-    pub fn put_bytes(&self, home: &CloudHome, key: &str, bytes: Vec<u8>) {
-        self.put(&home.id("bucket.main"), key, bytes);
     }
 
     #[track_caller]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use engine::store::create_private_folder;
@@ -47,6 +48,9 @@ impl SystemdSupervisor {
     fn prepare(&self, unit: &UnitName, launch: &Launch) -> io::Result<()> {
         let user = unit_file::user_of(launch);
         accounts::make(&[&user])?;
+        if unit_file::has_cards(launch) {
+            load_card_driver();
+        }
         for path in &launch.shared {
             accounts::share(path)?;
         }
@@ -83,6 +87,16 @@ impl SystemdSupervisor {
     }
 }
 
+/// CUDA's part of the driver, which a unit without privileges can't load, and whose device must be there before it starts.
+fn load_card_driver() {
+    match Command::new("nvidia-modprobe").args(["-u", "-c", "0"]).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => tracing::warn!(status = %output.status, "nvidia-modprobe"),
+        // A host without cards.
+        Err(error) => tracing::debug!(%error, "nvidia-modprobe"),
+    }
+}
+
 fn service_of(unit: &UnitName) -> String {
     format!("{PREFIX}{unit}.service")
 }
@@ -105,6 +119,13 @@ fn process_of(shown: &Shown) -> Option<ProcessId> {
     (lives && shown.main_pid != 0).then(|| identify(shown.main_pid))?
 }
 
+/// Systemd would start it again by itself, and the agent then find its port taken.
+fn leave_to_the_agent(unit: &UnitName) {
+    if let Err(error) = systemctl(&["stop", "--no-block", &service_of(unit)]) {
+        tracing::warn!(%unit, %error, "systemd may start it beside the agent");
+    }
+}
+
 fn failed(what: String) -> impl FnOnce(io::Error) -> SupervisorError {
     move |source| SupervisorError::Io { what, source }
 }
@@ -124,7 +145,10 @@ impl Supervisor for SystemdSupervisor {
     fn adopt(&mut self, unit: &UnitName) -> Result<Option<Adopted>, SupervisorError> {
         let what = || failed(format!("looking at {unit}"));
         let Some(fingerprint) = recorded_fingerprint(unit).map_err(what())? else { return Ok(None) };
-        let Some(process) = process_of(&show(&service_of(unit)).map_err(what())?) else { return Ok(None) };
+        let Some(process) = process_of(&show(&service_of(unit)).map_err(what())?) else {
+            leave_to_the_agent(unit);
+            return Ok(None);
+        };
         self.running.insert(unit.clone(), process);
         Ok(Some(Adopted { process, fingerprint }))
     }
@@ -151,6 +175,7 @@ impl Supervisor for SystemdSupervisor {
             Ok(shown) => shown.exit(),
             Err(error) => format!("unknown: {error}"),
         };
+        leave_to_the_agent(unit);
         self.running.remove(unit);
         Some(exit)
     }

@@ -17,7 +17,7 @@ const FINGERPRINT: &str = "X-DsctlFingerprint=";
 const FIRST_OPEN_PORT: u16 = 1024;
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
 
-/// What every unit may not do.
+/// What every unit may not do. The cloud's metadata service hands out the machine's own rights: no unit reaches it.
 const CONFINED: &str = "NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
@@ -30,6 +30,7 @@ ProtectKernelTunables=yes
 ProtectControlGroups=yes
 ProtectProc=invisible
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+IPAddressDeny=169.254.169.254/32 fd00:ec2::254/128
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -63,6 +64,11 @@ pub(super) fn user_of(launch: &Launch) -> String {
     launch.program.file_name().map_or_else(|| "nobody".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
+/// The daemon computes on graphics cards where there are some.
+pub(super) fn has_cards(launch: &Launch) -> bool {
+    user_of(launch) == "dsserve"
+}
+
 /// The whole file; `home` is hidden from the unit but for what it needs.
 pub(super) fn render(unit: &UnitName, launch: &Launch, home: &Path) -> String {
     let mut file = format!(
@@ -81,7 +87,7 @@ pub(super) fn render(unit: &UnitName, launch: &Launch, home: &Path) -> String {
     file.push_str("Restart=always\nRestartSec=30\n");
     push(&mut file, "TimeoutStopSec", launch.stop_grace.as_secs().max(1));
     file.push_str(CONFINED);
-    file.push_str(if user_of(launch) == "dsserve" { WITH_CARDS } else { WITHOUT_CARDS });
+    file.push_str(if has_cards(launch) { WITH_CARDS } else { WITHOUT_CARDS });
     push(&mut file, "CapabilityBoundingSet", capabilities(launch));
     push(&mut file, "AmbientCapabilities", capabilities(launch));
     push(&mut file, "TemporaryFileSystem", format!("{}:ro", path_text(home)));
@@ -192,6 +198,7 @@ pub(super) mod tests {
                 "BindPaths=/var/lib/dsctl/data/dsgate",
             ]
         );
+        assert!(has(&file, "IPAddressDeny=169.254.169.254/32 fd00:ec2::254/128"));
         assert!(has(&file, "User=dsgate") && has(&file, "NoNewPrivileges=yes") && has(&file, "PrivateDevices=yes"));
     }
 
