@@ -197,7 +197,7 @@ fn a_secret_is_in_its_blob_and_nowhere_else() {
     let is_placeholder = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     assert!(!script.split('@').any(is_placeholder), "a placeholder was left: {script}");
     let identity = home.id("identity.machine");
-    for line in [format!("identity=\"{identity}\""), format!("Environment=AZURE_MSI_RESOURCE_ID={identity}")] {
+    for line in [format!("identity=\"{identity}\""), "export AZURE_MSI_RESOURCE_ID=\"$identity\"".to_owned()] {
         assert!(script.contains(&line), "{line} is not in {script}");
     }
     assert!(script.contains("&msi_res_id=${identity//\\//%2F}"), "{script}");
