@@ -30,12 +30,12 @@ pub struct GatewayFiles {
 
 impl GatewayFiles {
     pub fn endpoint(&self) -> String {
-        format!("{}://{}/v1", self.scheme, self.config.admin_listen)
+        format!("{}://{}/v1", self.scheme, self.config.listen)
     }
 
     /// Where the gateway shows its metrics to this machine: where nobody needs a certificate for them.
     pub fn metrics_url(&self) -> String {
-        format!("http://{}/metrics", self.config.listen)
+        format!("http://{}/metrics", self.config.admin_listen)
     }
 }
 
