@@ -48,7 +48,8 @@ fn a_first_boot_is_short_checks_what_it_fetched_and_carries_no_secret() {
     for (cloud, script) in [("aws", crate::AWS_BOOT), ("gcp", crate::GCP_BOOT), ("azure", crate::AZURE_BOOT)] {
         assert!(script.starts_with("#cloud-config\n") && script.lines().count() <= 60, "{cloud}");
         yaml::parse::<serde::de::IgnoredAny>(script, cloud).unwrap();
-        let (fetch, check) = (script.find("fetching dsctl").unwrap(), script.find("sha256sum --check --quiet").unwrap());
+        let (fetch, check) =
+            (script.find("fetching dsctl").unwrap(), script.find("sha256sum --check --quiet").unwrap());
         assert!(fetch < check && check < script.find("install -m").unwrap(), "{cloud}: what runs was not checked");
         assert!(!script.to_lowercase().contains("api_key"), "{cloud}");
     }

@@ -181,17 +181,18 @@ impl Supervisor for SystemdSupervisor {
     }
 
     fn signal(&mut self, unit: &UnitName, signal: Signal) -> Result<(), SupervisorError> {
-        if !self.running.contains_key(unit) {
-            return Err(SupervisorError::NotRunning { unit: unit.clone() });
-        }
+        let process = *self.running.get(unit).ok_or_else(|| SupervisorError::NotRunning { unit: unit.clone() })?;
         let service = service_of(unit);
-        // Stopped by systemd, so that systemd does not start it again.
-        let stopped = systemctl(&["stop", "--no-block", &service]);
         let sent = match signal {
-            Signal::Terminate => stopped,
-            Signal::Kill => stopped.and_then(|_| systemctl(&["kill", "--kill-who=main", "--signal=KILL", &service])),
+            // By systemd, so that systemd does not start it again.
+            Signal::Terminate => systemctl(&["stop", "--no-block", &service]),
+            Signal::Kill => systemctl(&["kill", "--kill-who=main", "--signal=KILL", &service]),
         };
-        sent.map(|_| ()).map_err(failed(format!("signalling {unit}")))
+        match sent {
+            // It ended in the meantime, and systemd no longer knows it.
+            Err(error) if is_alive(&process) => Err(failed(format!("signalling {unit}"))(error)),
+            _ => Ok(()),
+        }
     }
 
     fn forget(&mut self, unit: &UnitName) -> Result<(), SupervisorError> {
