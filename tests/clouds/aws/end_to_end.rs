@@ -146,7 +146,7 @@ fn its_bucket_is_private(account: &Value, home: &CloudHome) {
     let tls_only = json!([{"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
         "Resource": [arn, format!("{arn}/*")], "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]);
     assert_eq!(bucket["policy"]["Statement"], tls_only);
-    assert_eq!((&bucket["unfinished_uploads"], &bucket["versions"]), (&json!([]), &json!(7)), "each is written once");
+    assert_eq!((&bucket["unfinished_uploads"], &bucket["versions"]), (&json!([]), &json!(8)), "each is written once");
     let rules = bucket["lifecycle"].as_array().unwrap();
     let expires = rules.iter().filter(|rule| !rule["Expiration"].is_null()).count();
     assert_eq!(expires, 0, "nothing that is in use goes by itself: {rules:?}");
