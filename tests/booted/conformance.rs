@@ -10,7 +10,7 @@ use crate::scene::becomes;
 
 /// The agent's unit tests, as `.ci/booted` built them.
 const AGENT_TESTS_VARIABLE: &str = "DSCTL_AGENT_TESTS";
-const INSIDE: &str = "/root/agent-tests";
+const INSIDE: &str = "/opt/agent-tests";
 const SUITE: &str = "supervisor::systemd::tests::conforms";
 
 #[test]

@@ -83,7 +83,7 @@ fn first_boots_are_valid(machine: &Machine) {
         let template = binaries::workspace().join(format!("templates/data/cloud-init/{cloud}.yaml"));
         let text = std::fs::read_to_string(template).expect("a template");
         assert!(text.lines().count() <= 60, "{cloud}: {} lines", text.lines().count());
-        let inside = format!("/root/{cloud}.yaml");
+        let inside = format!("/opt/{cloud}.yaml");
         std::fs::write(machine.file(&inside), text).expect("a copy on the machine");
         machine.run(&["cloud-init", "schema", "--config-file", &inside]).exits(0).says("Valid");
     }
