@@ -37,16 +37,27 @@ pub enum InstallError {
 
 /// Writes the agent's service and starts it; the same again changes nothing that runs. As root.
 pub fn install(program: &Path, home: &Path, bucket: &StateLocation, host: &HostName) -> Result<(), InstallError> {
-    let environment = HANDED_ON.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
-    let environment: Vec<(&str, String)> = environment.filter(|(_, value)| !value.is_empty()).collect();
-    let service = Service { program, home, bucket, host, environment: &environment };
-    write(&PathBuf::from(UNITS).join(SERVICE), &service.render())?;
+    write_service(program, home, bucket, host)?;
     write(Path::new(JOURNAL_FILE), JOURNAL)?;
     run(&["daemon-reload"])?;
     run(&["try-restart", "systemd-journald.service"])?;
     run(&["enable", SERVICE])?;
     // Not waited for: it waits for its bucket.
     run(&["start", "--no-block", SERVICE])
+}
+
+/// Another program is the service's from now on. Asked for by the agent itself, which systemd then ends.
+pub(crate) fn renew(program: &Path, home: &Path, bucket: &StateLocation, host: &HostName) -> Result<(), InstallError> {
+    write_service(program, home, bucket, host)?;
+    run(&["daemon-reload"])?;
+    run(&["restart", "--no-block", SERVICE])
+}
+
+fn write_service(program: &Path, home: &Path, bucket: &StateLocation, host: &HostName) -> Result<(), InstallError> {
+    let environment = HANDED_ON.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
+    let environment: Vec<(&str, String)> = environment.filter(|(_, value)| !value.is_empty()).collect();
+    let service = Service { program, home, bucket, host, environment: &environment };
+    write(&PathBuf::from(UNITS).join(SERVICE), &service.render())
 }
 
 struct Service<'a> {
@@ -110,9 +121,11 @@ fn write(path: &Path, text: &str) -> Result<(), InstallError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let failed = |source| InstallError::Io { what: format!("writing {}", path.display()), source };
     // The power may go before the disk has it.
+    let beside = path.with_extension("new");
     let write =
-        || File::create(path).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    fs::create_dir_all(folder).and_then(|()| write()).map_err(failed)
+        || File::create(&beside).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    let moved = || fs::rename(&beside, path);
+    fs::create_dir_all(folder).and_then(|()| write()).and_then(|()| moved()).map_err(failed)
 }
 
 fn run(words: &[&str]) -> Result<(), InstallError> {

@@ -298,6 +298,7 @@ mod tests {
             units: Vec::new(),
             first_token: Vec::new(),
             monitoring: None,
+            agent: None,
             actions: Vec::new(),
         }
     }

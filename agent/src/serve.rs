@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::store::create_private_folder;
@@ -17,7 +18,7 @@ use spec::state_location::StateLocation;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::bucket::{Bucket, BucketError, Mirror, Supplies};
+use crate::bucket::{Bucket, BucketError, Mirror, Service, Supplies};
 use crate::converge::{Converger, Next};
 use crate::site::Site;
 use crate::supervisor::{ChildSupervisor, Supervisor, SystemdSupervisor};
@@ -101,7 +102,8 @@ async fn in_bucket(args: &AgentArgs, location: &StateLocation, goodbye: Goodbye)
     }
     let goodbye = goodbye.wait();
     tokio::pin!(goodbye);
-    let begun = Mirror::begin(Bucket::open(location)?, &args.home, &args.host);
+    let successor = Arc::new(Service::new(&args.home, location, &args.host));
+    let begun = Mirror::begin(Bucket::open(location)?, &args.home, &args.host, successor);
     let mirror = tokio::select! {
         mirror = begun => mirror,
         () = &mut goodbye => return Ok(()),

@@ -578,4 +578,7 @@ pub struct AgentArgs {
     /// Make the agent a service of this host's systemd, and start it: the first boot of a cloud machine does that
     #[arg(long, requires = "bucket")]
     pub install: bool,
+    /// Read a host spec from standard input and only say whether this agent could carry it out: asked by the agent that would make way for it
+    #[arg(long, conflicts_with_all = ["bucket", "install"])]
+    pub rehearse: bool,
 }

@@ -164,6 +164,7 @@ impl<'a> Ground<'a> {
                 daemon: loopback(DAEMON_PORT),
                 baseline_daemon: loopback(BASELINE_DAEMON_PORT),
             },
+            agent: Some(self.dsctl()?),
             salt: &self.facts.salt,
             baseline_key_revision: self.facts.baseline_key_revision,
             certificate_revision: self.facts.certificate_revision,
@@ -179,8 +180,11 @@ impl<'a> Ground<'a> {
 
     /// Of the `dsctl` that the machine's first boot fetches.
     pub fn dsctl_sha256(&self) -> Result<String, CloudGraphError> {
-        let dsctl = self.facts.binaries.get("dsctl").ok_or(host_plan::HostPlanError::Binary("dsctl"))?;
-        Ok(dsctl.sha256.to_string())
+        Ok(self.dsctl()?.sha256.to_string())
+    }
+
+    fn dsctl(&self) -> Result<&Binary, CloudGraphError> {
+        Ok(self.facts.binaries.get("dsctl").ok_or(host_plan::HostPlanError::Binary("dsctl"))?)
     }
 
     /// For the reader: the machine and its disk.

@@ -54,6 +54,8 @@ pub struct HostPlan<'a> {
     pub host: HostName,
     pub binaries: &'a BTreeMap<String, Binary>,
     pub listen: Listen,
+    /// That the host's agent is to be; none where the agent is started from here.
+    pub agent: Option<&'a Binary>,
     /// Of the traffic split.
     pub salt: &'a str,
     pub baseline_key_revision: u64,
@@ -140,6 +142,7 @@ impl HostPlan<'_> {
             host: self.host.clone(),
             generation: 0,
             run: RunState::Running,
+            agent: self.agent.map(agent_artifact),
             weights: self.spec.weights(),
             files: vec![FileSpec { name: GATEWAY_FILE.to_owned(), content: config }],
             units,
@@ -314,6 +317,10 @@ impl HostPlan<'_> {
     fn secret(&self, name: &str) -> Result<PathBuf, InvalidId> {
         Ok(self.layout.bucket().secret(&name.parse::<SecretName>()?))
     }
+}
+
+fn agent_artifact(binary: &Binary) -> ArtifactSpec {
+    ArtifactSpec { name: "dsctl".to_owned(), sha256: binary.sha256.clone() }
 }
 
 fn text(word: impl ToString) -> Arg {

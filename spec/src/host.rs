@@ -21,6 +21,10 @@ pub struct HostSpec {
     /// Goes up with each change; the status says which one it speaks of.
     pub generation: u64,
     pub run: RunState,
+    /// The agent that this is written for: one with another digest puts it in its own place first. None where the agent is
+    /// started by whoever writes the host spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<ArtifactSpec>,
     pub weights: Vec<WeightsSpec>,
     pub files: Vec<FileSpec>,
     pub units: Vec<UnitSpec>,
@@ -32,6 +36,16 @@ pub struct HostSpec {
     /// One-time acts; each id is carried out once.
     #[serde(default)]
     pub actions: Vec<Action>,
+}
+
+/// What an agent of any age can read of a host spec: unknown fields are passed over, so that an agent which is too old for
+/// the rest still learns of its successor.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HostSpecHead {
+    pub deployment: DeploymentName,
+    pub generation: u64,
+    #[serde(default)]
+    pub agent: Option<ArtifactSpec>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What goes wrong on a machine, and how it comes back.
 
 use serde_json::json;
+use tests::booted::machine::Machine;
 
 use crate::scene::{Scene, becomes};
 
@@ -90,6 +91,41 @@ fn a_full_disk_is_named_with_the_next_step() {
     let failed = scene.up(&[]).exits(4);
     failed.says("weights: ").says("space");
     scene.down();
+}
+
+/// Without a gap in the service, and for good: also after a reboot.
+#[test]
+fn another_dsctl_takes_the_agents_place_and_one_that_does_not_run_there_does_not() {
+    let mut scene = Scene::start();
+    let up = scene.up(&["--json"]).exits(0).json();
+    let gateway = gateway_process(scene.machine());
+
+    scene.home.add_to_program("dsctl", b"\n");
+    scene.up(&[]).exits(0).says("is ready");
+    let wanted = scene.hypervisor.cloud.desired(&scene.home)["agent"]["sha256"].as_str().expect("a digest").to_owned();
+    let machine = scene.machine();
+    let runs = || {
+        let of = "sha256sum /proc/$(systemctl show --property=MainPID --value dsctl-agent.service)/exe";
+        machine.run(&["sh", "-c", of]).stdout.starts_with(&wanted)
+    };
+    assert!(runs(), "the agent that is ready is the new one");
+    assert_eq!(gateway_process(machine), gateway);
+
+    scene.home.replace_program("dsctl", b"not a program");
+    scene.up(&[]).exits(4).says("can't be the agent here");
+    let machine = scene.machine();
+    assert_eq!(gateway_process(machine), gateway);
+    scene.complete(&up);
+    let machine = scene.machine();
+    machine.power_off();
+    machine.power_on();
+    becomes(machine, "it serves after a reboot", || machine.console().matches("ready, host spec 2").count() > 1);
+    scene.down();
+}
+
+fn gateway_process(machine: &Machine) -> String {
+    let asked = ["systemctl", "show", "--property=MainPID", "--value", "dsctl-dsgate.service"];
+    machine.run(&asked).exits(0).stdout.trim().to_owned()
 }
 
 /// Its key in the bucket.

@@ -58,6 +58,21 @@ impl CloudHome {
         self
     }
 
+    /// Another program of the same behaviour: what stands behind its last section is not looked at.
+    pub fn add_to_program(&self, name: &str, more: &[u8]) {
+        let mut bytes = std::fs::read(self.binaries.join(name)).expect("a program");
+        bytes.extend_from_slice(more);
+        self.replace_program(name, &bytes);
+    }
+
+    /// A new file, since the old one may be running.
+    pub fn replace_program(&self, name: &str, bytes: &[u8]) {
+        let path = self.binaries.join(name);
+        std::fs::remove_file(&path).expect("a program");
+        std::fs::write(&path, bytes).expect("a file");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    }
+
     fn words(&self, words: &[&str]) -> Vec<String> {
         let binaries = self.binaries.display().to_string();
         let spec = ["--cloud", &self.cloud, "--model", &self.model, "--binaries", &binaries];

@@ -3,16 +3,18 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::store::write_durably;
-use spec::host::HostSpec;
+use spec::host::{ArtifactSpec, HostSpec, HostSpecHead};
 use spec::id::{DeploymentName, HostName};
 use spec::layout::{BucketLayout, HomeLayout};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::supply::Needs;
+use super::successor::Successor;
+use super::supply::{Needs, bring_program};
 use super::{Bucket, BucketError, Supplies, Supply};
 use crate::site::Site;
 use crate::watchdog::Watchdog;
@@ -39,11 +41,25 @@ pub(crate) struct Mirror {
     supply: watch::Sender<Supply>,
     /// Said once, not at every look.
     complaint: Option<String>,
+    successor: Arc<dyn Successor>,
+    /// Of the host spec that lies in the bucket, where its agent is another one.
+    succession: Succession,
+}
+
+/// Whether another program takes this one's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Succession {
+    /// Nobody does.
+    None,
+    /// This process ends soon; it takes nothing up any more.
+    UnderWay,
+    /// It is not there, or would not do; this one goes on as before.
+    Refused { message: String },
 }
 
 impl Mirror {
     /// Waits until it is known which deployment this host belongs to: by the bucket, or by what an earlier agent left here.
-    pub async fn begin(bucket: Bucket, home: &HomeLayout, host: &HostName) -> Self {
+    pub async fn begin(bucket: Bucket, home: &HomeLayout, host: &HostName, successor: Arc<dyn Successor>) -> Self {
         let (mut complaint, mut watchdog) = (None, Watchdog::default());
         let deployment = loop {
             watchdog.beat();
@@ -60,7 +76,8 @@ impl Mirror {
             tokio::time::sleep(RETRY_EVERY).await;
         };
         let site = Site::new(home, &deployment, host);
-        Self { site, bucket, tag: None, sent: None, supply: watch::Sender::new(Supply::Unknown), complaint }
+        let supply = watch::Sender::new(Supply::Unknown);
+        Self { site, bucket, tag: None, sent: None, supply, complaint, successor, succession: Succession::None }
     }
 
     pub fn site(&self) -> &Site {
@@ -122,10 +139,28 @@ impl Mirror {
     }
 
     async fn take_desired(&mut self) -> Result<(), BucketError> {
+        if self.succession == Succession::UnderWay {
+            return Ok(());
+        }
         let key = BucketLayout::desired_key(&self.site.name);
         let Some(found) = self.bucket.get_unless(&key, self.tag.as_deref()).await? else {
             return Ok(());
         };
+        self.succession = match self.succeed(&found.bytes).await {
+            Ok(succession) => succession,
+            Err(error) => {
+                self.succession = Succession::Refused { message: error.to_string() };
+                return Err(error);
+            }
+        };
+        match self.succession {
+            Succession::None => {}
+            Succession::UnderWay => return Ok(()),
+            Succession::Refused { .. } => {
+                self.tag = found.tag;
+                return Ok(());
+            }
+        }
         let path = self.site.desired();
         if !holds(&path, &found.bytes) {
             let disk = |source| BucketError::Disk { what: format!("writing {}", path.display()), source };
@@ -135,12 +170,36 @@ impl Mirror {
         Ok(())
     }
 
+    /// Makes way for the agent that the host spec names, before anything else of it is looked at.
+    async fn succeed(&self, host_spec: &[u8]) -> Result<Succession, BucketError> {
+        let Ok(head) = serde_json::from_slice::<HostSpecHead>(host_spec) else { return Ok(Succession::None) };
+        let Some(agent) = head.agent.filter(|agent| !self.successor.is_in_place(&agent.sha256)) else {
+            return Ok(Succession::None);
+        };
+        bring_program(&self.site, &self.bucket, &agent).await?;
+        match self.hand_over(&agent, host_spec).await {
+            Ok(()) => Ok(Succession::UnderWay),
+            Err(message) => {
+                let message = format!("dsctl {} can't be the agent here: {message}", agent.sha256);
+                tracing::error!(target: "console", "{message}; the one that runs goes on");
+                Ok(Succession::Refused { message })
+            }
+        }
+    }
+
+    async fn hand_over(&self, agent: &ArtifactSpec, host_spec: &[u8]) -> Result<(), String> {
+        let program = self.site.home.artifact(&agent.sha256, &agent.name);
+        self.successor.rehearse(&program, host_spec).await?;
+        tracing::info!(target: "console", "agent: dsctl {} takes over", agent.sha256);
+        self.successor.take_over(&program).await
+    }
+
     /// Of the host spec that lies on the disk, wherever it came from.
     async fn supply(&mut self) {
         let Some(spec) = host_spec(&self.site.desired()) else { return };
         let generation = spec.generation;
-        if matches!(*self.supply.borrow(), Supply::Done { generation: done, .. } if done == generation) {
-            return;
+        if self.supply.borrow().is_complete(generation) {
+            return self.hold(generation);
         }
         let needs = Needs::of(&spec);
         let brought = self.bring(&needs, generation).await;
@@ -156,6 +215,17 @@ impl Mirror {
             }
         };
         self.supply.send_replace(now);
+    }
+
+    /// What is complete stays in force; whether anything stands against the host spec after it is told with it.
+    fn hold(&self, generation: u64) {
+        let Succession::Refused { message } = &self.succession else { return };
+        self.supply.send_if_modified(|now| {
+            let held = Supply::Held { generation, message: message.clone() };
+            let is_news = *now != held;
+            *now = held;
+            is_news
+        });
     }
 
     async fn bring(&self, needs: &Needs, generation: u64) -> Result<(), BucketError> {
@@ -192,8 +262,9 @@ impl Mirror {
 async fn deployment_of(bucket: &Bucket, host: &HostName) -> Result<DeploymentName, String> {
     let key = BucketLayout::desired_key(host);
     let bytes = bucket.get(&key).await.map_err(|error| error.to_string())?;
-    let spec: HostSpec = serde_json::from_slice(&bytes).map_err(|error| format!("{key}: not a host spec: {error}"))?;
-    Ok(spec.deployment)
+    let head: HostSpecHead =
+        serde_json::from_slice(&bytes).map_err(|error| format!("{key}: not a host spec: {error}"))?;
+    Ok(head.deployment)
 }
 
 /// The one deployment whose host spec for this host an earlier agent left on the disk.
@@ -220,146 +291,4 @@ fn complain(earlier: &mut Option<String>, message: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-
-    use object_store::memory::InMemory;
-    use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path as Key};
-    use serde_json::json;
-    use sha2::{Digest, Sha256};
-
-    use super::*;
-
-    struct Scene {
-        _folder: tempfile::TempDir,
-        home: HomeLayout,
-        objects: Arc<InMemory>,
-        host: HostName,
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let home = HomeLayout::new(folder.path().join("home"));
-            Self { _folder: folder, home, objects: Arc::new(InMemory::new()), host: "main".parse().unwrap() }
-        }
-
-        async fn put(&self, key: &str, bytes: &[u8]) {
-            self.objects.put(&Key::from(key), PutPayload::from(bytes.to_vec())).await.unwrap();
-        }
-
-        async fn get(&self, key: &str) -> Vec<u8> {
-            self.objects.get(&Key::from(key)).await.unwrap().bytes().await.unwrap().to_vec()
-        }
-
-        fn bucket(&self) -> Bucket {
-            Bucket::new("s3://deployment".parse().unwrap(), self.objects.clone() as Arc<dyn ObjectStore>)
-        }
-
-        async fn mirror(&self) -> Mirror {
-            Mirror::begin(self.bucket(), &self.home, &self.host).await
-        }
-
-        /// A gateway with one secret on its command line and one in its files.
-        async fn put_desired(&self, generation: u64, program: &[u8]) -> String {
-            let sha256 = hex::encode(Sha256::digest(program));
-            let unit = json!({"name": "dsgate", "artifact": {"name": "dsgate", "sha256": sha256},
-                "args": [{"secret": "token"}], "secrets": ["api-key"], "ports": [], "ready_url": "http://127.0.0.1:1/ready",
-                "stop_grace": "1s", "phase": "gateway"});
-            let spec = json!({"deployment": "demo", "host": "main", "generation": generation, "run": "running", "weights": [],
-                "files": [], "units": [unit], "first_token": []});
-            self.put("host/main/desired.json", &serde_json::to_vec(&spec).unwrap()).await;
-            sha256
-        }
-
-        async fn fill(&self) -> String {
-            self.put("secrets/token", b"t").await;
-            self.put("secrets/api-key", b"k").await;
-            let sha256 = self.put_desired(1, b"program").await;
-            self.put(&format!("artifacts/{sha256}/dsgate"), b"program").await;
-            sha256
-        }
-    }
-
-    fn done(mirror: &Mirror, generation: u64) -> bool {
-        mirror.supplies().are_there(generation)
-    }
-
-    #[tokio::test]
-    async fn what_a_host_spec_needs_comes_down_and_the_status_goes_up() {
-        let scene = Scene::new();
-        let sha256 = scene.fill().await;
-        let mut mirror = scene.mirror().await;
-        assert_eq!(mirror.site().deployment.as_str(), "demo");
-        assert!(!done(&mirror, 1));
-        mirror.look().await;
-        assert!(done(&mirror, 1) && !done(&mirror, 2));
-        let site = mirror.site().clone();
-        let program = site.home.artifact(&sha256.parse().unwrap(), "dsgate");
-        assert_eq!(fs::read(&program).unwrap(), b"program");
-        assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
-        let secret = site.secret(&"api-key".parse().unwrap());
-        assert_eq!(fs::read(&secret).unwrap(), b"k");
-        assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o077, 0);
-        assert!(site.secret(&"token".parse().unwrap()).is_file());
-
-        write_durably(&site.status(), b"{}").unwrap();
-        mirror.look().await;
-        assert_eq!(scene.get("host/main/status.json").await, b"{}");
-    }
-
-    #[tokio::test]
-    async fn a_program_of_another_digest_never_takes_its_place_and_is_fetched_again() {
-        let scene = Scene::new();
-        let sha256 = scene.fill().await;
-        scene.put(&format!("artifacts/{sha256}/dsgate"), b"another").await;
-        let mut mirror = scene.mirror().await;
-        mirror.look().await;
-        let program = mirror.site().home.artifact(&sha256.parse().unwrap(), "dsgate");
-        assert!(!program.exists());
-        let Supply::Failed { generation: 1, message } = mirror.supply.borrow().clone() else {
-            panic!("{:?}", mirror.supply.borrow());
-        };
-        assert!(message.contains(&format!("has digest {}", hex::encode(Sha256::digest(b"another")))), "{message}");
-
-        scene.put(&format!("artifacts/{sha256}/dsgate"), b"program").await;
-        mirror.look().await;
-        assert!(done(&mirror, 1));
-        fs::write(&program, b"broken on the disk").unwrap();
-        let mut next = scene.mirror().await;
-        next.look().await;
-        assert_eq!(fs::read(&program).unwrap(), b"program");
-    }
-
-    #[tokio::test]
-    async fn what_is_missing_is_named_and_a_later_host_spec_starts_anew() {
-        let scene = Scene::new();
-        scene.fill().await;
-        scene.objects.delete(&Key::from("secrets/token")).await.unwrap();
-        let mut mirror = scene.mirror().await;
-        mirror.look().await;
-        let failed = mirror.supply.borrow().clone();
-        assert!(
-            matches!(&failed, Supply::Failed { message, .. } if message.contains("no object secrets/token")),
-            "{failed:?}"
-        );
-        scene.put("secrets/token", b"t").await;
-        scene.put_desired(2, b"program").await;
-        mirror.look().await;
-        assert!(done(&mirror, 2));
-    }
-
-    #[tokio::test]
-    async fn a_host_without_its_bucket_goes_on_with_what_it_has() {
-        let scene = Scene::new();
-        scene.fill().await;
-        scene.mirror().await.look().await;
-        let empty = Bucket::new("s3://gone".parse().unwrap(), Arc::new(InMemory::new()));
-        let mut mirror = Mirror::begin(empty, &scene.home, &scene.host).await;
-        assert_eq!(mirror.site().deployment.as_str(), "demo");
-        mirror.look().await;
-        assert!(done(&mirror, 1));
-        assert!(mirror.complaint.is_some());
-    }
-}
+mod tests;

@@ -10,9 +10,11 @@
 
 mod mirror;
 mod objects;
+mod successor;
 mod supply;
 
 pub(crate) use mirror::Mirror;
 pub(crate) use objects::Bucket;
 pub use objects::BucketError;
+pub(crate) use successor::Service;
 pub(crate) use supply::{Supplies, Supply};

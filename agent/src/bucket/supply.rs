@@ -30,6 +30,17 @@ pub(crate) enum Supply {
         generation: u64,
         count: usize,
     },
+    /// All of it is here; the host spec after it can't be taken up.
+    Held {
+        generation: u64,
+        message: String,
+    },
+}
+
+impl Supply {
+    pub fn is_complete(&self, wanted: u64) -> bool {
+        matches!(self, Self::Done { generation, .. } | Self::Held { generation, .. } if *generation == wanted)
+    }
 }
 
 /// The rest of the agent's view of them.
@@ -45,9 +56,7 @@ impl Supplies {
     pub fn are_there(&self, generation: u64) -> bool {
         match self {
             Self::OnDisk => true,
-            Self::Mirrored(now) => {
-                matches!(&*now.borrow(), Supply::Done { generation: done, .. } if *done == generation)
-            }
+            Self::Mirrored(now) => now.borrow().is_complete(generation),
         }
     }
 
@@ -68,6 +77,12 @@ fn phase_of(supply: &Supply, wanted: u64) -> PhaseNow {
             message,
             Vec::new(),
             "dsctl up puts them into the bucket again; the agent goes on by itself",
+        ),
+        Supply::Held { generation, message } if *generation == wanted => PhaseNow::failed(
+            Phase::Programs,
+            message,
+            Vec::new(),
+            "dsctl up with a dsctl that runs on this host; until then it goes on as it is",
         ),
         Supply::Done { generation, count } if *generation == wanted => {
             line(PhaseState::Done, format!("{count} objects of the bucket are here and checked"))
@@ -112,11 +127,9 @@ impl Needs {
             tell(&format!("secret {name}"));
             bring_secret(site, bucket, name).await?;
         }
-        for program in self.programs.values().filter(|program| !is_right(site, program)) {
+        for program in self.programs.values() {
             tell(&program.name);
-            let path = site.home.artifact(&program.sha256, &program.name);
-            let key = format!("artifacts/{}/{}", program.sha256, program.name);
-            bucket.fetch(&key, &program.sha256, &path).await?;
+            bring_program(site, bucket, program).await?;
         }
         Ok(())
     }
@@ -133,6 +146,16 @@ fn secret_in(arg: &Arg) -> Option<&SecretName> {
 fn is_right(site: &Site, program: &ArtifactSpec) -> bool {
     let path = site.home.artifact(&program.sha256, &program.name);
     path.is_file() && digest_of(&path, &mut |_| Ok(())).is_ok_and(|found| found == program.sha256)
+}
+
+/// Not fetched if it is here with its own digest.
+pub(super) async fn bring_program(site: &Site, bucket: &Bucket, program: &ArtifactSpec) -> Result<(), BucketError> {
+    if is_right(site, program) {
+        return Ok(());
+    }
+    let path = site.home.artifact(&program.sha256, &program.name);
+    let key = format!("artifacts/{}/{}", program.sha256, program.name);
+    bucket.fetch(&key, &program.sha256, &path).await
 }
 
 async fn bring_secret(site: &Site, bucket: &Bucket, name: &SecretName) -> Result<(), BucketError> {

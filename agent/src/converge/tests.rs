@@ -102,6 +102,7 @@ impl Scene {
                 key: "key".parse().unwrap(),
             }],
             monitoring: None,
+            agent: None,
             actions: Vec::new(),
         };
         Self { _folder: folder, home, site, answers, base_url, spec }

@@ -168,6 +168,7 @@ mod tests {
             units: Vec::new(),
             first_token: vec![probe],
             monitoring: None,
+            agent: None,
             actions: Vec::new(),
         }
     }

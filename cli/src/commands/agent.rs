@@ -1,6 +1,7 @@
 //! `dsctl agent`: what `up` starts in the background on this machine, and the first boot on a cloud's.
 
 use agent::Where;
+use spec::host::HostSpec;
 use spec::id::HostName;
 use spec::state_location::StateLocation;
 use tracing_subscriber::filter::Targets;
@@ -16,6 +17,9 @@ use crate::exit::Failure;
 const CONSOLE: &str = "console";
 
 pub async fn run(context: &Context, args: AgentArgs) -> Result<(), Failure> {
+    if args.rehearse {
+        return rehearse(std::io::stdin().lock());
+    }
     let of = match args.bucket {
         Some(bucket) if args.install => return install(context, &bucket, &args.host),
         Some(bucket) => Where::Bucket(bucket),
@@ -29,6 +33,11 @@ pub async fn run(context: &Context, args: AgentArgs) -> Result<(), Failure> {
 fn install(context: &Context, bucket: &StateLocation, host: &HostName) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(Failure::failed)?;
     agent::install(&program, context.home.root(), bucket, host).map_err(Failure::failed)
+}
+
+fn rehearse(input: impl std::io::Read) -> Result<(), Failure> {
+    let spec: Result<HostSpec, _> = serde_json::from_reader(input);
+    spec.map(|_| ()).map_err(|error| Failure::failed(format!("not a host spec for this agent: {error}")))
 }
 
 /// All to standard error; on a cloud's host, lines for its console to standard output too, which leads there.

@@ -98,6 +98,7 @@ fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> R
             daemon: loopback(daemon),
             baseline_daemon: loopback(baseline_daemon),
         },
+        agent: None,
         salt: &facts.salt,
         baseline_key_revision: facts.baseline_key_revision,
         certificate_revision: facts.certificate_revision,

@@ -89,6 +89,7 @@ pub mod tests {
             units: vec![unit],
             first_token: Vec::new(),
             monitoring: None,
+            agent: None,
             actions: Vec::new(),
         };
         crate::host_spec::inputs(&spec).unwrap()

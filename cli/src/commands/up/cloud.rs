@@ -135,19 +135,18 @@ async fn watch(
     let mut failing: Option<Instant> = None;
     loop {
         let host = target.adapter.host(&target.region, state).await?;
+        // What it says may be older than what was just put right, and it tries again by itself. An agent that can't take the new
+        // host spec up says so under the one before.
+        match host.status.as_ref().and_then(failed_phase) {
+            Some(failure) if failing.get_or_insert_with(Instant::now).elapsed() >= FAILURE_PATIENCE.min(limit) => {
+                return Err(failure);
+            }
+            Some(_) => {}
+            None => failing = None,
+        }
         match host.current() {
             Some(status) => {
                 progress.update(status);
-                // What it says may be older than what was just put right, and it tries again by itself.
-                match failed_phase(status) {
-                    Some(failure)
-                        if failing.get_or_insert_with(Instant::now).elapsed() >= FAILURE_PATIENCE.min(limit) =>
-                    {
-                        return Err(failure);
-                    }
-                    Some(_) => {}
-                    None => failing = None,
-                }
                 if status.ready_since.is_some() {
                     return Ok(host);
                 }
