@@ -18,6 +18,7 @@ mod decide;
 mod desired;
 mod exposition;
 pub mod gpu;
+mod held;
 mod install;
 mod launch;
 pub mod logs;

@@ -19,6 +19,7 @@ use crate::prompt::Job;
 use crate::scheduler::{Scheduler, SequenceId, Work};
 use crate::sequence::{Event, FinishReason, Sequence};
 use crate::tokenizer::Tokenizer;
+use crate::watchdog::Pulse;
 
 /// Why a request was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,7 @@ pub struct EngineHandle {
     in_flight: watch::Sender<usize>,
     pace: Arc<Pace>,
     limits: Limits,
+    pulse: Pulse,
 }
 
 enum Command {
@@ -95,6 +97,7 @@ impl EngineHandle {
         let (commands, receiver) = channel();
         let (alive, ended) = oneshot::channel();
         let pace = Arc::new(Pace::default());
+        let pulse = Pulse::default();
         let places = Arc::new(Semaphore::new(limits.max_sequences + limits.max_queue));
         let engine = Engine {
             cache_tokens: (limits.max_sequences * model.context()).max(1),
@@ -105,12 +108,13 @@ impl EngineHandle {
             next_id: 0,
             metrics,
             pace: pace.clone(),
+            pulse: pulse.clone(),
         };
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
             let _alive: oneshot::Sender<()> = alive;
             engine.run(&receiver);
         })?;
-        Ok((Self { commands, places, in_flight: watch::Sender::new(0), pace, limits }, ended))
+        Ok((Self { commands, places, in_flight: watch::Sender::new(0), pace, limits, pulse }, ended))
     }
 
     pub fn submit(&self, job: Job) -> Result<Generation, SubmitError> {
@@ -132,6 +136,11 @@ impl EngineHandle {
     pub fn abort_all(&self) {
         // If the engine is gone, so are its requests.
         let _ = self.commands.send(Command::AbortAll);
+    }
+
+    /// Whether the engine gets on.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// How many requests are inside.
@@ -173,6 +182,7 @@ struct Engine {
     next_id: u64,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
+    pulse: Pulse,
     cache_tokens: usize,
 }
 
@@ -235,7 +245,10 @@ impl Engine {
         if works.is_empty() {
             return;
         }
-        match self.forward(&works) {
+        self.pulse.step_begins();
+        let logits = self.forward(&works);
+        self.pulse.step_ends();
+        match logits {
             Ok(logits) => {
                 self.count_prompt_tokens(&works);
                 let sampling = works.iter().filter(|work| work.samples);

@@ -28,6 +28,7 @@ mod serve;
 mod stop;
 mod threads;
 mod tokenizer;
+mod watchdog;
 
 #[cfg(test)]
 mod http_tests;

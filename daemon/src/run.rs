@@ -26,6 +26,7 @@ use crate::prompt::Language;
 use crate::serve::{App, Loaded, ServeError, Service, serve};
 use crate::threads;
 use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::watchdog;
 
 /// The context without `--context`, for models that have more: enough for a chat, and not all of the memory.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -117,6 +118,7 @@ async fn run_server(args: Args) -> Result<(), RunError> {
     let bound = listener.local_addr().map_err(|source| RunError::Listen { address, source })?;
     tracing::info!(address = %bound, "listening");
     let stop = stop_signals().map_err(RunError::Runtime)?;
+    tokio::spawn(watchdog::run(app.clone()));
     let timeout = Duration::from_secs(args.shutdown_timeout);
     let path = args.model.first().cloned().unwrap_or_default();
     let load = move || load(&args, &metrics);

@@ -33,6 +33,7 @@ mod sse;
 mod table;
 mod tls;
 mod upstream;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::plane::DataPlane;
 use crate::table::TableError;
 use crate::tls::{Tls, TlsError};
-use crate::{admin, listen, public};
+use crate::{admin, listen, public, watchdog};
 
 /// What requests under way get to finish after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -78,6 +78,7 @@ pub fn run(args: &Args) -> Result<(), RunError> {
                 stop.cancel();
             }
         });
+        tokio::spawn(watchdog::run());
         gateway.serve(transport, stop).await;
         Ok(())
     });

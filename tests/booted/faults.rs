@@ -66,6 +66,12 @@ fn a_dead_unit_comes_back_and_a_dead_agent_takes_nothing_with_it() {
     scene.serves_again("with a new daemon");
     let answer = scene.complete(&up);
     assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+
+    // One that lives and does nothing is as good as dead.
+    let machine = scene.machine();
+    machine.run(&["systemctl", "kill", "--kill-who=main", "--signal=STOP", "dsctl-dsgate.service"]).exits(0);
+    becomes(machine, "a new gateway", || !["0", &gateway].contains(&gateway_process(machine).as_str()));
+    scene.serves_again("with a new gateway");
     scene.down();
 }
 

@@ -20,6 +20,7 @@ fn a_bare_machine_becomes_an_endpoint_and_goes_without_a_trace() {
     secrets_are_for_their_units_alone(machine);
     each_phase_is_on_the_console(machine);
     units_are_confined(machine);
+    the_driver_stays(machine);
     first_boots_are_valid(machine);
 
     scene.up(&["--expect-no-changes"]).exits(0).says("No changes");
@@ -60,6 +61,12 @@ fn secrets_are_for_their_units_alone(machine: &Machine) {
         machine.run(&["cat", &path]).exits(0);
         machine.run(&[&nobody[..], &[&path]].concat()).exits(1).says("Permission denied");
     }
+}
+
+/// Apt itself reads the list that unattended upgrades go by.
+fn the_driver_stays(machine: &Machine) {
+    let asked = ["apt-config", "dump", "Unattended-Upgrade::Package-Blacklist"];
+    machine.run(&asked).exits(0).says("\"^nvidia-\"").says("\"^linux-image-\"");
 }
 
 fn each_phase_is_on_the_console(machine: &Machine) {

@@ -85,6 +85,8 @@ pub(super) fn render(unit: &UnitName, launch: &Launch, home: &Path) -> String {
     push(&mut file, "StandardError", format!("append:{}", path_text(&launch.log)));
     // The agent starts it again too, with growing pauses; this is for the time when there is no agent.
     file.push_str("Restart=always\nRestartSec=30\n");
+    // Both programs say every few seconds that they live, from their first moment.
+    file.push_str("NotifyAccess=main\nWatchdogSec=30\n");
     push(&mut file, "TimeoutStopSec", launch.stop_grace.as_secs().max(1));
     file.push_str(CONFINED);
     file.push_str(if has_cards(launch) { WITH_CARDS } else { WITHOUT_CARDS });
