@@ -16,7 +16,7 @@ use spec::route::{GatewayConfig, Limits, VariantConfig};
 
 use crate::local::facts::Binary;
 
-pub const API_KEY: &str = "api-key";
+pub const API_KEY: &str = spec::host::CLIENT_KEYS;
 pub const ADMIN_TOKEN: &str = "admin-token";
 pub const DAEMON_KEY: &str = "daemon-key";
 pub const BASELINE_KEY: &str = "baseline-key";

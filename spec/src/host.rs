@@ -12,6 +12,9 @@ use crate::host_monitoring::HostMonitoring;
 use crate::id::{DeploymentName, HostName, SecretName, Sha256, UnitName, WeightsName};
 use crate::weights::{WeightsSource, WeightsSpec};
 
+/// The secret that holds the keys of the gateway's clients, one a line. A host in a cloud keeps their digests alone.
+pub const CLIENT_KEYS: &str = "api-key";
+
 /// Everything that the agent converges a host to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

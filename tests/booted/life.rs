@@ -15,9 +15,10 @@ fn a_bare_machine_becomes_an_endpoint_and_goes_without_a_trace() {
     assert!(answer["usage"]["completion_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{answer}");
 
     scene.home.dsctl(&["status"]).exits(0);
+    let key = scene.hypervisor.cloud.object(&scene.home, "secrets/api-key");
     let machine = scene.machine();
     each_unit_is_a_user_of_its_own(machine);
-    secrets_are_for_their_units_alone(machine);
+    secrets_are_for_their_units_alone(machine, &key);
     each_phase_is_on_the_console(machine);
     units_are_confined(machine);
     the_driver_stays(machine);
@@ -44,7 +45,7 @@ fn each_unit_is_a_user_of_its_own(machine: &Machine) {
 }
 
 /// Each sees its own secrets, and neither sees the agent's folder.
-fn secrets_are_for_their_units_alone(machine: &Machine) {
+fn secrets_are_for_their_units_alone(machine: &Machine, key: &str) {
     let secrets = "/var/lib/dsctl/deployments/default/bucket/secrets";
     let of = |unit: &str| {
         let pid =
@@ -58,7 +59,8 @@ fn secrets_are_for_their_units_alone(machine: &Machine) {
     for path in
         [format!("{secrets}/api-key"), "/var/lib/dsctl/deployments/default/bucket/host/main/desired.json".to_owned()]
     {
-        machine.run(&["cat", &path]).exits(0);
+        let read = machine.run(&["cat", &path]).exits(0);
+        assert!(!read.stdout.contains(key.trim()), "a client's key in {path}");
         machine.run(&[&nobody[..], &[&path]].concat()).exits(1).says("Permission denied");
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use engine::store::write_durably;
-use spec::host::{Arg, ArtifactSpec, HostSpec, Phase, PhaseState};
+use sha2::{Digest as _, Sha256 as Digest};
+use spec::host::{Arg, ArtifactSpec, CLIENT_KEYS, HostSpec, Phase, PhaseState};
 use spec::id::{SecretName, Sha256};
 use tokio::sync::watch;
 
@@ -12,6 +13,9 @@ use super::{Bucket, BucketError};
 use crate::converge::PhaseNow;
 use crate::site::Site;
 use crate::weights::digest_of;
+
+/// Before a key's digest, as dsgate reads it.
+const DIGEST: &str = "sha256:";
 
 /// How far the supplies of a host spec are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,11 +162,38 @@ pub(super) async fn bring_program(site: &Site, bucket: &Bucket, program: &Artifa
     bucket.fetch(&key, &program.sha256, &path).await
 }
 
+/// Whoever reads the host's disk learns no client's key: the gateway needs no more than their digests.
+fn at_rest(name: &SecretName, value: Vec<u8>) -> Vec<u8> {
+    if name.as_str() != CLIENT_KEYS {
+        return value;
+    }
+    let text = String::from_utf8_lossy(&value);
+    let keys = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let digest = |key: &str| format!("{DIGEST}{}\n", hex::encode(Digest::digest(key)));
+    keys.map(|key| if key.starts_with(DIGEST) { format!("{key}\n") } else { digest(key) })
+        .collect::<String>()
+        .into_bytes()
+}
+
 async fn bring_secret(site: &Site, bucket: &Bucket, name: &SecretName) -> Result<(), BucketError> {
-    let value = bucket.get(&format!("secrets/{name}")).await?;
+    let value = at_rest(name, bucket.get(&format!("secrets/{name}")).await?);
     let path = site.secret(name);
     if fs::read(&path).is_ok_and(|there| there == value) {
         return Ok(());
     }
     write_durably(&path, &value).map_err(|source| BucketError::Disk { what: format!("writing secret {name}"), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_clients_are_kept_as_their_digests_and_nothing_else_is_touched() {
+        let kept = at_rest(&CLIENT_KEYS.parse().unwrap(), b"# ours\nabc\n\nsha256:00\n".to_vec());
+        // Of "abc", as FIPS 180-2 gives it.
+        let wanted = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\nsha256:00\n";
+        assert_eq!(String::from_utf8(kept).unwrap(), wanted);
+        assert_eq!(at_rest(&"daemon-key".parse().unwrap(), b"abc\n".to_vec()), b"abc\n");
+    }
 }

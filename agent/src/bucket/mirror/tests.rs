@@ -124,7 +124,7 @@ async fn what_a_host_spec_needs_comes_down_and_the_status_goes_up() {
     assert_eq!(fs::read(&program).unwrap(), b"program");
     assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
     let secret = site.secret(&"api-key".parse().unwrap());
-    assert_eq!(fs::read(&secret).unwrap(), b"k");
+    assert_eq!(fs::read_to_string(&secret).unwrap(), format!("sha256:{}\n", digest(b"k")));
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o077, 0);
     assert!(site.secret(&"token".parse().unwrap()).is_file());
 
