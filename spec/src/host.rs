@@ -194,6 +194,8 @@ pub enum Phase {
     FirstToken,
     /// Prometheus and what belongs to it; the host serves without it.
     Monitoring,
+    /// Told only where a host went back to the host spec before, since the new one did not come to serve.
+    Upgrade,
 }
 
 impl Phase {
@@ -207,6 +209,7 @@ impl Phase {
             Self::Gateway => "gateway",
             Self::FirstToken => "first token",
             Self::Monitoring => "monitoring",
+            Self::Upgrade => "upgrade",
         }
     }
 }

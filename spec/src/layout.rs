@@ -160,6 +160,11 @@ impl HostLayout {
         self.root.join("agent.lock")
     }
 
+    /// The host spec that served last, and the one that did not come to.
+    pub fn served(&self) -> PathBuf {
+        self.root.join("served.json")
+    }
+
     /// Files of the host spec.
     pub fn files(&self) -> PathBuf {
         self.root.join("files")

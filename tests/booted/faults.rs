@@ -129,6 +129,24 @@ fn another_dsctl_takes_the_agents_place_and_one_that_does_not_run_there_does_not
     scene.down();
 }
 
+/// The new one starts and ends; whoever asks for it learns why, and clients are served by the one before.
+#[test]
+fn an_upgrade_that_does_not_come_to_serve_goes_back_by_itself() {
+    let mut scene = Scene::start();
+    let up = scene.up(&["--json"]).exits(0).json();
+    scene.home.replace_program("dsserve", b"#!/bin/sh\necho the new one is broken\nexit 3\n");
+    let failed = scene.up(&[]).exits(4);
+    failed.says("did not come to serve").says("the new one is broken");
+    let machine = scene.machine();
+    becomes(machine, "the one before serves", || machine.console().matches("ready, host spec 1").count() > 1);
+    let answer = scene.complete(&up);
+    assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+
+    scene.home.with_program_again("dsserve");
+    scene.up(&[]).exits(0).says("is ready");
+    scene.down();
+}
+
 fn gateway_process(machine: &Machine) -> String {
     let asked = ["systemctl", "show", "--property=MainPID", "--value", "dsctl-dsgate.service"];
     machine.run(&asked).exits(0).stdout.trim().to_owned()

@@ -51,11 +51,16 @@ impl CloudHome {
     /// most of their bytes.
     #[must_use]
     pub fn with_programs(self) -> Self {
-        let programs = crate::binaries::folder();
         for name in ["dsctl", "dsserve", "dsgate"] {
-            run(Command::new("strip").arg("-o").arg(self.binaries.join(name)).arg(programs.join(name))).exits(0);
+            self.with_program_again(name);
         }
         self
+    }
+
+    /// The very program that is tested, in place of what was put there.
+    pub fn with_program_again(&self, name: &str) {
+        let program = crate::binaries::folder().join(name);
+        run(Command::new("strip").arg("-o").arg(self.binaries.join(name)).arg(program)).exits(0);
     }
 
     /// Another program of the same behaviour: what stands behind its last section is not looked at.

@@ -64,9 +64,9 @@ impl Supplies {
         }
     }
 
-    pub fn phase(&self, spec: &HostSpec) -> Option<PhaseNow> {
+    pub fn phase(&self, generation: u64) -> Option<PhaseNow> {
         let Self::Mirrored(now) = self else { return None };
-        Some(phase_of(&now.borrow(), spec.generation))
+        Some(phase_of(&now.borrow(), generation))
     }
 }
 

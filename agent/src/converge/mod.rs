@@ -27,6 +27,7 @@ use crate::weights::FetchSettings;
 
 mod actions;
 mod certificate;
+mod fallback;
 mod files;
 mod phases;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod weights;
 
 use actions::ActionsWork;
 use certificate::CertificateWork;
+use fallback::{Fallback, fate_of};
 use files::FilesWork;
 use phases::Board;
 pub(crate) use phases::PhaseNow;
@@ -77,7 +79,9 @@ pub(crate) struct Converger<S> {
     client: reqwest::Client,
     desired: DesiredFile,
     supplies: Supplies,
+    /// As it is asked for; what is in force may be the one before it.
     spec: Option<Arc<HostSpec>>,
+    fallback: Fallback,
     invalid: Option<String>,
     files: FilesWork,
     certificate: CertificateWork,
@@ -111,6 +115,10 @@ impl<S: Supervisor> Converger<S> {
             },
             client: probe::client(None)?,
             desired: DesiredFile::new(site.desired()),
+            fallback: match &supplies {
+                Supplies::Mirrored(_) => Fallback::read(site.host.served()),
+                Supplies::OnDisk => Fallback::default(),
+            },
             supplies,
             spec: None,
             invalid: None,
@@ -137,9 +145,10 @@ impl<S: Supervisor> Converger<S> {
     /// before it wrote for the present.
     pub fn announce(&mut self) {
         self.take_desired(Moment::ZERO);
-        let Some(spec) = self.spec.clone() else {
+        let Some(desired) = self.spec.clone() else {
             return self.report_invalid(Moment::ZERO);
         };
+        let spec = self.fallback.in_force(&desired);
         self.units.take_specs(&spec);
         let mut phases = vec![Phase::Files];
         phases.extend(spec.weights.first().map(|_| Phase::Weights));
@@ -161,16 +170,17 @@ impl<S: Supervisor> Converger<S> {
         while let Ok(report) = self.reports.try_recv() {
             self.take(report, now);
         }
-        let Some(spec) = self.spec.clone() else {
+        let Some(desired) = self.spec.clone() else {
             self.report_invalid(now);
             return Next::TickAgain;
         };
+        let spec = self.fallback.in_force(&desired);
         self.converge(&spec, now).await;
         if now >= self.rotate_at {
             self.rotate_logs();
             self.rotate_at = now + ROTATE_EVERY;
         }
-        self.report(&spec, now);
+        self.report(&spec, &desired, now);
         match spec.run {
             RunState::Stopped => self.next_of_stop(now),
             RunState::Running => Next::TickAgain,
@@ -200,7 +210,7 @@ impl<S: Supervisor> Converger<S> {
         if spec.run == RunState::Running {
             self.files.converge(&self.site, spec, now);
             // Its authority is among the supplies.
-            if self.supplies.are_there(spec.generation) {
+            if self.are_supplies_there(spec) {
                 self.certificate.converge(&self.site, spec, &mut self.client, (&self.sender, now));
             }
         }
@@ -209,9 +219,7 @@ impl<S: Supervisor> Converger<S> {
             site: &self.site,
             spec,
             weights: self.weights.have(),
-            inputs_done: self.files.is_done(spec)
-                && self.supplies.are_there(spec.generation)
-                && self.certificate.is_done(spec),
+            inputs_done: self.files.is_done(spec) && self.are_supplies_there(spec) && self.certificate.is_done(spec),
             client: &self.client,
             reports: &self.sender,
         };
@@ -230,6 +238,11 @@ impl<S: Supervisor> Converger<S> {
             self.page.converge(monitoring.agent, (self.site.name.as_str(), &self.client), now);
             self.monitoring.converge(&self.site, spec, &self.sender, now);
         }
+    }
+
+    /// Those of the one before it, to which a host goes back, came down earlier.
+    fn are_supplies_there(&self, spec: &HostSpec) -> bool {
+        self.supplies.are_there(self.spec.as_ref().map_or(spec.generation, |desired| desired.generation))
     }
 
     fn take_desired(&mut self, now: Moment) {
@@ -285,13 +298,18 @@ impl<S: Supervisor> Converger<S> {
         }
     }
 
-    fn report(&mut self, spec: &HostSpec, now: Moment) {
+    fn report(&mut self, spec: &HostSpec, desired: &Arc<HostSpec>, now: Moment) {
         let at = Timestamp::now();
-        self.board.update(spec.generation, self.phases(spec, now), at);
         let is_ready = spec.run == RunState::Running
             && self.files.is_done(spec)
             && self.units.are_all_ready()
             && self.tokens.is_answered(spec, |unit| self.units.ready_process(unit));
+        let phases = self.phases(spec, desired.generation, now);
+        if self.fallback.judge(desired, fate_of(&phases, is_ready), now) {
+            tracing::error!(target: "console", "dsctl: host spec {} did not come to serve: back to the one before", desired.generation);
+            self.forgive(now);
+        }
+        self.board.update(spec.generation, phases, at);
         let since = self.ready_since.filter(|(generation, _)| *generation == spec.generation);
         self.ready_since = is_ready.then(|| since.unwrap_or((spec.generation, at)));
         let ready_since = self.ready_since.map(|(_, since)| since);
@@ -303,16 +321,17 @@ impl<S: Supervisor> Converger<S> {
         self.writer.offer(status, now);
     }
 
-    fn phases(&self, spec: &HostSpec, now: Moment) -> Vec<PhaseNow> {
+    fn phases(&self, spec: &HostSpec, desired: u64, now: Moment) -> Vec<PhaseNow> {
         let process_of = |unit: &UnitName| self.units.ready_process(unit);
         let log_tail_of =
             |unit: &UnitName| logs::tail(&self.site.host, unit.as_str(), LOG_TAIL_LINES).unwrap_or_default();
-        let mut phases: Vec<PhaseNow> = self.supplies.phase(spec).into_iter().collect();
+        let mut phases: Vec<PhaseNow> = self.supplies.phase(desired).into_iter().collect();
         phases.push(self.files_phase(spec));
         phases.extend(self.weights.phase());
         phases.extend(self.units.phases(now));
         phases.extend(self.tokens.phase(spec, log_tail_of, process_of));
         phases.extend(self.monitoring.phase(spec));
+        phases.extend(self.fallback.phase(desired));
         phases
     }
 
