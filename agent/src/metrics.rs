@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
-use spec::host::{HostStatus, PhaseLine};
+use spec::host::{HostStatus, PhaseLine, PhaseState};
 use spec::metric::host;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -72,6 +72,10 @@ fn of_status(status: Option<&HostStatus>, now: Timestamp) -> Vec<Sample> {
     samples.extend(status.phases.iter().filter_map(|line| {
         let seconds = seconds_of(line, now)?;
         Some(Sample::new(&host::PHASE_SECONDS, vec![line.phase.as_str().to_owned()], seconds))
+    }));
+    samples.extend(status.phases.iter().map(|line| {
+        let failed = f64::from(u8::from(line.state == PhaseState::Failed));
+        Sample::new(&host::PHASE_FAILED, vec![line.phase.as_str().to_owned()], failed)
     }));
     samples.extend(
         status
@@ -146,7 +150,8 @@ mod tests {
             assert!(page.contains(line), "{line} in {page}");
         }
         assert!(page.contains("dsctl_host_phase_seconds{phase=\"files\"} 2.5\n"), "{page}");
-        assert!(!page.contains("phase=\"gateway\""), "{page}");
+        assert!(!page.contains("dsctl_host_phase_seconds{phase=\"gateway\""), "{page}");
+        assert!(page.contains("dsctl_host_phase_failed{phase=\"gateway\"} 0\n"), "{page}");
         assert_eq!(page.matches("\nDCGM_FI_DEV_GPU_UTIL{").count(), 2, "{page}");
     }
 

@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = &files![
     "host-down",
     "host-resources",
     "host-unit-failed",
+    "host-went-back",
     "kv-cache-full",
     "monitoring-broken",
     "queue-growing",

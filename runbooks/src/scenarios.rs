@@ -10,7 +10,7 @@ use crate::run::{Decision, Mode, Outcome, RemedyOutcome, Report, run};
 use crate::runbook::Unit;
 
 /// What the alert saw is nothing that a check here can see: these ask how urgent it is, and leave the act to a person.
-const SEEN_BY_THE_ALERT_ALONE: [&str; 9] = [
+const SEEN_BY_THE_ALERT_ALONE: [&str; 10] = [
     "cost-high",
     "disk-filling",
     "gpu-fault",
@@ -19,6 +19,7 @@ const SEEN_BY_THE_ALERT_ALONE: [&str; 9] = [
     "host-clock",
     "host-resources",
     "host-unit-failed",
+    "host-went-back",
     "monitoring-broken",
 ];
 
@@ -181,6 +182,8 @@ fn machines() -> Vec<Scenario> {
         ("host-unit-failed", gateway_down(), "gateway-failed"),
         ("host-unit-failed", daemon_down(), "daemon-failed"),
         ("host-unit-failed", healthy(), "another-unit"),
+        ("host-went-back", daemon_down(), "nobody-served"),
+        ("host-went-back", healthy(), "served-as-before"),
         ("monitoring-broken", gateway_down(), "something-else-first"),
         ("monitoring-broken", healthy(), "monitoring-alone"),
     ]

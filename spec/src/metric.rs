@@ -261,12 +261,14 @@ pub mod host {
         &["phase"],
         "Seconds that a phase took, or has taken so far; absent before it begins.",
     );
+    pub const PHASE_FAILED: Metric =
+        gauge("dsctl_host_phase_failed", &["phase"], "1 while a phase has failed, else 0.");
     pub const UNIT_RESTARTS: Metric =
         counter("dsctl_agent_unit_restarts_total", &["unit"], "Starts of a unit after the first.");
     pub const GPUS: Metric =
         gauge("dsctl_host_gpus", &[], "GPUs that NVML counts on the host; 0 where there is no NVML either.");
 
-    pub const ALL: &[Metric] = &[READY, PHASE_SECONDS, UNIT_RESTARTS, GPUS];
+    pub const ALL: &[Metric] = &[READY, PHASE_SECONDS, PHASE_FAILED, UNIT_RESTARTS, GPUS];
 }
 
 /// What the agent reads from NVML, under dcgm-exporter's names, labels and units, so that dashboards made for it work.

@@ -191,6 +191,7 @@ fn is_given(label: &str, value: &str) -> bool {
         "severity" => Severity::ALL.iter().any(|severity| severity.as_str() == value),
         "alertstate" => ["pending", "firing"].contains(&value),
         "state" => value == "failed",
+        "phase" => value == spec::host::Phase::Upgrade.as_str(),
         "mode" => value == "steal",
         "fstype" => ["tmpfs", "ramfs", "squashfs", "overlay", "iso9660"].contains(&value),
         _ => false,
@@ -215,7 +216,7 @@ fn every_alert_has_a_runbook_that_answers_it_and_every_runbook_an_alert_that_exi
 }
 
 /// Yes or no: the number says nothing more.
-const WITHOUT_VALUE: [&str; 19] = [
+const WITHOUT_VALUE: [&str; 20] = [
     "AgentDown",
     "AlertmanagerConfigBad",
     "DaemonDown",
@@ -226,6 +227,7 @@ const WITHOUT_VALUE: [&str; 19] = [
     "HostClockUnsynchronised",
     "HostDown",
     "HostUnitFailed",
+    "HostWentBack",
     "PrometheusConfigBad",
     "PrometheusNotIngesting",
     "PrometheusTargetSyncFailures",
