@@ -23,7 +23,7 @@ const AGREED: [(&str, &str); 13] = [
     ("agent", "engine spec templates"),
     ("rollout", "engine spec"),
     ("kernels", ""),
-    ("daemon", "spec"),
+    ("daemon", "kernels spec"),
     ("gateway", "engine rollout spec"),
     ("templates", "spec"),
     ("runbooks", "spec"),
