@@ -30,7 +30,7 @@ fn load(tiny: &Tiny, limits: Limits, metrics: Arc<Metrics>) -> Loaded {
     let tokenizer = Arc::new(Tokenizer::from_metadata(&file.metadata()).unwrap());
     let template = ChatTemplate::from_metadata(&file.metadata(), &tokenizer).unwrap();
     let context = tiny.context as usize;
-    let model = file.load(limits.max_sequences, context).unwrap();
+    let model = file.load(limits.max_sequences, context, 2).unwrap();
     let (engine, engine_ended) = EngineHandle::start(model, tokenizer.clone(), limits, metrics).unwrap();
     Loaded { service: Service { engine, language: Language { tokenizer, template, context } }, engine_ended }
 }

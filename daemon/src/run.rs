@@ -101,13 +101,13 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, RunErr
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(run_server(args));
+    let outcome = runtime.block_on(run_server(args, threads));
     // A load that is still going on must not hold up the exit.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-async fn run_server(args: Args) -> Result<(), RunError> {
+async fn run_server(args: Args, threads: usize) -> Result<(), RunError> {
     let keys = args.api_key_file.as_deref().map(ApiKeys::read).transpose();
     let keys = keys.map_err(|error: AuthError| RunError::Keys(error.into()))?;
     let metrics = Metrics::new(&args.served_model_name).map_err(|error| RunError::Metrics(error.into()))?;
@@ -121,14 +121,14 @@ async fn run_server(args: Args) -> Result<(), RunError> {
     tokio::spawn(watchdog::run(app.clone()));
     let timeout = Duration::from_secs(args.shutdown_timeout);
     let path = args.model.first().cloned().unwrap_or_default();
-    let load = move || load(&args, &metrics);
+    let load = move || load(&args, threads, &metrics);
     serve(listener, app, load, stop, timeout).await.map_err(|error| match error {
         ServeError::Load(source) => RunError::Load { path, source: source.into() },
         other => RunError::Serve(describe(&other)),
     })
 }
 
-fn load(args: &Args, metrics: &Arc<Metrics>) -> Result<Loaded, StartError> {
+fn load(args: &Args, threads: usize, metrics: &Arc<Metrics>) -> Result<Loaded, StartError> {
     let file = ModelFile::open(&args.model)?;
     let context = context(args.context.map(std::num::NonZeroUsize::get), file.config.context)?;
     let sequences = args.max_sequences.get();
@@ -141,7 +141,7 @@ fn load(args: &Args, metrics: &Arc<Metrics>) -> Result<Loaded, StartError> {
     demand.check(memory::available())?;
     let tokenizer = Arc::new(Tokenizer::from_metadata(&file.metadata())?);
     let template = ChatTemplate::from_metadata(&file.metadata(), &tokenizer)?;
-    let model = file.load(sequences, context)?;
+    let model = file.load(sequences, context, threads)?;
     tracing::info!(context, sequences, cache_bytes = demand.cache(), weight_bytes = demand.weights, "model loaded");
     let limits = Limits { max_sequences: sequences, max_queue: args.max_queue };
     let (engine, engine_ended) =

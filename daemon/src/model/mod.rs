@@ -117,12 +117,13 @@ impl ModelFile {
 
     /// Bytes that the loaded weights will take.
     pub fn weight_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| weights::loaded_bytes(&part.content)).sum()
+        weights::loaded_bytes(&self.parts)
     }
 
-    /// Reads the weights and makes room for the keys and values of `sequences` sequences of `context` tokens.
-    pub fn load(mut self, sequences: usize, context: usize) -> Result<Model, LoadError> {
-        let weights = weights::Weights::load(&mut self.parts, &self.config)?;
+    /// Reads the weights and makes room for the keys and values of `sequences` sequences of `context` tokens; the products
+    /// are computed by `threads`.
+    pub fn load(mut self, sequences: usize, context: usize, threads: usize) -> Result<Model, LoadError> {
+        let weights = weights::Weights::load(&mut self.parts, &self.config, threads)?;
         let caches = (0..sequences)
             .map(|_| cache::KvCache::new(&self.config, context))
             .collect::<candle_core::Result<Vec<_>>>()

@@ -1,12 +1,11 @@
-//! Exact rewriting of block types that candle computes slowly into types that it computes fast.
+//! Exact rewriting of block types that have no tiles into one that has.
 //!
-//! candle multiplies Q4_1, Q5_0 and Q5_1 one weight at a time on a CPU, at about a sixth of the rate of Q4_0 and Q8_0.
+//! candle multiplies Q5_0 and Q5_1 one weight at a time on a CPU, far slower than `kernels` does Q8_0.
 //! Requantizing them would be simple and would move every weight a little, which on a model of 135 million parameters
 //! adds more error than the rounding of the activations does, enough to change greedy answers. But their blocks of 32
-//! are sums of what the fast types can hold exactly and a constant per block:
+//! are sums of what Q8_0 can hold exactly and a constant per block:
 //!
 //! ```text
-//! Q4_1  d q + m        = d (q - 8)   as Q4_0   + (m + 8 d)    q in 0..16
 //! Q5_0  d (q - 16)     = d (q - 16)  as Q8_0                  q in 0..32
 //! Q5_1  d q + m        = d (q - 16)  as Q8_0   + (m + 16 d)
 //! ```
@@ -38,11 +37,6 @@ pub struct BlockOffset {
 /// `None` for types that are fast as they are.
 pub fn repack(kind: GgmlDType, data: &[u8]) -> Option<Repacked> {
     match kind {
-        GgmlDType::Q4_1 => {
-            let blocks = || data.chunks_exact(2 * SCALE + BLOCK / 2);
-            let bytes = blocks().flat_map(|block| block[..SCALE].iter().chain(&block[2 * SCALE..])).copied().collect();
-            Some(Repacked { kind: GgmlDType::Q4_0, bytes, offset: Some(offset(blocks(), 8)) })
-        }
         GgmlDType::Q5_0 => {
             let blocks = data.chunks_exact(SCALE + HIGH_BITS + BLOCK / 2);
             let bytes = blocks.flat_map(|block| eight_bits(&block[..SCALE], &block[SCALE..])).collect();
@@ -60,7 +54,6 @@ pub fn repack(kind: GgmlDType, data: &[u8]) -> Option<Repacked> {
 /// The type in which a matrix is multiplied with, and the bytes of f32 offset that each block has beside it.
 pub const fn computed_as(kind: GgmlDType) -> (GgmlDType, u64) {
     match kind {
-        GgmlDType::Q4_1 => (GgmlDType::Q4_0, 4),
         GgmlDType::Q5_0 => (GgmlDType::Q8_0, 0),
         GgmlDType::Q5_1 => (GgmlDType::Q8_0, 4),
         other => (other, 0),
@@ -109,7 +102,7 @@ mod tests {
         #[test]
         fn the_values_stay_the_same(
             values in proptest::collection::vec(-3.0f32..3.0, 4 * BLOCK),
-            kind in prop_oneof![Just(GgmlDType::Q4_1), Just(GgmlDType::Q5_0), Just(GgmlDType::Q5_1)],
+            kind in prop_oneof![Just(GgmlDType::Q5_0), Just(GgmlDType::Q5_1)],
         ) {
             let count = values.len();
             let tensor = Tensor::from_vec(values, count, &Device::Cpu).unwrap();

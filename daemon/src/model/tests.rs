@@ -13,7 +13,7 @@ use super::*;
 use crate::tiny::{EPSILON, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, ROPE_BASE, Tiny, VOCABULARY};
 
 fn load(tiny: &Tiny, sequences: usize) -> Model {
-    ModelFile::open(&[tiny.file().path()]).unwrap().load(sequences, tiny.context as usize).unwrap()
+    ModelFile::open(&[tiny.file().path()]).unwrap().load(sequences, tiny.context as usize, 2).unwrap()
 }
 
 fn run(model: &Model, slot: usize, start: usize, tokens: &[u32]) -> Vec<f32> {
@@ -209,7 +209,7 @@ fn a_prompt_is_computed_without_rounding_its_inputs() {
             (name, Arc::new(QTensor::quantize(&rounded, GgmlDType::F32).unwrap()))
         };
         let exact = tiny.write(&tiny.tensors().into_iter().map(stored).collect::<Vec<_>>());
-        let exact = ModelFile::open(&[exact.path()]).unwrap().load(1, 64).unwrap();
+        let exact = ModelFile::open(&[exact.path()]).unwrap().load(1, 64, 2).unwrap();
         let model = load(&tiny, 1);
         let tokens = tokens(17, 7);
         let apart = furthest(&run(&model, 0, 0, &tokens[..16]), &run(&exact, 0, 0, &tokens[..16]));
@@ -231,7 +231,7 @@ fn a_slot_can_be_used_again() {
 
 fn refusal(tiny: &Tiny) -> String {
     let file = tiny.file();
-    let opened = ModelFile::open(&[file.path()]).and_then(|opened| opened.load(1, 64));
+    let opened = ModelFile::open(&[file.path()]).and_then(|opened| opened.load(1, 64, 2));
     crate::describe(&opened.expect_err("the file was accepted"))
 }
 
@@ -282,7 +282,7 @@ fn broken_files_are_refused_without_a_panic() {
         let mut cut = NamedTempFile::new().unwrap();
         cut.write_all(&whole[..length]).unwrap();
         assert!(
-            ModelFile::open(&[cut.path()]).and_then(|file| file.load(1, 64)).is_err(),
+            ModelFile::open(&[cut.path()]).and_then(|file| file.load(1, 64, 2)).is_err(),
             "{length} bytes were accepted"
         );
     }
@@ -307,7 +307,7 @@ fn a_model_in_parts_computes_what_the_whole_one_does() {
     let tiny = Tiny::default();
     let parts = in_parts(&tiny, 3);
     let paths: Vec<&Path> = parts.iter().map(NamedTempFile::path).collect();
-    let model = ModelFile::open(&paths).unwrap().load(1, tiny.context as usize).unwrap();
+    let model = ModelFile::open(&paths).unwrap().load(1, tiny.context as usize, 2).unwrap();
     assert_eq!(run(&model, 0, 0, &tokens(10, 7)), run(&load(&tiny, 1), 0, 0, &tokens(10, 7)));
 }
 

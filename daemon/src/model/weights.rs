@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use candle_core::quantized::gguf_file::{Content, TensorInfo};
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{DType, Device, Module, Result as CandleResult, Tensor};
+use candle_core::quantized::gguf_file::TensorInfo;
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::{DType, Device, Error, Module, Result as CandleResult, Tensor};
+use kernels::{Activations, PackedWeights, Pool, WeightType, multiply};
 
 use super::config::ModelConfig;
 use super::repack::{BLOCK, BlockOffset, computed_as, repack};
@@ -36,28 +37,47 @@ pub struct Layer {
 /// `x W^T + b`.
 #[derive(Debug)]
 pub struct Linear {
-    weight: QMatMul,
+    weight: Matrix,
     /// What is added to each weight of a block of inputs, shaped (inputs / 32, outputs).
     block_offsets: Option<Tensor>,
     bias: Option<Tensor>,
 }
 
+#[derive(Debug)]
+enum Matrix {
+    Packed {
+        weights: PackedWeights,
+        pool: Arc<Pool>,
+    },
+    /// Float types, and the quantized ones that have no tiles.
+    Stored(QMatMul),
+}
+
 impl Linear {
     /// Takes a stored matrix in the form that is fast to multiply with; the values stay the same.
-    fn new(stored: Arc<QTensor>, bias: Option<Tensor>) -> CandleResult<Self> {
-        let Some(repacked) = repack(stored.dtype(), &stored.data()?) else {
-            return Ok(Self { weight: QMatMul::from_arc(stored)?, block_offsets: None, bias });
-        };
+    fn new(stored: Arc<QTensor>, bias: Option<Tensor>, pool: &Arc<Pool>) -> CandleResult<Self> {
         let (outputs, inputs) = stored.shape().dims2()?;
-        let storage = QStorage::from_data(repacked.bytes.into(), &Device::Cpu, repacked.kind)?;
-        let weight = QMatMul::from_qtensor(QTensor::new(storage, (outputs, inputs))?)?;
-        let offsets = repacked.offset.map(|offset| block_offsets(&offset, outputs, inputs / BLOCK));
+        let repacked = repack(stored.dtype(), &stored.data()?);
+        let kind = repacked.as_ref().map_or(stored.dtype(), |repacked| repacked.kind);
+        let Some(kind) = packed_as(kind) else {
+            return Ok(Self { weight: Matrix::Stored(QMatMul::from_arc(stored)?), block_offsets: None, bias });
+        };
+        let weights = match &repacked {
+            Some(repacked) => PackedWeights::pack(kind, outputs, inputs, &repacked.bytes),
+            None => PackedWeights::pack(kind, outputs, inputs, &stored.data()?),
+        };
+        let weight = Matrix::Packed { weights: weights.map_err(Error::wrap)?, pool: pool.clone() };
+        let offset = repacked.and_then(|repacked| repacked.offset);
+        let offsets = offset.map(|offset| block_offsets(&offset, outputs, inputs / BLOCK));
         Ok(Self { weight, block_offsets: offsets.transpose()?, bias })
     }
 
     /// The first `exact` rows are computed without rounding the inputs to eight bits.
     pub fn forward(&self, rows: &Tensor, exact: usize) -> CandleResult<Tensor> {
-        let mut product = self.multiply(rows, exact)?;
+        let mut product = match &self.weight {
+            Matrix::Packed { weights, pool } => packed_product(weights, rows, exact, pool)?,
+            Matrix::Stored(weight) => weight.forward(rows)?,
+        };
         if let Some(offsets) = &self.block_offsets {
             let (count, inputs) = rows.dims2()?;
             let sums = rows.reshape((count, inputs / BLOCK, BLOCK))?.sum(2)?;
@@ -68,35 +88,23 @@ impl Linear {
             None => Ok(product),
         }
     }
+}
 
-    fn multiply(&self, rows: &Tensor, exact: usize) -> CandleResult<Tensor> {
-        match &self.weight {
-            QMatMul::QTensor(weight) if exact > 0 && rounds_inputs(weight.dtype()) => {
-                let count = rows.dim(0)?;
-                let first = rows.narrow(0, 0, exact)?.contiguous()?;
-                let first = if exact < MANY { self.multiply_twice(&first)? } else { expand(weight, &first)? };
-                if exact == count {
-                    return Ok(first);
-                }
-                let rest = self.weight.forward(&rows.narrow(0, exact, count - exact)?.contiguous()?)?;
-                Tensor::cat(&[first, rest], 0)
-            }
-            weight => weight.forward(rows),
-        }
-    }
-
-    /// The rounded inputs and what the rounding left over are both multiplied: exact to about 16 bits.
-    fn multiply_twice(&self, rows: &Tensor) -> CandleResult<Tensor> {
-        // A copy of its own: `quantize` reads the whole storage, whatever part of it a tensor shows.
-        let rows = rows.force_contiguous()?;
-        let rounded = QTensor::quantize(&rows, GgmlDType::Q8_0)?.dequantize(&Device::Cpu)?;
-        self.weight.forward(&rounded)? + self.weight.forward(&(rows - &rounded)?)?
-    }
+/// Exact rows cost twice as much. For the K types, whose steps are coarser, the inputs are rounded in every row, as
+/// everywhere else.
+fn packed_product(weights: &PackedWeights, rows: &Tensor, exact: usize, pool: &Pool) -> CandleResult<Tensor> {
+    let (count, inputs) = rows.dims2()?;
+    let exact = if matches!(weights.kind(), WeightType::Q4K | WeightType::Q6K) { 0 } else { exact };
+    let values = rows.flatten_all()?.to_vec1::<f32>()?;
+    let activations = Activations::quantize(&values, inputs, exact).map_err(Error::wrap)?;
+    let product = multiply(weights, &activations, pool).map_err(Error::wrap)?;
+    Tensor::from_vec(product, (count, weights.outputs()), &Device::Cpu)
 }
 
 impl Weights {
-    pub fn load(parts: &mut [Part], config: &ModelConfig) -> Result<Self, LoadError> {
-        let mut source = Source { parts, taken: HashSet::new() };
+    /// `threads` take part in each product.
+    pub fn load(parts: &mut [Part], config: &ModelConfig, threads: usize) -> Result<Self, LoadError> {
+        let mut source = Source { parts, taken: HashSet::new(), pool: Arc::new(Pool::new(threads)) };
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let layers = (0..config.layers).map(|at| source.layer(at, config)).collect::<Result<_, _>>()?;
         let output_norm = source.vector("output_norm.weight", hidden)?;
@@ -105,7 +113,7 @@ impl Weights {
             (embedding, source.linear("output", hidden, vocabulary)?)
         } else {
             let shared = source.tensor("token_embd.weight", &[vocabulary, hidden])?;
-            (shared.clone(), Linear::new(shared, None).map_err(failed("token_embd.weight"))?)
+            (shared.clone(), Linear::new(shared, None, &source.pool).map_err(failed("token_embd.weight"))?)
         };
         let rope_factors = match source.has("rope_freqs.weight") {
             true => Some(source.floats("rope_freqs.weight", config.head_dim / 2)?),
@@ -120,6 +128,7 @@ impl Weights {
 struct Source<'a> {
     parts: &'a mut [Part],
     taken: HashSet<String>,
+    pool: Arc<Pool>,
 }
 
 impl Source<'_> {
@@ -150,7 +159,7 @@ impl Source<'_> {
         let weight = self.tensor(&weight_name, &[outputs, inputs])?;
         let bias_name = format!("{name}.bias");
         let bias = if self.has(&bias_name) { Some(self.vector(&bias_name, outputs)?) } else { None };
-        Linear::new(weight, bias).map_err(failed(&weight_name))
+        Linear::new(weight, bias, &self.pool).map_err(failed(&weight_name))
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<Tensor, LoadError> {
@@ -184,20 +193,19 @@ impl Source<'_> {
     }
 }
 
-fn failed(tensor: &str) -> impl FnOnce(candle_core::Error) -> LoadError + '_ {
+fn failed(tensor: &str) -> impl FnOnce(Error) -> LoadError + '_ {
     |source| LoadError::Tensor { tensor: tensor.to_owned(), source }
 }
 
-/// candle's kernels for these types round the inputs to eight bits, and take one row at a time.
-const fn rounds_inputs(kind: GgmlDType) -> bool {
-    matches!(kind, GgmlDType::Q4_0 | GgmlDType::Q8_0)
-}
-
-/// Rows from which on it costs less to expand the weights to f32 and to use the float product.
-const MANY: usize = 8;
-
-fn expand(weight: &QTensor, rows: &Tensor) -> CandleResult<Tensor> {
-    rows.matmul(&weight.dequantize(&Device::Cpu)?.t()?)
+const fn packed_as(kind: GgmlDType) -> Option<WeightType> {
+    match kind {
+        GgmlDType::Q4_0 => Some(WeightType::Q4_0),
+        GgmlDType::Q4_1 => Some(WeightType::Q4_1),
+        GgmlDType::Q8_0 => Some(WeightType::Q8_0),
+        GgmlDType::Q4K => Some(WeightType::Q4K),
+        GgmlDType::Q6K => Some(WeightType::Q6K),
+        _ => None,
+    }
 }
 
 /// Transposed, as the product with the block sums needs it.
@@ -209,9 +217,14 @@ fn block_offsets(offset: &BlockOffset, outputs: usize, blocks: usize) -> CandleR
     (floats(&offset.minima)? + centers)?.t()?.contiguous()
 }
 
-/// An upper bound, from the header alone, of the memory that the loaded weights take.
-pub fn loaded_bytes(content: &Content) -> u64 {
-    content.tensor_infos.values().map(tensor_bytes).sum()
+/// From the headers alone, the memory that the loaded weights take, but for some rows of padding.
+pub fn loaded_bytes(parts: &[Part]) -> u64 {
+    let infos = || parts.iter().flat_map(|part| &part.content.tensor_infos);
+    let stored: u64 = infos().map(|(_, info)| tensor_bytes(info)).sum();
+    // A table that is also the output matrix is kept as it is for look-ups, and packed beside.
+    let has_output = infos().any(|(name, _)| name == "output.weight");
+    let table = infos().find(|(name, _)| !has_output && *name == "token_embd.weight");
+    stored + table.map_or(0, |(_, info)| tensor_bytes(info))
 }
 
 fn tensor_bytes(info: &TensorInfo) -> u64 {
@@ -221,8 +234,8 @@ fn tensor_bytes(info: &TensorInfo) -> u64 {
     match kind {
         // Matrices of these types are expanded to f32, beside the original.
         GgmlDType::F16 | GgmlDType::BF16 | GgmlDType::F32 => stored + elements * 4,
-        // candle keeps a second copy, repacked into tiles with f32 scales: up to 4/3 of the original.
-        GgmlDType::Q4K | GgmlDType::Q6K => stored + stored * 4 / 3,
+        // The scales of the blocks of 32 take a byte each in place of six bits.
+        GgmlDType::Q4K => stored + stored / 32,
         _ => stored,
     }
 }
