@@ -222,6 +222,26 @@ mod tests {
         assert_eq!(scene.verdict().0, Verdict::RollBack);
     }
 
+    /// Model check: each phase and stage, with each kind of thing known, and then each move.
+    #[test]
+    fn no_evidence_leads_to_no_higher_weight_from_anywhere() {
+        let phases = [
+            RolloutPhase::Baking,
+            RolloutPhase::Paused,
+            RolloutPhase::Promoted,
+            RolloutPhase::RolledBack,
+            RolloutPhase::Aborted,
+        ];
+        for (phase, stage) in phases.into_iter().flat_map(|phase| (0..4).map(move |stage| (phase, stage))) {
+            for outcome in [None, Some(Outcome::ClientAbort), Some(Outcome::ClientError)] {
+                let mut scene = Scene::new(0, 0);
+                (scene.position, scene.held_for) = (Position { phase, stage }, 1_000_000);
+                outcome.into_iter().for_each(|outcome| scene.answers(500, outcome));
+                assert_eq!(scene.verdict().0, Verdict::Hold, "{phase:?} {stage} {outcome:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_promotion_has_had_its_time_and_its_answers(

@@ -4,7 +4,7 @@ use spec::amount::Span;
 use spec::rollout::{Gate, GateReport, RolloutSpec, Sli, Verdict};
 
 use crate::evidence::{Counts, Evidence, Readings};
-use crate::statistics::{ln_evidence, ln_limit};
+use crate::statistics::{alpha_of_each, answers_until, answers_until_refuted, ln_evidence, ln_limit, share_interval};
 
 /// Ticks in a row over a scrape gate's threshold that roll back: one reading alone may be a blip.
 pub(crate) const BAD_READINGS: u32 = 3;
@@ -47,7 +47,7 @@ impl Share<'_> {
 
     fn verdict(&self, total: u64, bad: u64) -> (Verdict, String) {
         let ln_evidence = ln_evidence(self.allowed, bad, total);
-        let ln_limit = ln_limit(self.spec.alpha, self.spec.stages.len());
+        let ln_limit = ln_limit(self.alpha(), self.spec.stages.len());
         let gate = self.gate;
         let seen = format!("{gate}: {}{}", self.counts(total, bad), self.baseline());
         if total == 0 {
@@ -58,10 +58,28 @@ impl Share<'_> {
         } else if total < self.spec.min_requests {
             (Verdict::Hold, format!("{seen}; {total} of {} answers", self.spec.min_requests))
         } else if !self.is_below(total, bad) {
-            (Verdict::Hold, format!("{seen}; not below, and not yet enough evidence to roll back"))
+            let ahead = self.ahead(total, bad, ln_limit);
+            (Verdict::Hold, format!("{seen}; not below, and not yet enough evidence to roll back; {ahead}"))
         } else {
             (Verdict::Promote, seen)
         }
+    }
+
+    /// This gate's part of the rollout's chance: gates on answers share it, scrapes are no test and use up none.
+    fn alpha(&self) -> f64 {
+        alpha_of_each(self.spec.alpha, self.spec.gates.iter().filter(|gate| allowed(gate).is_some()).count())
+    }
+
+    /// How many more answers decide, and what the truth can be by now.
+    fn ahead(&self, total: u64, bad: u64, ln_limit: f64) -> String {
+        let good = answers_until(|more| self.is_below(total + more, bad)).unwrap_or_default();
+        let worse = match answers_until_refuted(self.allowed, bad, total, ln_limit) {
+            Some(answers) => format!("about {answers} more like these roll back"),
+            None => "more like these do not decide".to_owned(),
+        };
+        let share = share_interval(bad, total, self.alpha());
+        let (low, high) = (percent(share.low), percent(share.high));
+        format!("{good} more good ones pass, {worse} (the share lies between {low} and {high})")
     }
 
     fn bad(&self, counts: &Counts) -> u64 {
@@ -172,7 +190,7 @@ mod tests {
                 20,
                 1,
                 Verdict::Hold,
-                "error_ratio<5%: 1 of 20 answers failed (5%); not below, and not yet enough evidence to roll back",
+                "error_ratio<5%: 1 of 20 answers failed (5%); not below, and not yet enough evidence to roll back; 1 more good ones pass, more like these do not decide (the share lies between 0% and 38.7%)",
             ),
             ("error_ratio<5%", 21, 1, Verdict::Promote, "error_ratio<5%: 1 of 21 answers failed (4.8%)"),
             (
@@ -187,7 +205,7 @@ mod tests {
                 20,
                 1,
                 Verdict::Hold,
-                "ttft_p99<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 1% allowed); not below, and not yet enough evidence to roll back",
+                "ttft_p99<15s: 1 of 20 answers took longer than 15s to their first byte (5%, 1% allowed); not below, and not yet enough evidence to roll back; 80 more good ones pass, about 200 more like these roll back (the share lies between 0% and 38.7%)",
             ),
             (
                 "latency_p50<2s",

@@ -7,10 +7,24 @@
 //! that each one's chance of being bad, given those before it, is at most `allowed`.
 //! Sources: Ville 1939; Howard, Ramdas, McAuliffe and Sekhon, arXiv 1810.08240; Waudby-Smith and Ramdas, arXiv 2010.09686.
 
+pub mod bounded;
+#[doc(hidden)]
+pub mod chance;
+pub mod comparison;
+pub mod log_mean;
+pub mod sample_ratio;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// Bounds that hold at all looks at once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
+}
 
 /// Alternatives lie on a logarithmic grid of odds, so that one grid serves a threshold of 0.1% as well as one of 50%.
 const ODDS_STEP: f64 = 1.5;
@@ -33,9 +47,59 @@ pub fn ln_evidence(allowed: f64, bad: u64, total: u64) -> f64 {
     ln_sum(&terms)
 }
 
-/// The evidence that rolls back: the chance `alpha` is for a whole rollout, and each of its stages starts anew.
+/// The evidence that rolls back: the chance `alpha` is for a whole rollout, each of whose stages starts anew.
 pub fn ln_limit(alpha: f64, stages: usize) -> f64 {
     (stages as f64 / alpha).ln()
+}
+
+/// What each gate may use up of the chance that is for all of them together (Bonferroni), so that more gates are no more
+/// risk for a healthy candidate.
+pub fn alpha_of_each(alpha: f64, gates: usize) -> f64 {
+    alpha / gates.max(1) as f64
+}
+
+/// The most answers that are looked ahead for.
+const HORIZON: u64 = 10_000_000;
+
+/// Answers still needed until the evidence reaches the limit, if they go on as bad as they were; none if that never is.
+pub fn answers_until_refuted(allowed: f64, bad: u64, total: u64, ln_limit: f64) -> Option<u64> {
+    let is_refuted = |more: u64| {
+        let all_bad = bad + (bad as f64 / total.max(1) as f64 * more as f64) as u64;
+        ln_evidence(allowed, all_bad, total + more) >= ln_limit
+    };
+    answers_until(is_refuted)
+}
+
+/// The shares that the answers do not refute, each side with the chance alpha of being wrong at any look.
+pub fn share_interval(bad: u64, total: u64, alpha: f64) -> Interval {
+    let ln_limit = ln_limit(alpha, 1);
+    // What refutes "at most" for bad answers refutes "at least" for good ones.
+    let below = |bad: u64| {
+        let (mut refuted, mut possible) = (0.0, 1.0);
+        for _ in 0..40 {
+            let share = f64::midpoint(refuted, possible);
+            if ln_evidence(share, bad, total) >= ln_limit { refuted = share } else { possible = share }
+        }
+        refuted
+    };
+    Interval { low: below(bad), high: 1.0 - below(total.saturating_sub(bad)) }
+}
+
+/// The fewest further answers (at least one) with which it is so, by doubling and halving; none within the horizon.
+pub fn answers_until(is_so: impl Fn(u64) -> bool) -> Option<u64> {
+    let mut enough = 1;
+    while !is_so(enough) {
+        enough *= 2;
+        if enough > HORIZON {
+            return None;
+        }
+    }
+    let mut few = enough / 2;
+    while enough - few > 1 {
+        let middle = u64::midpoint(few, enough);
+        if is_so(middle) { enough = middle } else { few = middle }
+    }
+    Some(enough)
 }
 
 /// More for the alternatives near the threshold, which need the most answers to be told apart. All stakes sum to 1.
@@ -93,20 +157,8 @@ impl Spread {
 mod tests {
     use proptest::prelude::*;
 
+    use super::chance::Chance;
     use super::*;
-
-    /// Splitmix64: a seed gives the same numbers on every machine.
-    struct Chance(u64);
-
-    impl Chance {
-        fn is(&mut self, probability: f64) -> bool {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64 <= probability
-        }
-    }
 
     /// Answers until the evidence is over the limit; looked at after each of the first 200, then after every tenth.
     fn answers_until_caught(allowed: f64, truth: f64, alpha: f64, most: u64, chance: &mut Chance) -> Option<u64> {
@@ -154,6 +206,46 @@ mod tests {
                 prop_assert!((estimate / exact - 1.0).abs() < 0.010_001, "{estimate} for {exact}");
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn an_interval_holds_the_share_seen_and_narrows(total in 1u64..5_000, share in 0.0f64..=1.0) {
+            let bad = (share * total as f64) as u64;
+            let (few, many) = (share_interval(bad, total, 0.01), share_interval(bad * 10, total * 10, 0.01));
+            let seen = bad as f64 / total as f64;
+            prop_assert!(few.low <= seen && seen <= few.high, "{few:?} {seen}");
+            prop_assert!(many.high - many.low < few.high - few.low);
+        }
+
+        #[test]
+        fn who_goes_on_as_told_is_there_when_told(total in 1u64..2_000, share in 0.0f64..1.0, allowed in 0.01f64..0.5) {
+            let bad = (share * total as f64) as u64;
+            if let Some(more) = answers_until_refuted(allowed, bad, total, 8.0) {
+                let all_bad = bad + (bad as f64 / total as f64 * more as f64) as u64;
+                prop_assert!(ln_evidence(allowed, all_bad, total + more) >= 8.0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_fewest_answers_are_found() {
+        for wanted in [1, 2, 3, 4, 5, 1_000, 12_345] {
+            assert_eq!(answers_until(|more| more >= wanted), Some(wanted));
+        }
+        assert_eq!(answers_until(|_| false), None);
+    }
+
+    #[test]
+    fn a_share_below_the_threshold_is_never_refuted_however_long_it_goes_on() {
+        assert_eq!(answers_until_refuted(0.05, 1, 100, 8.0), None);
+        assert_eq!(answers_until_refuted(0.05, 0, 0, 8.0), None);
+    }
+
+    #[test]
+    fn gates_share_the_chance_and_no_gate_divides_by_zero() {
+        assert!((alpha_of_each(0.01, 4) - 0.0025).abs() < 1e-12);
+        assert!((alpha_of_each(0.01, 0) - 0.01).abs() < 1e-12);
     }
 
     #[test]

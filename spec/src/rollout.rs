@@ -23,7 +23,8 @@ pub struct RolloutSpec {
     /// Counted answers of the candidate that a stage needs before any gate may promote.
     #[serde(default = "default_min_requests")]
     pub min_requests: u64,
-    /// Chance of rolling back a candidate that is exactly at a threshold, per gate, however often it is looked at.
+    /// Chance of rolling back a candidate that is exactly at its thresholds, however often it is looked at; the gates on
+    /// answers share it.
     #[serde(default = "default_alpha")]
     pub alpha: f64,
     /// Failures in a row, of requests or of health probes, that roll back without statistics.
