@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::install::{InstallError, write};
 
@@ -16,8 +17,23 @@ const PACKAGES: [(&str, &str); 4] = [
     ("linux-image-*", "^linux-image-"),
 ];
 
+/// Another package manager may have the lock for long.
+const RETRY_EVERY: Duration = Duration::from_secs(60);
+
+/// Until it is done: nobody waits for it, and a host whose packages can't be held just now serves all the same.
+pub(crate) async fn keep_driver() {
+    loop {
+        match tokio::task::spawn_blocking(hold_driver).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::warn!(%error, "the driver's packages are not held yet; trying again"),
+            Err(error) => tracing::warn!(%error, "the driver's packages are not held yet; trying again"),
+        }
+        tokio::time::sleep(RETRY_EVERY).await;
+    }
+}
+
 /// Holds them back from everybody's upgrades. A host without apt has none of them.
-pub(crate) fn hold_driver() -> Result<(), InstallError> {
+fn hold_driver() -> Result<(), InstallError> {
     if !Path::new("/usr/bin/apt-mark").exists() {
         return Ok(());
     }

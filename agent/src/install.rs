@@ -8,8 +8,6 @@ use std::process::Command;
 use spec::id::HostName;
 use spec::state_location::StateLocation;
 
-use crate::held::hold_driver;
-
 const SERVICE: &str = "dsctl-agent.service";
 const UNITS: &str = "/etc/systemd/system";
 const JOURNAL_FILE: &str = "/etc/systemd/journald.conf.d/dsctl.conf";
@@ -41,7 +39,6 @@ pub enum InstallError {
 pub fn install(program: &Path, home: &Path, bucket: &StateLocation, host: &HostName) -> Result<(), InstallError> {
     write_service(program, home, bucket, host)?;
     write(Path::new(JOURNAL_FILE), JOURNAL)?;
-    hold_driver()?;
     run(&["daemon-reload"])?;
     run(&["try-restart", "systemd-journald.service"])?;
     run(&["enable", SERVICE])?;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{Bucket, BucketError, Mirror, Service, Supplies};
 use crate::converge::{Converger, Next};
+use crate::held::keep_driver;
 use crate::site::Site;
 use crate::supervisor::{ChildSupervisor, Supervisor, SystemdSupervisor};
 use crate::watchdog::Watchdog;
@@ -109,6 +110,7 @@ async fn in_bucket(args: &AgentArgs, location: &StateLocation, goodbye: Goodbye)
         () = &mut goodbye => return Ok(()),
     };
     let (site, supplies) = (mirror.site().clone(), mirror.supplies());
+    let held = tokio::spawn(keep_driver());
     let ended = CancellationToken::new();
     let mut mirrored = tokio::spawn(mirror.run(ended.clone()));
     let supervisor = SystemdSupervisor::new(args.home.root());
@@ -117,6 +119,7 @@ async fn in_bucket(args: &AgentArgs, location: &StateLocation, goodbye: Goodbye)
         // Systemd starts the agent again, and with it another mirror.
         _ = &mut mirrored => return Err(AgentError::MirrorEnded),
     };
+    held.abort();
     ended.cancel();
     if let Err(error) = mirrored.await {
         tracing::error!(%error, "the mirror of the bucket did not end well");

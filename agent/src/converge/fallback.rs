@@ -84,10 +84,15 @@ impl Fallback {
         let refused = self.refusal_of(desired)?;
         let served = self.record.served.as_ref()?.generation;
         let message = format!(
-            "host spec {desired} did not come to serve ({}): back to host spec {served}, which serves",
+            "host spec {desired} did not come to serve ({}): back to host spec {served}, which served last",
             refused.reason
         );
-        Some(PhaseNow::failed(Phase::Upgrade, message, refused.log_tail.clone(), "dsctl up with what serves"))
+        Some(PhaseNow::failed(
+            Phase::Upgrade,
+            message,
+            refused.log_tail.clone(),
+            "dsctl up with something else than what failed, or with what served",
+        ))
     }
 
     /// True when it has just been given up.
