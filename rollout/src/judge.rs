@@ -72,14 +72,18 @@ impl Share<'_> {
 
     /// How many more answers decide, and what the truth can be by now.
     fn ahead(&self, total: u64, bad: u64, ln_limit: f64) -> String {
-        let good = answers_until(|more| self.is_below(total + more, bad)).unwrap_or_default();
+        let better = match answers_until(|more| self.is_below(total + more, bad)) {
+            Some(1) => "1 more good one passes".to_owned(),
+            Some(answers) => format!("{answers} more good ones pass"),
+            None => "no number of good ones passes any more".to_owned(),
+        };
         let worse = match answers_until_refuted(self.allowed, bad, total, ln_limit) {
             Some(answers) => format!("about {answers} more like these roll back"),
             None => "more like these do not decide".to_owned(),
         };
         let share = share_interval(bad, total, self.alpha());
         let (low, high) = (percent(share.low), percent(share.high));
-        format!("{good} more good ones pass, {worse} (the share lies between {low} and {high})")
+        format!("{better}, {worse} (the share lies between {low} and {high})")
     }
 
     fn bad(&self, counts: &Counts) -> u64 {
@@ -190,7 +194,7 @@ mod tests {
                 20,
                 1,
                 Verdict::Hold,
-                "error_ratio<5%: 1 of 20 answers failed (5%); not below, and not yet enough evidence to roll back; 1 more good ones pass, more like these do not decide (the share lies between 0% and 38.7%)",
+                "error_ratio<5%: 1 of 20 answers failed (5%); not below, and not yet enough evidence to roll back; 1 more good one passes, more like these do not decide (the share lies between 0% and 38.7%)",
             ),
             ("error_ratio<5%", 21, 1, Verdict::Promote, "error_ratio<5%: 1 of 21 answers failed (4.8%)"),
             (
