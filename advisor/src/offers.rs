@@ -66,8 +66,11 @@ struct TypeRow {
     machine_type: String,
     vcpus: u32,
     memory_mib: u64,
-    gpu: String,
+    /// None: it computes on its processors.
+    gpu: Option<String>,
+    #[serde(default)]
     gpu_memory_mib: u64,
+    #[serde(default)]
     gpu_count: u32,
     quota: Option<String>,
     #[serde(default)]
@@ -180,7 +183,7 @@ fn offer(machine: &TypeRow, quota: Option<&QuotaRow>, row: PriceRow, source: &st
         region: row.region,
         vcpus: machine.vcpus,
         memory_mib: machine.memory_mib,
-        gpu: Gpu { name: machine.gpu.clone(), memory_mib: machine.gpu_memory_mib },
+        gpu: machine.gpu.clone().map(|name| Gpu { name, memory_mib: machine.gpu_memory_mib }),
         gpu_count: machine.gpu_count,
         on_demand_hourly: row.on_demand,
         spot_hourly: row.spot,
@@ -193,11 +196,13 @@ fn offer(machine: &TypeRow, quota: Option<&QuotaRow>, row: PriceRow, source: &st
 
 fn check(offer: &Offer, bandwidth: &BTreeMap<String, u32>) -> Result<(), &'static str> {
     let zero = Some(Usd::from_millionths(0));
-    let size = [u64::from(offer.vcpus), offer.memory_mib, offer.gpu.memory_mib, u64::from(offer.gpu_count)];
+    let (devices, device_mib) = offer.devices();
+    let size = [u64::from(offer.vcpus), offer.memory_mib, device_mib, u64::from(devices)];
     match () {
         () if offer.on_demand_hourly == zero || offer.spot_hourly == zero => Err("a price of zero; leave it out"),
         () if size.contains(&0) => Err("a size of zero"),
-        () if !bandwidth.contains_key(&offer.gpu.name) => Err("no such GPU"),
+        () if offer.gpu.as_ref().is_some_and(|gpu| !bandwidth.contains_key(&gpu.name)) => Err("no such GPU"),
+        () if offer.gpu.is_none() && offer.gpu_count > 0 => Err("GPUs without a name"),
         () if !offer.price_as_of.as_deref().is_none_or(is_date) => Err("as_of should be YYYY-MM-DD"),
         () => Ok(()),
     }
@@ -220,7 +225,8 @@ mod tests {
         let find = |name, region| offers.iter().find(|offer| offer.machine_type == name && offer.region == region);
         let offer = find("g6e.12xlarge", "us-east-1").unwrap();
         assert_eq!(offer.on_demand_hourly.unwrap().to_string(), "10.49264");
-        assert_eq!((offer.gpu.name.as_str(), offer.gpu.memory_mib, offer.gpu_count), ("L40S", 45_776, 4));
+        let gpu = offer.gpu.as_ref().unwrap();
+        assert_eq!((gpu.name.as_str(), gpu.memory_mib, offer.gpu_count), ("L40S", 45_776, 4));
         assert_eq!(offer.zones, ["us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"]);
         let derived = find("g6e.12xlarge", "eu-central-1").unwrap();
         assert!(derived.price_source.contains("factor"), "{}", derived.price_source);
@@ -237,6 +243,7 @@ mod tests {
                 "p4" => ("L-417A185B", Some("L-7212CCBC")),
                 "p5" => ("L-417A185B", Some("L-C4BD4855")),
                 "p6" => ("L-417A185B", None),
+                "c7" | "m7" => ("L-1216C47A", Some("L-34B43A08")),
                 _ => ("L-DB2E81BA", Some("L-3819A6DF")),
             };
             assert_eq!((code(Market::OnDemand).unwrap(), code(Market::Spot)), wanted, "{}", offer.machine_type);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use sha2::Digest;
-use spec::host::{Arg, HostSpec, UnitSpec, WeightsStatus};
+use spec::host::{Arg, HostSpec, Program, UnitSpec, WeightsStatus};
 use spec::id::WeightsName;
 
 use crate::site::Site;
@@ -46,7 +46,10 @@ pub(crate) fn resolve(
     let whole = serde_json::to_vec(&Fingerprint { unit, args: &args, files })
         .map_err(|error| Missing::Input(format!("{}: {error}", unit.name)))?;
     Ok(Launch {
-        program: site.home.artifact(&unit.artifact.sha256, &unit.artifact.name),
+        program: match &unit.program {
+            Program::Artifact(artifact) => site.home.artifact(&artifact.sha256, &artifact.name),
+            Program::Installed(path) => path.clone(),
+        },
         args,
         env: unit.env.clone(),
         log: site.host.log(unit.name.as_str()),
@@ -112,6 +115,8 @@ fn resolve_arg(
         // Issued with the files, which every start waits for; a later one is taken up without a start.
         Arg::Certificate(_) => site.host.certificate(),
         Arg::CertificateKey => site.host.certificate_key(),
+        // Written before any unit that reads it starts.
+        Arg::Monitoring(path) => site.host.monitoring().join(path),
     };
     Ok(path.display().to_string())
 }

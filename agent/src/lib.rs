@@ -16,6 +16,8 @@ mod certificate;
 mod converge;
 mod decide;
 mod desired;
+mod diagnostics;
+mod driver;
 mod exposition;
 pub mod gpu;
 mod held;

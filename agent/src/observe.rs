@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde::Serialize;
-use spec::host::{HostSpec, HostStatus, Phase, PhaseState, ProcessId, RunState, UnitSpec, UnitState};
+use spec::host::{HostSpec, HostStatus, Phase, PhaseLine, PhaseState, ProcessId, RunState, UnitSpec, UnitState};
 use spec::id::{DeploymentName, HostName, UnitName};
 use spec::layout::HomeLayout;
 
@@ -105,6 +105,8 @@ pub enum ObservedState {
     /// Started once, not alive.
     Dead,
     NeverStarted,
+    /// Down on purpose, until it is restarted.
+    Drained,
 }
 
 impl ObservedState {
@@ -114,6 +116,7 @@ impl ObservedState {
             Self::NotReady => "not ready",
             Self::Dead => "dead",
             Self::NeverStarted => "never started",
+            Self::Drained => "drained",
         }
     }
 }
@@ -213,7 +216,9 @@ async fn observe_unit(
         (Some(_), None) => Some("the host spec no longer has it".to_owned()),
         (None, _) => Some("no process".to_owned()),
     };
+    let is_drained = told.is_some_and(|told| told.state == UnitState::Drained);
     let state = match (&process, &silence) {
+        (None, _) if is_drained => ObservedState::Drained,
         (Some(_), None) => ObservedState::Ready,
         (Some(_), Some(_)) => ObservedState::NotReady,
         (None, _) if known.is_some() || told.is_some_and(|told| told.last_exit.is_some()) => ObservedState::Dead,
@@ -240,8 +245,10 @@ fn summarize(
     let Some(desired) = desired else {
         return Summary::Absent;
     };
-    let some_alive = units.iter().any(|unit| unit.process.is_some());
-    let all_ready = units.iter().all(|unit| unit.state == ObservedState::Ready);
+    // A host serves without what watches it.
+    let serving = || units.iter().filter(|unit| unit.phase != Some(Phase::Monitoring));
+    let some_alive = serving().any(|unit| unit.process.is_some());
+    let all_ready = serving().all(|unit| unit.state == ObservedState::Ready);
     match (desired.run, agent) {
         (RunState::Stopped, AgentLife::Alive) => Summary::Stopping,
         (RunState::Stopped, AgentLife::Dead | AgentLife::NeverStarted) if some_alive => Summary::Unattended,
@@ -258,8 +265,13 @@ fn summarize(
     }
 }
 
+/// Of what serves.
+fn is_failure(line: &PhaseLine) -> bool {
+    line.state == PhaseState::Failed && line.phase != Phase::Monitoring
+}
+
 fn attended(current: Option<&HostStatus>, all_ready: bool, units: &[ObservedUnit]) -> Summary {
-    let is_failed = current.is_some_and(|status| status.phases.iter().any(|line| line.state == PhaseState::Failed));
+    let is_failed = current.is_some_and(|status| status.phases.iter().any(is_failure));
     let is_ready = current.is_some_and(|status| status.ready_since.is_some());
     // It was ready a moment ago by the agent's own word, or has ended before: this is not a first start.
     let told_ready = |name: &UnitName| {
@@ -267,7 +279,9 @@ fn attended(current: Option<&HostStatus>, all_ready: bool, units: &[ObservedUnit
             .is_some_and(|status| status.units.iter().any(|told| told.name == *name && told.state == UnitState::Ready))
     };
     let has_fallen = |unit: &ObservedUnit| {
-        unit.state != ObservedState::Ready && (unit.last_exit.is_some() || unit.restarts > 0 || told_ready(&unit.name))
+        unit.phase != Some(Phase::Monitoring)
+            && unit.state != ObservedState::Ready
+            && (unit.last_exit.is_some() || unit.restarts > 0 || told_ready(&unit.name))
     };
     if is_failed {
         Summary::Failed
@@ -283,7 +297,7 @@ fn attended(current: Option<&HostStatus>, all_ready: bool, units: &[ObservedUnit
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use spec::host::{AgentStatus, PhaseLine, UnitStatus};
+    use spec::host::{AgentStatus, UnitStatus};
 
     use super::*;
 
@@ -299,6 +313,7 @@ mod tests {
             first_token: Vec::new(),
             monitoring: None,
             agent: None,
+            gpus: None,
             actions: Vec::new(),
         }
     }

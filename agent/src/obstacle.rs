@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use engine::store::create_private_folder;
-use spec::host::{ArtifactSpec, Phase, UnitSpec};
+use spec::host::{ArtifactSpec, Phase, Program, UnitSpec};
 
 use crate::ports::{holder_of, is_free, next_free};
 use crate::site::Site;
@@ -32,7 +32,14 @@ pub(crate) struct VerifiedArtifacts {
 
 /// None if nothing stands in the way.
 pub(crate) async fn find_obstacle(site: &Site, unit: &UnitSpec, verified: &mut VerifiedArtifacts) -> Option<Obstacle> {
-    if let Err(obstacle) = check_artifact(site, &unit.artifact, verified).await {
+    let checked = match &unit.program {
+        Program::Artifact(artifact) => check_artifact(site, artifact, verified).await,
+        Program::Installed(path) if path.is_file() => Ok(()),
+        Program::Installed(path) => {
+            Err(Obstacle::new(format!("{} is not installed any more", path.display()), "dsctl up"))
+        }
+    };
+    if let Err(obstacle) = checked {
         return Some(obstacle);
     }
     let data = site.host.data(&unit.name);

@@ -34,6 +34,10 @@ impl Site {
         self.bucket.status(&self.name)
     }
 
+    pub fn diagnostics(&self) -> PathBuf {
+        self.bucket.diagnostics(&self.name)
+    }
+
     pub fn secret(&self, name: &SecretName) -> PathBuf {
         self.bucket.secret(name)
     }

@@ -9,9 +9,14 @@ use spec::amount::{Span, Usd, Weight};
 use spec::deployment::{BaselineWish, Cloud};
 use spec::id::{DeploymentName, HostName, Sha256};
 use spec::machine::{Egress, Pack, RegionPattern, Tls};
+use spec::monitoring::Part;
 use spec::rollout::Gate;
 use spec::state_location::StateLocation;
 use spec::weights::WeightsSource;
+
+mod host;
+
+pub use host::*;
 
 /// Private LLM serving: sizes a DeepSeek-R1 distill, brings it up on a machine of yours, and moves traffic to it in
 /// stages and back by itself.
@@ -50,6 +55,12 @@ pub enum Command {
     Top(NameArgs),
     /// Show what a unit wrote
     Logs(LogsArgs),
+    /// Restart, drain and limit what runs on a deployment's host, and fetch its diagnostics
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Make other keys for clients, without a restart
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// List, fetch, check and clean up model weights
     #[command(subcommand)]
     Weights(WeightsCommand),
@@ -141,6 +152,9 @@ pub struct SpecArgs {
     /// Digest that the weights must have
     #[arg(long, value_name = "SHA256", requires = "weights")]
     pub weights_sha256: Option<Sha256>,
+    /// What watches the deployment: enabled (on this machine as far as it is installed), scrape-only, none [default: enabled]
+    #[arg(long, env = "DSCTL_MONITORING", value_name = "HOW", value_parser = parse_part, hide_env_values = true)]
+    pub monitoring: Option<Part>,
     #[command(flatten)]
     pub cloud_wishes: CloudArgs,
 }
@@ -221,6 +235,15 @@ fn parse_egress(given: &str) -> Result<Egress, String> {
         "nat" => Ok(Egress::Nat),
         "endpoints" => Ok(Egress::Endpoints),
         _ => Err("known are nat, endpoints".to_owned()),
+    }
+}
+
+fn parse_part(given: &str) -> Result<Part, String> {
+    match given {
+        "enabled" => Ok(Part::Enabled),
+        "scrape-only" => Ok(Part::ScrapeOnly),
+        "none" => Ok(Part::None),
+        _ => Err("known are enabled, scrape-only, none".to_owned()),
     }
 }
 

@@ -1,7 +1,9 @@
-//! What is the user's own and secret, read where the deployment says it is: the old API's key, the gateway's certificate.
+//! What is the user's own and secret, read where the deployment says it is: the old API's key, the gateway's certificate, keys of those who are told of alerts.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use providers::host_plan;
 use providers::local::graph;
 use providers::secret::{Given, GivenCertificate, SecretText};
 use rustls::crypto::aws_lc_rs;
@@ -10,13 +12,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use spec::deployment::Cloud;
 use spec::layout::DeploymentLayout;
+use spec::monitoring::ReceiverKind;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec, ResolvedTls};
 
 use crate::exit::Failure;
 
 /// Reads it all, before anything is done.
 pub fn given(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Given, Failure> {
-    Ok(Given { baseline_key: baseline_key(spec, layout)?, certificate: certificate(&spec.tls)? })
+    Ok(Given {
+        baseline_key: baseline_key(spec, layout)?,
+        certificate: certificate(&spec.tls)?,
+        receivers: receiver_keys(spec, layout)?,
+    })
 }
 
 fn certificate(tls: &ResolvedTls) -> Result<Option<GivenCertificate>, Failure> {
@@ -48,43 +55,106 @@ fn pem(field: &str, path: &Path) -> Result<(String, impl Fn(&str) -> Failure), F
 }
 
 /// On a cloud it shows later, when the record is read.
-fn has_kept_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<bool, Failure> {
+fn has_kept(secret: &str, spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<bool, Failure> {
     if spec.cloud != Cloud::Local {
         return Ok(true);
     }
-    Ok(layout.bucket().secret(&graph::BASELINE_KEY.parse().map_err(Failure::failed)?).is_file())
+    Ok(layout.bucket().secret(&secret.parse().map_err(Failure::failed)?).is_file())
 }
 
-/// Reads the baseline's API key from where the spec says it is.
 fn baseline_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option<SecretText>, Failure> {
     let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return Ok(None) };
-    let (place, text) = match key {
-        KeySource::None => return Ok(None),
-        // A repair at night, from another shell: the key that is kept goes on to serve.
-        KeySource::Environment(name) if std::env::var_os(name).is_none() && has_kept_key(spec, layout)? => {
-            return Ok(None);
+    let Some(found) = read("baseline", key, || has_kept(graph::BASELINE_KEY, spec, layout))? else { return Ok(None) };
+    found.word("API key").map(Some)
+}
+
+fn receiver_keys(
+    spec: &ResolvedSpec,
+    layout: &DeploymentLayout,
+) -> Result<BTreeMap<&'static str, SecretText>, Failure> {
+    let mut keys = BTreeMap::new();
+    for (kind, source) in host_plan::receiver_keys(spec) {
+        let field = format!("monitoring.receivers.{}", kind.as_str());
+        if let Some(found) = read(&field, &source, || has_kept(kind.secret(), spec, layout))? {
+            keys.insert(kind.secret(), receiver_key(kind, &found)?);
         }
-        KeySource::Environment(name) => {
-            let place = format!("environment variable {name}");
-            (
-                place.clone(),
-                std::env::var(name).map_err(|_| Failure::usage(format!("baseline.key_env: {place} is not set")))?,
-            )
-        }
-        KeySource::File(path) => {
-            let place = path.display().to_string();
-            (
-                place.clone(),
-                std::fs::read_to_string(path)
-                    .map_err(|error| Failure::usage(format!("baseline.key_file: {place}: {error}")))?,
-            )
-        }
-    };
-    let text = text.trim();
-    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(Failure::usage(format!("baseline: {place} holds no API key: one line without spaces is wanted")));
     }
-    Ok(Some(SecretText::new(text)))
+    Ok(keys)
+}
+
+fn receiver_key(kind: ReceiverKind, found: &Found) -> Result<SecretText, Failure> {
+    match kind {
+        ReceiverKind::Slack => {
+            let url = found.word("URL of an incoming webhook")?;
+            if !["https://", "http://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
+                return Err(found.refused("URL of an incoming webhook: https://hooks.slack.com/services/... is wanted"));
+            }
+            Ok(url)
+        }
+        ReceiverKind::PagerDuty => found.word("integration key"),
+        ReceiverKind::Email => found.line("password"),
+        ReceiverKind::Webhook => found.word("token"),
+    }
+}
+
+/// What was read from where a field says it is.
+struct Found {
+    field: String,
+    place: String,
+    text: String,
+}
+
+impl Found {
+    fn refused(&self, lacking: &str) -> Failure {
+        Failure::usage(format!("{}: {} holds no {lacking}", self.field, self.place))
+    }
+
+    fn word(&self, what: &str) -> Result<SecretText, Failure> {
+        let text = self.text.trim();
+        if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(self.refused(&format!("{what}: one line without spaces is wanted")));
+        }
+        Ok(SecretText::new(text))
+    }
+
+    /// Spaces inside it are part of it.
+    fn line(&self, what: &str) -> Result<SecretText, Failure> {
+        let text = self.text.trim();
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(self.refused(&format!("{what}: one line is wanted")));
+        }
+        Ok(SecretText::new(text))
+    }
+}
+
+/// None without a key, and where the variable is not set though a value is kept: at night, from another shell, that one
+/// goes on to serve.
+fn read(
+    field: &str,
+    source: &KeySource,
+    has_kept: impl FnOnce() -> Result<bool, Failure>,
+) -> Result<Option<Found>, Failure> {
+    let found = |place: String, text: String| Ok(Some(Found { field: field.to_owned(), place, text }));
+    match source {
+        KeySource::None => Ok(None),
+        KeySource::Environment(name) => match std::env::var(name) {
+            Ok(text) => found(format!("environment variable {name}"), text),
+            Err(std::env::VarError::NotPresent) if has_kept()? => Ok(None),
+            Err(std::env::VarError::NotPresent) => Err(not_set(field, name)),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(Failure::usage(format!("{field}.key_env: environment variable {name} is not UTF-8")))
+            }
+        },
+        KeySource::File(path) => {
+            let refused = |error| Failure::usage(format!("{field}.key_file: {}: {error}", path.display()));
+            found(path.display().to_string(), std::fs::read_to_string(path).map_err(refused)?)
+        }
+    }
+}
+
+/// Of a variable that holds a key.
+pub fn not_set(field: &str, variable: &str) -> Failure {
+    Failure::usage(format!("{field}.key_env: environment variable {variable} is not set"))
 }
 
 #[cfg(test)]
@@ -93,6 +163,25 @@ mod tests {
     use spec::deployment::CertificateWish;
 
     use super::*;
+
+    #[test]
+    fn a_key_is_of_its_kind_or_refused_by_its_field() {
+        let key = |kind, text: &str| {
+            let (field, place) = ("monitoring.receivers.x".to_owned(), "/keys/x".to_owned());
+            receiver_key(kind, &Found { field, place, text: text.to_owned() })
+        };
+        for (kind, wrong, right) in [
+            (ReceiverKind::Slack, "T0/B0/secret", "https://hooks.slack.com/services/T0/B0/secret\n"),
+            (ReceiverKind::PagerDuty, "two words", "0123456789abcdef"),
+            (ReceiverKind::Email, "two\nlines", "a pass phrase\n"),
+            (ReceiverKind::Webhook, " \n", "token"),
+        ] {
+            let message = key(kind, wrong).unwrap_err().message;
+            assert!(message.starts_with("monitoring.receivers.x: /keys/x holds no "), "{message}");
+            assert!(!message.contains("secret"), "{message}");
+            assert_eq!(key(kind, right).unwrap().reveal(), right.trim());
+        }
+    }
 
     #[test]
     fn a_certificate_is_read_or_refused_by_its_field() {

@@ -12,6 +12,7 @@ mod exit;
 mod folder;
 mod gateway;
 mod given;
+mod host_desk;
 mod judge;
 #[cfg(test)]
 mod judge_contract;
@@ -92,6 +93,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Alerts(args) => commands::alerts::run(context, args).await,
         Command::Top(args) => commands::top::run(context, args).await.map(done),
         Command::Logs(args) => commands::logs::run(context, args).await.map(done),
+        Command::Host(command) => commands::host::run(context, command).await,
+        Command::Keys(command) => commands::keys::run(context, command).await.map(done),
         Command::Weights(command) => commands::weights::run(context, command).await.map(done),
         Command::Rollout(command) => commands::rollout::run(context, command).await,
         Command::Runbook(command) => commands::runbook::run(context, command).await,
@@ -119,6 +122,8 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
         Command::Alerts(args) => &args.name.name,
         Command::Top(args) => &args.name,
         Command::Logs(args) => &args.name.name,
+        Command::Host(command) => &command.ask().place.name.name,
+        Command::Keys(command) => &command.ask().place.name.name,
         Command::Agent(args) => &args.name.name,
         Command::Runbook(RunbookCommand::Run { name, .. }) => &name.name,
         Command::Rollout(command) => match command {
@@ -155,6 +160,8 @@ fn wants_json(command: &Command) -> bool {
         Command::Models(args) => args.json,
         Command::Gpus(args) => args.json.json,
         Command::Orphans(args) => args.json.json,
+        Command::Host(command) => command.ask().json.json,
+        Command::Keys(command) => command.ask().json.json,
         Command::Weights(WeightsCommand::List(json) | WeightsCommand::Verify(json)) => json.json,
         Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
         Command::Rollout(command) => match command {

@@ -14,7 +14,7 @@ use providers::secret::Given;
 use spec::deployment::{ApiWish, BaselineWish, Cloud, DaemonWish, Deployment, GatewayWish, WeightsWish};
 use spec::layout::DeploymentLayout;
 use spec::machine::{BudgetWish, MachineWish, Market, NetworkWish};
-use spec::monitoring::MonitoringWish;
+use spec::monitoring::{MonitoringWish, Part, Receivers};
 use spec::resolved::ResolvedSpec;
 use spec::weights::WeightsSource;
 
@@ -176,7 +176,18 @@ fn deployment(context: &Context, args: &SpecArgs) -> Result<Deployment, Failure>
     let from_file = Deployment::parse(&text, &path.display().to_string()).map_err(Failure::usage)?;
     let folder = std::path::absolute(path)?;
     let from_file = with_absolute_paths(from_file, folder.parent().unwrap_or(Path::new("/")));
+    let from_file = unwatched_as_said(from_file, args.monitoring);
     Ok(from_file.overlaid_by(from_flags))
+}
+
+/// Who says on the command line that nothing of ours watches does without what the file says of who is told.
+fn unwatched_as_said(mut deployment: Deployment, monitoring: Option<Part>) -> Deployment {
+    if matches!(monitoring, Some(Part::None | Part::ScrapeOnly)) {
+        deployment.monitoring.receivers = Receivers::default();
+        deployment.monitoring.alertmanager = None;
+        deployment.monitoring.grafana = None;
+    }
+    deployment
 }
 
 /// The agent, and a later `up`, stand in other folders: a path means what it meant where it was written.
@@ -187,6 +198,9 @@ fn with_absolute_paths(mut deployment: Deployment, base: &Path) -> Deployment {
     if let Some(certificate) = &mut deployment.gateway.certificate {
         certificate.chain_file = base.join(&certificate.chain_file);
         certificate.key_file = base.join(&certificate.key_file);
+    }
+    for key_file in deployment.monitoring.receivers.key_files_mut() {
+        *key_file = base.join(&*key_file);
     }
     for source in deployment.weights.iter_mut().flat_map(|weights| &mut weights.sources) {
         if let WeightsSource::File { path } = source {
@@ -222,7 +236,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
             egress_gb: args.cloud_wishes.egress_gb,
         },
         compliance: args.cloud_wishes.compliance.clone(),
-        monitoring: MonitoringWish::default(),
+        monitoring: MonitoringWish { prometheus: args.monitoring, ..MonitoringWish::default() },
         encryption_key: args.cloud_wishes.encryption_key.clone(),
         state: args.cloud_wishes.state.clone(),
     })

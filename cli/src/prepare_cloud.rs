@@ -12,8 +12,9 @@ use advisor::Catalogue;
 use advisor::cost::{MonthlyTotal, monthly_total};
 use engine::graph::Address;
 use providers::cloud::{CloudAdapter, CloudFacts, Handed, Image, Quota, Survey, key_revision, new_salt};
+use providers::host_plan::{BASELINE_KEY, receiver_keys};
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
-use providers::secret::{Given, GivenCertificate, SecretText};
+use providers::secret::{Given, GivenCertificate, Revisions, slow_revision};
 use serde::Serialize;
 use spec::amount::Usd;
 use spec::deployment::{Cloud, Deployment};
@@ -25,6 +26,7 @@ use spec::route::GatewayConfig;
 
 use crate::clouds;
 use crate::exit::{Failure, Kind};
+use crate::given::not_set;
 use crate::machine_choice::{Choice, Wish, choose};
 use crate::prepare::{Prepared, Target};
 use crate::site::CloudSite;
@@ -120,13 +122,22 @@ fn refuse_key_elsewhere(key: Option<&EncryptionKey>, region: &str) -> Result<(),
 
 /// A key that is kept in the bucket goes on to serve; without one it must be at hand.
 fn refuse_missing_key(asked: &Asked<'_>, cloud: &CloudSite) -> Result<(), Failure> {
-    let Some(ResolvedBaseline::Api { key: KeySource::Environment(name), .. }) = &asked.spec.baseline else {
-        return Ok(());
+    let is_missing = |secret: &str| {
+        asked.given.value(secret).is_none() && !cloud.peek.begun.contains_key(&Address::new("secret", secret))
     };
-    if asked.given.baseline_key.is_some() || cloud.peek.begun.contains_key(&Address::new("secret", "baseline-key")) {
-        return Ok(());
+    if let Some(ResolvedBaseline::Api { key: KeySource::Environment(name), .. }) = &asked.spec.baseline
+        && is_missing(BASELINE_KEY)
+    {
+        return Err(not_set("baseline", name));
     }
-    Err(Failure::usage(format!("baseline.key_env: environment variable {name} is not set")))
+    for (kind, key) in receiver_keys(&asked.spec) {
+        if let KeySource::Environment(name) = key
+            && is_missing(kind.secret())
+        {
+            return Err(not_set(&format!("monitoring.receivers.{}", kind.as_str()), &name));
+        }
+    }
+    Ok(())
 }
 
 /// A later command must not look elsewhere, whatever is cheapest by then.
@@ -178,12 +189,12 @@ fn facts(
     let salt = kept.map_or_else(new_salt, |kept| kept.salt);
     Ok(CloudFacts {
         machine_hourly,
+        gpus: steady(kept_gpus(cloud), fewest_gpus(machine), stays(cloud, machine)).unwrap_or_default(),
         identity: survey.identity,
         image,
         binaries: binaries(asked)?,
         boot_script: clouds::boot_script(asked.spec.cloud).to_owned(),
-        baseline_key_revision: revision(asked.given.baseline_key.as_ref(), &salt, cloud),
-        certificate_revision: asked.given.certificate.as_ref().map_or(0, GivenCertificate::revision),
+        revisions: revisions(asked, &salt, cloud)?,
         salt,
         laid_out: cloud.laid_out.clone(),
     })
@@ -214,9 +225,19 @@ fn planned_hourly(machine: &ResolvedMachine) -> Option<Usd> {
     Some(Usd::from_millionths((total.dollars() * 1e6 / Usd::HOURS_A_MONTH as f64).round() as u64))
 }
 
+/// Which of the candidates it becomes is not known before.
+fn fewest_gpus(machine: &ResolvedMachine) -> Option<u32> {
+    machine.candidates.iter().map(|candidate| candidate.offer.gpu_count).min()
+}
+
+fn kept_gpus(cloud: &CloudSite) -> Option<u32> {
+    let inputs = cloud.peek.begun.get(&Address::new("host-spec", "main"))?;
+    inputs.pointer("/host/gpus")?.as_u64().and_then(|gpus| gpus.try_into().ok())
+}
+
 /// The price stays as it was planned for as long as the machine stays: a spot price moves by the hour, and telling the
 /// gateway is a change of its host. So it is after a fail-over too: the price is of the machine that was planned first.
-fn steady(kept: Option<Usd>, now: Option<Usd>, machine: Stays) -> Option<Usd> {
+fn steady<T>(kept: Option<T>, now: Option<T>, machine: Stays) -> Option<T> {
     match machine {
         Stays::AsItIs => kept.or(now),
         Stays::NotYetOrNoMore => now,
@@ -239,14 +260,27 @@ fn stays(cloud: &CloudSite, machine: &ResolvedMachine) -> Stays {
 }
 
 /// Without a key at hand the one that is kept goes on to serve.
-fn revision(key: Option<&SecretText>, salt: &str, cloud: &CloudSite) -> u64 {
-    match key {
-        Some(key) => key_revision(key, salt),
-        None => {
-            let inputs = cloud.peek.begun.get(&Address::new("secret", "baseline-key"));
-            inputs.and_then(|inputs| inputs["revision"].as_u64()).unwrap_or_default()
-        }
+fn revisions(asked: &Asked<'_>, salt: &str, cloud: &CloudSite) -> Result<Revisions, Failure> {
+    let given = &asked.given;
+    let mut receivers = BTreeMap::new();
+    for (kind, _) in receiver_keys(&asked.spec) {
+        let revision = match given.value(kind.secret()) {
+            Some(key) => slow_revision(key, salt).map_err(Failure::failed)?,
+            None => kept_revision(kind.secret(), cloud),
+        };
+        receivers.insert(kind.secret(), revision);
     }
+    let kept = || kept_revision(BASELINE_KEY, cloud);
+    Ok(Revisions {
+        baseline_key: given.baseline_key.as_ref().map_or_else(kept, |key| key_revision(key, salt)),
+        certificate: given.certificate.as_ref().map_or(0, GivenCertificate::revision),
+        receivers,
+    })
+}
+
+fn kept_revision(secret: &str, cloud: &CloudSite) -> u64 {
+    let inputs = cloud.peek.begun.get(&Address::new("secret", secret));
+    inputs.and_then(|inputs| inputs["revision"].as_u64()).unwrap_or_default()
 }
 
 #[cfg(test)]

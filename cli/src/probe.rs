@@ -12,7 +12,8 @@ use engine::store::{DirectoryStore, Store};
 use providers::local::host_name;
 use runbooks::runbook::Unit;
 use runbooks::{MetricSource, PhaseSeen, Probe, ProbeError, Remedy, Sample, StateSeen, StatusSeen, WeightsSeen};
-use spec::host::{Act, Action, HostSpec};
+use spec::action::{Act, Action};
+use spec::host::HostSpec;
 use spec::id::{DeploymentName, Variant};
 use spec::layout::DeploymentLayout;
 use spec::rollout::RolloutReport;
@@ -206,5 +207,6 @@ fn unit_state(state: ObservedState) -> StateSeen {
         ObservedState::NotReady => StateSeen::Starting,
         ObservedState::Dead => StateSeen::Dead,
         ObservedState::NeverStarted => StateSeen::Waiting,
+        ObservedState::Drained => StateSeen::Stopped,
     }
 }

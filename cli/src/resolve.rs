@@ -5,7 +5,7 @@ use advisor::{Catalogue, ModelChoice};
 use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, DaemonWish, Deployment, WeightsWish};
 use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
 use spec::machine::{BudgetWish, MachineWish, NetworkWish, Tls};
-use spec::monitoring::{Monitoring, MonitoringWish};
+use spec::monitoring::{Monitoring, MonitoringWish, Part};
 use spec::resolved::{
     KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
 };
@@ -95,7 +95,7 @@ fn refuse_cloud_wishes(deployment: &Deployment) -> Result<(), Failure> {
         ("network", deployment.network != here(deployment.network.tls)),
         ("budget", deployment.budget != BudgetWish::default()),
         ("compliance", !deployment.compliance.is_empty()),
-        ("monitoring", deployment.monitoring != MonitoringWish::default()),
+        ("monitoring.grafana", deployment.monitoring.grafana == Some(Part::Enabled)),
         ("encryption_key", deployment.encryption_key.is_some()),
         ("state", deployment.state.is_some()),
     ];
@@ -113,20 +113,11 @@ fn here(tls: Option<Tls>) -> NetworkWish {
     NetworkWish { tls: tls.filter(|tls| *tls == Tls::Gateway), ..NetworkWish::default() }
 }
 
-/// Who names a key counts on it: where it would have no effect it is refused.
-/// Receivers' keys do not reach a host yet: what would stay silent at night is refused now.
 fn monitoring(wish: MonitoringWish) -> Result<Monitoring, Failure> {
-    let monitoring = wish.resolve().map_err(|error| Failure::usage(error.to_string()))?;
-    let each = monitoring.receivers.each();
-    match each.iter().find(|receiver| receiver.key_env.is_some() || receiver.key_file.is_some()) {
-        None => Ok(monitoring),
-        Some(receiver) => Err(Failure::usage(format!(
-            "monitoring.receivers.{}: keys of receivers do not reach the machine yet; a webhook without a key does",
-            receiver.kind.as_str()
-        ))),
-    }
+    wish.resolve().map_err(|error| Failure::usage(error.to_string()))
 }
 
+/// Who names a key counts on it: where it would have no effect it is refused.
 fn encryption_key(cloud: Cloud, given: &str) -> Result<EncryptionKey, Failure> {
     EncryptionKey::read(cloud, given).map_err(|error| {
         let next = match &error {
@@ -301,14 +292,10 @@ mod tests {
                 "gateway.certificate: nobody is shown it",
             ),
             ("model: smollm2-135m\nencryption_key: k", "encryption_key: it is for a cloud"),
-            ("model: smollm2-135m\nmonitoring: {budget_per_day: 9}", "monitoring: it is for a cloud"),
+            ("model: smollm2-135m\nmonitoring: {grafana: enabled}", "monitoring.grafana: it is for a cloud"),
             (
                 "model: smollm2-135m\ncloud: gcp\nmonitoring: {budget_per_day: 0}",
                 "monitoring.budget_per_day: must be more",
-            ),
-            (
-                "model: smollm2-135m\ncloud: gcp\nmonitoring: {receivers: {slack: {channel: '#c', key_env: K}}}",
-                "monitoring.receivers.slack: keys of receivers do not reach the machine yet",
             ),
             ("model: smollm2-135m\ndaemon: {context: 1}", "daemon.context: 1 is below 16"),
             ("model: smollm2-135m\ndaemon: {max_sequences: 0}", "daemon.max_sequences: 0 is below 1"),

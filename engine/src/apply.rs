@@ -233,6 +233,31 @@ impl<P: Provider> Engine<P> {
         Ok(found)
     }
 
+    /// Brings a resource to its recorded inputs with something laid over them that is not recorded: what is asked for once. It may
+    /// be asked twice.
+    pub async fn ask(&self, address: &Address, key: &str, once: Value) -> Result<(), EngineError> {
+        let failed = |source| EngineError::Provider { address: address.clone(), source };
+        let lacking = || failed(ProviderError::permanent(address, "it is not in the state"));
+        let resource = self.state().resources.get(address).ok_or_else(lacking)?;
+        let mut inputs = resource.inputs.clone();
+        if let Some(fields) = inputs.as_object_mut() {
+            fields.insert(key.to_owned(), once);
+        }
+        let desired = Desired {
+            address: address.clone(),
+            inputs,
+            depends_on: resource.depends_on.clone(),
+            summary: String::new(),
+            disk_bytes: 0,
+            monthly_usd: resource.monthly_usd,
+            candidates: Vec::new(),
+        };
+        let act = Act::Update(resource.remote_id.clone(), desired);
+        let known = Known::of(self.state());
+        perform(&self.provider, act, known, &self.settings, new_token()).await.map_err(failed)?;
+        Ok(())
+    }
+
     /// The plan that removes everything.
     pub fn plan_destroy(&self) -> Plan {
         destroy(self.state())

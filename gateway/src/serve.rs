@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::plane::DataPlane;
 use crate::table::TableError;
 use crate::tls::{Tls, TlsError};
-use crate::{admin, listen, public, watchdog};
+use crate::{admin, follow, listen, public, watchdog};
 
 /// What requests under way get to finish after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -154,6 +154,7 @@ impl Gateway {
             "serving"
         );
         follow_certificate(&transport, stop.clone());
+        tokio::spawn(follow::follow_keys(Arc::clone(&self.control), stop.clone()));
         let listeners = [
             (self.public, transport, public::router(Arc::clone(&self.control.plane))),
             (self.admin, Transport::Plain, admin::router(Arc::clone(&self.control))),

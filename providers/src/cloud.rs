@@ -23,7 +23,7 @@ use spec::resolved::ResolvedSpec;
 
 use crate::host_plan::HostPlanError;
 use crate::local::facts::Binary;
-use crate::secret::{Given, SecretText};
+use crate::secret::{Given, Revisions, SecretText};
 
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,11 +152,11 @@ pub struct CloudFacts {
     pub boot_script: String,
     /// Random, kept from the first `up` on: salt of the traffic split.
     pub salt: String,
-    pub baseline_key_revision: u64,
-    /// Of the user's own certificate; 0 without one.
-    pub certificate_revision: u64,
+    pub revisions: Revisions,
     /// Price of the first candidate and what goes with it; none if it is not known.
     pub machine_hourly: Option<Usd>,
+    /// Graphics cards that every candidate has, as it was when the machine was planned.
+    pub gpus: u32,
     pub laid_out: LaidOut,
 }
 
@@ -283,8 +283,18 @@ pub struct Search {
     pub notes: Vec<String>,
 }
 
+/// A deployment's machine, from outside: through its bucket and the cloud.
 #[async_trait]
-pub trait CloudAdapter: Send + Sync {
+pub trait HostReach: Send + Sync {
+    /// The machine, and what it last reported.
+    async fn host(&self, region: &str, state: &State) -> Result<HostView, ProviderError>;
+
+    /// What lies in the deployment's bucket under this key; none if nothing does, or there is no bucket.
+    async fn object(&self, region: &str, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError>;
+}
+
+#[async_trait]
+pub trait CloudAdapter: HostReach {
     /// The region of the user's own settings, if any.
     fn default_region(&self) -> Option<String>;
 
@@ -299,9 +309,6 @@ pub trait CloudAdapter: Send + Sync {
 
     /// The resources of one deployment in one region.
     fn provider(&self, deployment: &DeploymentName, region: &str, handed: Handed) -> Arc<dyn Provider>;
-
-    /// The deployment's machine as it is seen from outside, and what it last reported.
-    async fn host(&self, region: &str, state: &State) -> Result<HostView, ProviderError>;
 
     /// Everything that carries dsctl's tags in every region that the account uses.
     async fn find_all(&self) -> Result<Search, ProviderError>;
@@ -322,7 +329,7 @@ mod tests {
             zones: vec!["r-9".to_owned()],
             vcpus: 1,
             memory_mib: 1,
-            gpu: Gpu { name: "T4".to_owned(), memory_mib: 1 },
+            gpu: Some(Gpu { name: "T4".to_owned(), memory_mib: 1 }),
             gpu_count: 1,
             on_demand_hourly: "2".parse().ok(),
             spot_hourly: None,

@@ -8,6 +8,7 @@ use engine::graph::{Address, Desired, Graph};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use spec::action::Action;
 use spec::amount::Usd;
 use spec::certificate::Reach;
 use spec::layout::HomeLayout;
@@ -19,6 +20,7 @@ use crate::cloud::{Begun, CloudFacts, CloudGraphError, HOST_HOME, host_name};
 use crate::host_plan::{self, HostPlan, Listen, generated_secrets, given_secrets};
 use crate::host_spec;
 use crate::local::facts::Binary;
+use crate::secret::KeyChange;
 
 /// `network.main`: holds the deployment's range; says where the deployment lies, and is the last to go.
 pub const NETWORK: &str = "network";
@@ -54,6 +56,9 @@ pub struct SecretInputs {
     /// Where it comes from: `generated`, or the name of an environment variable or file.
     pub from: String,
     pub revision: u64,
+    /// Asked for with one update, and not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<KeyChange>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +67,9 @@ pub struct HostSpecInputs {
     pub bucket: String,
     /// A `spec::host::HostSpec` less `generation`, `actions` and `run`.
     pub host: Value,
+    /// Asked for with one update, and not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Action>,
 }
 
 /// What all parts of a graph are made from.
@@ -142,12 +150,11 @@ impl<'a> Ground<'a> {
         let generated = generated_secrets(self.spec)
             .into_iter()
             .map(|(secret, summary)| (secret, "generated".to_owned(), 1, summary.to_owned()));
-        let CloudFacts { baseline_key_revision, certificate_revision, .. } = self.facts;
-        let given = given_secrets(self.spec, *baseline_key_revision, *certificate_revision)
+        let given = given_secrets(self.spec, &self.facts.revisions)
             .into_iter()
             .map(|(secret, from, revision)| (secret, from.clone(), revision, from));
         let secret = |(secret, from, revision, summary): (&str, String, u64, String)| {
-            resource(SECRET, secret, &SecretInputs { bucket: bucket(), from, revision }, &summary)
+            resource(SECRET, secret, &SecretInputs { bucket: bucket(), from, revision, change: None }, &summary)
         };
         generated.chain(given).map(secret).collect()
     }
@@ -166,15 +173,16 @@ impl<'a> Ground<'a> {
             },
             agent: Some(self.dsctl()?),
             salt: &self.facts.salt,
-            baseline_key_revision: self.facts.baseline_key_revision,
-            certificate_revision: self.facts.certificate_revision,
+            revisions: &self.facts.revisions,
             reach: if self.is_public() { Reach::Public(self.spec.cloud) } else { Reach::Network },
             machine_hourly: self.facts.machine_hourly,
+            watchers: &[],
+            gpus: Some(self.facts.gpus),
             agent_metrics: Some(loopback(AGENT_PORT)),
             layout: &HomeLayout::new(HOST_HOME).deployment(&self.spec.name),
         };
         let wanted = plan.host_spec()?;
-        let inputs = HostSpecInputs { bucket: bucket(), host: host_spec::inputs(&wanted)? };
+        let inputs = HostSpecInputs { bucket: bucket(), host: host_spec::inputs(&wanted)?, ask: None };
         resource(HOST_SPEC, "main", &inputs, &host_plan::summary(&wanted))
     }
 

@@ -7,14 +7,17 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256 as Hasher};
 use spec::amount::{Span, Usd};
 use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, CertificateSpec, Reach};
-use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, RunState, UnitSpec};
+use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, Program, RunState, UnitSpec};
 use spec::host_monitoring::{DaemonMetrics, HostMonitoring};
 use spec::id::{HostName, InvalidId, SecretName, Variant};
 use spec::layout::DeploymentLayout;
+use spec::monitoring::ReceiverKind;
 use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
 use spec::route::{GatewayConfig, Limits, VariantConfig};
 
 use crate::local::facts::Binary;
+use crate::local::watchers::Watcher;
+use crate::secret::Revisions;
 
 pub const API_KEY: &str = spec::host::CLIENT_KEYS;
 pub const ADMIN_TOKEN: &str = "admin-token";
@@ -37,6 +40,7 @@ pub const GENERATED_SECRETS: [(&str, &str); 3] = [
 
 const DAEMON_STOP_GRACE: Span = Span::seconds(30);
 const GATEWAY_STOP_GRACE: Span = Span::seconds(35);
+const WATCHER_STOP_GRACE: Span = Span::seconds(10);
 
 /// Where the units of a host listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +62,15 @@ pub struct HostPlan<'a> {
     pub agent: Option<&'a Binary>,
     /// Of the traffic split.
     pub salt: &'a str,
-    pub baseline_key_revision: u64,
-    /// Of the user's own certificate.
-    pub certificate_revision: u64,
+    pub revisions: &'a Revisions,
     /// By which names clients come.
     pub reach: Reach,
     /// Of the machine and what goes with it; none if it is not known, or not paid by the hour.
     pub machine_hourly: Option<Usd>,
+    /// Programs of the machine's owner that watch the deployment; on a machine of the deployment's own the agent installs them.
+    pub watchers: &'a [Watcher],
+    /// Graphics cards that the machine has at the least; none where nobody rented it.
+    pub gpus: Option<u32>,
     /// Where the agent shows the host's metrics, with what reads them; none where nothing of ours watches the host.
     pub agent_metrics: Option<SocketAddr>,
     /// Where the deployment lies on the host.
@@ -87,17 +93,32 @@ pub fn summary(host: &HostSpec) -> String {
         let ports: Vec<String> = unit.ports.iter().map(u16::to_string).collect();
         format!("{} on {}", unit.name, ports.join(" and "))
     };
-    host.units.iter().map(unit).collect::<Vec<_>>().join(", ")
+    let serving = host.units.iter().filter(|unit| unit.phase != Phase::Monitoring);
+    serving.map(unit).collect::<Vec<_>>().join(", ")
 }
 
 /// Where a baseline's API key comes from; none if it has no key or is none.
 pub fn baseline_key_source(spec: &ResolvedSpec) -> Option<String> {
     let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return None };
+    said_of(key)
+}
+
+/// For the reader; none without a key.
+fn said_of(key: &KeySource) -> Option<String> {
     match key {
         KeySource::None => None,
         KeySource::Environment(name) => Some(format!("from the environment variable {name}")),
         KeySource::File(path) => Some(format!("from {}", path.display())),
     }
+}
+
+/// Those of the receivers that have a key, with the secret's name.
+pub fn receiver_keys(spec: &ResolvedSpec) -> Vec<(ReceiverKind, KeySource)> {
+    let each = spec.monitoring.receivers.each();
+    each.iter()
+        .map(|receiver| (receiver.kind, receiver.key_source()))
+        .filter(|(_, key)| *key != KeySource::None)
+        .collect()
 }
 
 /// What is made with a deployment, and what each is for.
@@ -108,19 +129,19 @@ pub fn generated_secrets(spec: &ResolvedSpec) -> Vec<(&'static str, &'static str
 }
 
 /// What is the user's, where each comes from, and its revision.
-pub fn given_secrets(
-    spec: &ResolvedSpec,
-    baseline_key_revision: u64,
-    certificate_revision: u64,
-) -> Vec<(&'static str, String, u64)> {
+pub fn given_secrets(spec: &ResolvedSpec, revisions: &Revisions) -> Vec<(&'static str, String, u64)> {
     let mut all = Vec::new();
     if let Some(from) = baseline_key_source(spec) {
-        all.push((BASELINE_KEY, from, baseline_key_revision));
+        all.push((BASELINE_KEY, from, revisions.baseline_key));
     }
     if let ResolvedTls::Given(files) = &spec.tls {
         let from = |path: &std::path::Path| format!("from {}", path.display());
-        all.push((CERTIFICATE, from(&files.chain_file), certificate_revision));
-        all.push((CERTIFICATE_KEY, from(&files.key_file), certificate_revision));
+        all.push((CERTIFICATE, from(&files.chain_file), revisions.certificate));
+        all.push((CERTIFICATE_KEY, from(&files.key_file), revisions.certificate));
+    }
+    for (kind, key) in receiver_keys(spec) {
+        let revision = revisions.receivers.get(kind.secret()).copied().unwrap_or_default();
+        all.extend(said_of(&key).map(|from| (kind.secret(), from, revision)));
     }
     all
 }
@@ -137,17 +158,22 @@ impl HostPlan<'_> {
             first_token.push(probe(model, BASELINE_UNIT, listen)?);
         }
         units.push(self.gateway_unit(&config)?);
+        let monitoring = self.monitoring()?;
+        for watcher in self.watchers {
+            units.push(self.watcher_unit(watcher, monitoring.as_ref())?);
+        }
         Ok(HostSpec {
             deployment: self.spec.name.clone(),
             host: self.host.clone(),
             generation: 0,
             run: RunState::Running,
             agent: self.agent.map(agent_artifact),
+            gpus: self.gpus,
             weights: self.spec.weights(),
             files: vec![FileSpec { name: GATEWAY_FILE.to_owned(), content: config }],
             units,
             first_token,
-            monitoring: self.monitoring()?,
+            monitoring,
             actions: Vec::new(),
         })
     }
@@ -159,7 +185,32 @@ impl HostPlan<'_> {
             daemons.push(DaemonMetrics { unit: BASELINE_UNIT.parse()?, listen: self.listen.baseline_daemon });
         }
         let wanted = self.spec.monitoring.clone();
-        Ok(Some(HostMonitoring { wanted, gateway: self.listen.admin, daemons, agent }))
+        let receiver_keys = self.receiver_keys()?;
+        Ok(Some(HostMonitoring { wanted, gateway: self.listen.admin, daemons, agent, receiver_keys }))
+    }
+
+    fn receiver_keys(&self) -> Result<BTreeMap<SecretName, u64>, InvalidId> {
+        let revisions = &self.revisions.receivers;
+        let of = |secret: &'static str| revisions.get(secret).copied().unwrap_or_default();
+        let keys = receiver_keys(self.spec).into_iter().map(|(kind, _)| kind.secret());
+        keys.map(|secret| Ok((secret.parse()?, of(secret)))).collect()
+    }
+
+    fn watcher_unit(&self, watcher: &Watcher, monitoring: Option<&HostMonitoring>) -> Result<UnitSpec, HostPlanError> {
+        // What it reads is rendered by the agent: another wish, or another agent, is a changed unit.
+        let dsctl = self.artifact("dsctl")?.sha256;
+        let digest = hex::encode(Hasher::digest(format!("{}{dsctl}", serde_json::to_string(&monitoring)?)));
+        Ok(UnitSpec {
+            name: watcher.unit.parse()?,
+            program: Program::Installed(watcher.program.clone()),
+            args: watcher.args(),
+            secrets: Vec::new(),
+            env: BTreeMap::from([("DSCTL_MONITORING_SHA256".to_owned(), digest)]),
+            ports: vec![watcher.listen.port()],
+            ready_url: watcher.ready_url(),
+            stop_grace: WATCHER_STOP_GRACE,
+            phase: Phase::Monitoring,
+        })
     }
 
     fn artifact(&self, name: &'static str) -> Result<ArtifactSpec, HostPlanError> {
@@ -176,7 +227,7 @@ impl HostPlan<'_> {
     ) -> Result<UnitSpec, HostPlanError> {
         Ok(UnitSpec {
             name: name.parse()?,
-            artifact: self.artifact("dsserve")?,
+            program: Program::Artifact(self.artifact("dsserve")?),
             args: self.daemon_args(model, listen)?,
             secrets: Vec::new(),
             env: BTreeMap::new(),
@@ -211,16 +262,16 @@ impl HostPlan<'_> {
     fn gateway_unit(&self, config: &str) -> Result<UnitSpec, HostPlanError> {
         // A changed configuration, or a changed key that it points to, is a changed unit: the agent starts it anew.
         let certificate = match &self.spec.tls {
-            ResolvedTls::Given(_) => self.certificate_revision.to_string(),
+            ResolvedTls::Given(_) => self.revisions.certificate.to_string(),
             ResolvedTls::Plain | ResolvedTls::Issued => String::new(),
         };
-        let digest = hex::encode(Hasher::digest(format!("{config}{}{certificate}", self.baseline_key_revision)));
+        let digest = hex::encode(Hasher::digest(format!("{config}{}{certificate}", self.revisions.baseline_key)));
         let Listen { gateway, admin, .. } = self.listen;
         let mut args = vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder];
         args.extend(self.certificate_args()?);
         Ok(UnitSpec {
             name: GATEWAY_UNIT.parse()?,
-            artifact: self.artifact("dsgate")?,
+            program: Program::Artifact(self.artifact("dsgate")?),
             args,
             secrets: self.gateway_secrets()?,
             env: BTreeMap::from([("DSGATE_CONFIG_SHA256".to_owned(), digest)]),

@@ -1,11 +1,16 @@
 //! What of a secret is the same wherever it lies: its key, what its metadata says, how one is made, and that none is shown. Pure.
 
+use std::collections::BTreeMap;
+
+use argon2::Argon2;
 use engine::graph::Address;
 use engine::provider::ProviderError;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY};
 use spec::id::{DeploymentName, SecretName};
+use spec::monitoring::ReceiverKind;
 
 use crate::authority;
 use crate::host_plan::BASELINE_KEY;
@@ -35,6 +40,27 @@ impl std::fmt::Debug for SecretText {
 pub struct Given {
     pub baseline_key: Option<SecretText>,
     pub certificate: Option<GivenCertificate>,
+    /// Of those who are told of alerts, by the name of the secret.
+    pub receivers: BTreeMap<&'static str, SecretText>,
+}
+
+/// Of each secret of the user's a number that is another for another value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revisions {
+    pub baseline_key: u64,
+    /// 0 without a certificate of the user's own.
+    pub certificate: u64,
+    /// By the name of the secret.
+    pub receivers: BTreeMap<&'static str, u64>,
+}
+
+/// 32 bits of a digest that takes a moment and 19 MiB to make: a password that people remember can't be looked for by
+/// making many of them, whoever reads the state. Argon2id with the parameters that OWASP names first.
+pub fn slow_revision(value: &SecretText, salt: &str) -> Result<u64, argon2::Error> {
+    let mut digest = [0; 4];
+    let salt = Sha256::digest(salt);
+    Argon2::default().hash_password_into(value.reveal().as_bytes(), &salt, &mut digest)?;
+    Ok(u64::from(u32::from_be_bytes(digest)))
 }
 
 /// The user's own certificate with its chain, and its key; both in PEM.
@@ -60,7 +86,30 @@ impl Given {
             BASELINE_KEY => self.baseline_key.as_ref(),
             CERTIFICATE => certificate.map(|given| &given.chain),
             CERTIFICATE_KEY => certificate.map(|given| &given.key),
-            _ => None,
+            _ => self.receivers.get(name),
+        }
+    }
+}
+
+/// Beside the inputs of an update of the clients' keys: what becomes of them; asked for once, and not recorded.
+pub const CHANGE: &str = "change";
+
+/// What becomes of the keys of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyChange {
+    /// A new one goes first; those before it go on to be taken.
+    Add,
+    /// Only the first is taken from now on.
+    RetireOthers,
+}
+
+/// The keys, one a line, after a change; `fresh` is one that nobody had before.
+pub fn changed(present: &str, change: KeyChange, fresh: &str) -> String {
+    match change {
+        KeyChange::Add => format!("{fresh}\n{}", present.trim_end()),
+        KeyChange::RetireOthers => {
+            present.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(fresh).to_owned()
         }
     }
 }
@@ -73,7 +122,8 @@ pub fn key(address: &Address) -> Result<String, ProviderError> {
 
 /// Whether its value is the user's.
 pub fn is_given(address: &Address) -> bool {
-    [BASELINE_KEY, CERTIFICATE, CERTIFICATE_KEY].contains(&address.name())
+    let receivers = ReceiverKind::ALL.map(ReceiverKind::secret);
+    [BASELINE_KEY, CERTIFICATE, CERTIFICATE_KEY].iter().chain(&receivers).any(|name| *name == address.name())
 }
 
 /// The user's value for it.
@@ -135,12 +185,34 @@ mod tests {
     fn each_secret_of_the_users_has_its_own_value() {
         let pair =
             |chain: &str, key: &str| GivenCertificate { chain: SecretText::new(chain), key: SecretText::new(key) };
-        let all = Given { baseline_key: Some(SecretText::new("k")), certificate: Some(pair("c", "p")) };
+        let all = Given {
+            baseline_key: Some(SecretText::new("k")),
+            certificate: Some(pair("c", "p")),
+            receivers: [(ReceiverKind::Email.secret(), SecretText::new("e"))].into(),
+        };
         let value = |name: &str| given(&all, &Address::new("secret", name)).map(str::to_owned).ok();
         assert_eq!(value(BASELINE_KEY).as_deref(), Some("k"));
         assert_eq!((value(CERTIFICATE).as_deref(), value(CERTIFICATE_KEY).as_deref()), (Some("c"), Some("p")));
+        assert_eq!((value("alerts-email-password").as_deref(), value("alerts-slack-url")), (Some("e"), None));
         assert_eq!(value("api-key"), None);
         assert_ne!(pair("c", "p").revision(), pair("c", "q").revision());
+    }
+
+    #[test]
+    fn a_password_has_another_revision_under_another_salt() {
+        let revision = |value: &str, salt: &str| slow_revision(&SecretText::new(value), salt).unwrap();
+        assert_eq!(revision("night", "salt"), revision("night", "salt"));
+        assert_ne!(revision("night", "salt"), revision("night", "pepper"));
+        assert_ne!(revision("night", "salt"), revision("day", "salt"));
+    }
+
+    #[test]
+    fn the_newest_key_goes_first_and_stays_when_others_are_retired() {
+        let two = changed("old\n", KeyChange::Add, "new");
+        assert_eq!(two, "new\nold");
+        assert_eq!(changed(&two, KeyChange::RetireOthers, "x"), "new");
+        assert_eq!(changed("only\n", KeyChange::RetireOthers, "x"), "only");
+        assert_eq!(changed("", KeyChange::RetireOthers, "x"), "x", "nobody is let in by an empty file");
     }
 
     #[test]

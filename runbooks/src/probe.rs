@@ -111,7 +111,7 @@ impl From<UnitState> for StateSeen {
             UnitState::Starting => Self::Starting,
             UnitState::Ready => Self::Ready,
             UnitState::Backoff => Self::Backoff,
-            UnitState::Stopped => Self::Stopped,
+            UnitState::Stopped | UnitState::Drained => Self::Stopped,
             UnitState::Failed => Self::Failed,
         }
     }

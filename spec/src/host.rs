@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::action::{Action, ActionOutcome};
 use crate::amount::Span;
 use crate::certificate::CertificateSpec;
 use crate::host_monitoring::HostMonitoring;
@@ -28,6 +29,9 @@ pub struct HostSpec {
     /// started by whoever writes the host spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<ArtifactSpec>,
+    /// Graphics cards that there are at the least; none where nobody looks at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     pub weights: Vec<WeightsSpec>,
     pub files: Vec<FileSpec>,
     pub units: Vec<UnitSpec>,
@@ -73,7 +77,7 @@ pub struct FileSpec {
 #[serde(deny_unknown_fields)]
 pub struct UnitSpec {
     pub name: UnitName,
-    pub artifact: ArtifactSpec,
+    pub program: Program,
     pub args: Vec<Arg>,
     /// That its files point to; those on its command line stand there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,6 +101,24 @@ impl HostSpec {
             Arg::Certificate(certificate) => Some(certificate),
             _ => None,
         })
+    }
+}
+
+/// What a unit runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Program {
+    Artifact(ArtifactSpec),
+    /// That whoever owns the machine installed there.
+    Installed(PathBuf),
+}
+
+impl Program {
+    pub const fn artifact(&self) -> Option<&ArtifactSpec> {
+        match self {
+            Self::Artifact(artifact) => Some(artifact),
+            Self::Installed(_) => None,
+        }
     }
 }
 
@@ -125,6 +147,8 @@ pub enum Arg {
     Certificate(CertificateSpec),
     /// Path of that certificate's key.
     CertificateKey,
+    /// Path of a file that the agent renders of the host's monitoring, e.g. `prometheus/prometheus.yml`.
+    Monitoring(String),
 }
 
 /// A completion of one token, asked of a daemon.
@@ -136,21 +160,6 @@ pub struct FirstTokenProbe {
     pub base_url: String,
     pub model: String,
     pub key: SecretName,
-}
-
-/// A one-time act on the host; its outcome comes back under the same id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Action {
-    pub id: String,
-    pub act: Act,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Act {
-    /// Stop a unit politely and start it again.
-    Restart(UnitName),
 }
 
 /// What a host has and does; written by the agent at each change.
@@ -186,6 +195,8 @@ pub struct AgentStatus {
 pub enum Phase {
     /// Programs and secrets come out of the bucket.
     Programs,
+    /// The graphics cards answer.
+    Driver,
     Files,
     Weights,
     Daemon,
@@ -202,6 +213,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Programs => "programs",
+            Self::Driver => "driver",
             Self::Files => "files",
             Self::Weights => "weights",
             Self::Daemon => "daemon",
@@ -275,6 +287,8 @@ pub enum UnitState {
     /// Ended by itself; starts again at `next_start_at`.
     Backoff,
     Stopped,
+    /// Stopped, and stays so until it is restarted.
+    Drained,
     /// Can't be started: the phase line says why.
     Failed,
 }
@@ -287,6 +301,7 @@ impl UnitState {
             Self::Ready => "ready",
             Self::Backoff => "backoff",
             Self::Stopped => "stopped",
+            Self::Drained => "drained",
             Self::Failed => "failed",
         }
     }
@@ -311,11 +326,4 @@ pub struct ProcessId {
     pub pid: u32,
     /// Seconds since 1970, as the operating system has it.
     pub started: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActionOutcome {
-    pub id: String,
-    pub at: Timestamp,
-    pub result: Result<String, String>,
 }

@@ -124,6 +124,15 @@ impl BucketLayout {
         format!("host/{host}/status.json")
     }
 
+    /// Key of the last diagnostics bundle inside the bucket.
+    pub fn diagnostics_key(host: &HostName) -> String {
+        format!("host/{host}/diagnostics.zip")
+    }
+
+    pub fn diagnostics(&self, host: &HostName) -> PathBuf {
+        self.root.join(Self::diagnostics_key(host))
+    }
+
     pub fn desired(&self, host: &HostName) -> PathBuf {
         self.root.join(Self::desired_key(host))
     }
@@ -182,6 +191,11 @@ impl HostLayout {
     /// A unit's record: process id and start time, by which a new agent finds it again.
     pub fn unit(&self, unit: &UnitName) -> PathBuf {
         self.root.join("units").join(format!("{unit}.json"))
+    }
+
+    /// What the agent renders for what watches the host.
+    pub fn monitoring(&self) -> PathBuf {
+        self.root.join("monitoring")
     }
 
     /// What the agent issues.

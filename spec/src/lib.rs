@@ -1,5 +1,6 @@
 //! The contracts that every program of the house shares, as plain data: no I/O, no async, no cloud.
 
+pub mod action;
 pub mod alert;
 pub mod amount;
 pub mod certificate;

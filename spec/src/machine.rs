@@ -214,7 +214,9 @@ pub struct Offer {
     pub zones: Vec<String>,
     pub vcpus: u32,
     pub memory_mib: u64,
-    pub gpu: Gpu,
+    /// None: it computes on its processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
     pub gpu_count: u32,
     /// Absent = unknown, never zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +244,26 @@ pub struct QuotaName {
     pub name: String,
 }
 
+/// What a machine without GPUs keeps for its operating system, the gateway and what watches it.
+const SYSTEM_MIB: u64 = 2048;
+
 impl Offer {
+    /// What holds a model there: how many of them, and the memory of each in MiB.
+    pub fn devices(&self) -> (u32, u64) {
+        match &self.gpu {
+            Some(gpu) => (self.gpu_count, gpu.memory_mib),
+            None => (1, self.memory_mib.saturating_sub(SYSTEM_MIB)),
+        }
+    }
+
+    /// For the reader, e.g. `4 x L40S 44 GiB`, rounded down; `8 vCPUs 16 GiB`.
+    pub fn devices_text(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => format!("{} x {} {} GiB", self.gpu_count, gpu.name, gpu.memory_mib >> 10),
+            None => format!("{} vCPUs {} GiB", self.vcpus, self.memory_mib >> 10),
+        }
+    }
+
     pub const fn quota(&self, market: Market) -> Option<&QuotaName> {
         match market {
             Market::OnDemand => self.on_demand_quota.as_ref(),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Usd;
+use crate::resolved::KeySource;
 
 /// The section as it was written; [`MonitoringWish::resolve`] is the complete form.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +177,20 @@ pub enum ReceiverKind {
     Webhook,
 }
 
+impl Receiver<'_> {
+    /// Where its key is read from at `up`.
+    pub fn key_source(&self) -> KeySource {
+        match (self.key_env, self.key_file) {
+            (Some(name), _) => KeySource::Environment(name.to_owned()),
+            (None, Some(path)) => KeySource::File(path.to_owned()),
+            (None, None) => KeySource::None,
+        }
+    }
+}
+
 impl ReceiverKind {
+    pub const ALL: [Self; 4] = [Self::Slack, Self::PagerDuty, Self::Email, Self::Webhook];
+
     /// The key in the section `receivers`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -201,6 +215,18 @@ impl ReceiverKind {
 impl Receivers {
     pub fn is_empty(&self) -> bool {
         self.each().is_empty()
+    }
+
+    /// The files that keys are read from.
+    pub fn key_files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let Self { slack, pagerduty, email, webhook } = self;
+        let all = [
+            slack.as_mut().and_then(|slack| slack.key_file.as_mut()),
+            pagerduty.as_mut().and_then(|pagerduty| pagerduty.key_file.as_mut()),
+            email.as_mut().and_then(|email| email.key_file.as_mut()),
+            webhook.as_mut().and_then(|webhook| webhook.key_file.as_mut()),
+        ];
+        all.into_iter().flatten()
     }
 
     /// Those that there are.

@@ -97,7 +97,7 @@ pub enum ResolvedBaseline {
     },
 }
 
-/// Where the baseline's API key is read from at `up`; never the key itself.
+/// Where a key of the user's is read from at `up`; never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeySource {

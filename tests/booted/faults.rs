@@ -156,7 +156,7 @@ fn gateway_process(machine: &Machine) -> String {
 fn the_artifact(scene: &Scene, name: &str) -> String {
     let desired = scene.hypervisor.cloud.desired(&scene.home);
     let units = desired["units"].as_array().expect("units");
-    let artifact = units.iter().map(|unit| &unit["artifact"]).find(|artifact| artifact["name"] == name);
+    let artifact = units.iter().map(|unit| &unit["program"]["artifact"]).find(|artifact| artifact["name"] == name);
     let sha256 = artifact.map_or(json!(null), |artifact| artifact["sha256"].clone());
     format!("artifacts/{}/{name}", sha256.as_str().expect("a digest"))
 }

@@ -33,7 +33,7 @@ impl CloudHome {
     pub fn new(cloud: &str, model: &str, region: &str, variables: Vec<(&'static str, String)>) -> Self {
         let home = variables
             .into_iter()
-            .fold(Home::light(), |home, (name, value)| home.variable(name, &value))
+            .fold(Home::light().without("DSCTL_MONITORING"), |home, (name, value)| home.variable(name, &value))
             .variable(VISIBILITY_VARIABLE, VISIBILITY);
         let trust = home.scratch().join("one_root.pem");
         std::fs::write(&trust, ONE_ROOT).expect("a file of roots");

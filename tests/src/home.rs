@@ -52,13 +52,22 @@ impl Home {
         let scratch = binaries::scratch();
         let layout = HomeLayout::new(scratch.path().join("home"));
         std::fs::create_dir(scratch.path().join("tmp")).expect("a folder for temporary files");
-        Self { layout, scratch, variables: Vec::new(), _machine: machine }
+        // Whether this machine has Prometheus installed is not what most tests are about.
+        let variables = vec![("DSCTL_MONITORING".to_owned(), "none".to_owned())];
+        Self { layout, scratch, variables, _machine: machine }
     }
 
     /// A variable that every command of this home sees.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Without one that every home has.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
         self
     }
 

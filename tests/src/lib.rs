@@ -9,7 +9,7 @@
 //! prism     a validator of HTTP by OpenAPI documents      second_opinion    of a whole cloud of the tests, through it
 //! aws, gcp, azure  clouds on loopback                   cloud_home  a home whose dsctl goes to one of them
 //! booted    machines that really boot, one for each instance of the AWS of the tests
-//! redact    what differs from run to run, out of snapshots
+//! webhook   whoever is told of alerts                      redact   what differs from run to run, out of snapshots
 //! ```
 //! The programs are driven from outside only: nothing of theirs is linked in but the contracts of `spec`.
 
@@ -33,4 +33,5 @@ pub mod redact;
 pub mod second_opinion;
 pub mod shelf;
 pub mod wait;
+pub mod webhook;
 pub mod weights;

@@ -15,6 +15,7 @@ mod encrypted;
 mod examples;
 mod fetching;
 mod first_minute;
+mod host;
 mod interrupted;
 mod kills;
 mod memory;

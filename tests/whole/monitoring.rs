@@ -22,7 +22,9 @@ use tests::home::{Endpoint, Home};
 use tests::http::{ask, client, get, runtime};
 use tests::load::{Form, Load};
 use tests::mock::Mock;
+use tests::process::{is_alive, kill, run};
 use tests::wait::within;
+use tests::webhook::Webhook;
 
 /// From the first scrape to quantiles over half a minute.
 const LONG: Duration = Duration::from_secs(180);
@@ -88,7 +90,7 @@ fn daemon_address(home: &Home) -> String {
 }
 
 struct Monitoring {
-    _programs: [Program; 3],
+    _programs: Vec<Program>,
     prometheus: String,
     alertmanager: String,
 }
@@ -102,7 +104,7 @@ impl Monitoring {
         write(&folder, &addresses);
         let [.., node, prometheus, alertmanager] = addresses;
         let file = |name: &str| folder.join(name).display().to_string();
-        let programs = [
+        let programs = vec![
             Program::start("prometheus-node-exporter", &[format!("--web.listen-address={node}")]),
             Program::start(
                 "prometheus-alertmanager",
@@ -123,6 +125,12 @@ impl Monitoring {
             ),
         ];
         Self { _programs: programs, prometheus, alertmanager }
+    }
+
+    /// What a deployment itself started.
+    fn of(up: &Value) -> Self {
+        let address = |unit: &str| page(up, unit).trim_start_matches("http://").to_owned();
+        Self { _programs: Vec::new(), prometheus: address("prometheus"), alertmanager: address("alertmanager") }
     }
 
     fn asked(&self, path: &str) -> Value {
@@ -222,4 +230,45 @@ fn what_others_are_said_to_have_is_there(monitoring: &Monitoring) {
     let missing: Vec<&String> =
         said.keys().filter(|name| !seen.contains(name.as_str()) && !NOT_HERE.contains(&name.as_str())).collect();
     assert!(missing.is_empty(), "{missing:?} are in nobody's /metrics");
+}
+
+const TOKEN: &str = "a-token-that-is-nowhere-else";
+
+/// The page that `up` showed for a unit.
+fn page(up: &Value, unit: &str) -> String {
+    up["watchers"][unit].as_str().unwrap_or_else(|| panic!("no {unit} in {up}")).to_owned()
+}
+
+#[test]
+#[ignore = "needs Prometheus and Alertmanager: .ci/monitoring"]
+fn what_is_installed_here_watches_a_deployment_here_and_its_alerts_reach_their_receiver() {
+    let home = Home::alone().without("DSCTL_MONITORING");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let webhook = Webhook::listen(listener, TOKEN);
+    home.write("webhook.key", TOKEN);
+    let receiver = format!("{{url: '{url}', key_file: webhook.key, severities: [page, none]}}");
+    let file = home.write("watched.yaml", &format!("monitoring: {{receivers: {{webhook: {receiver}}}}}\n"));
+    let words = Home::up_words(&["-f", &file, "--json"]);
+    let up = home.dsctl(&words.iter().map(String::as_str).collect::<Vec<_>>()).exits(0).json();
+    let watching = Monitoring::of(&up);
+    within(LONG, "all six are read", || (watching.query("up == 1").len() == 6).then_some(()));
+    within(LONG, "the Watchdog is told of", || webhook.firing().iter().any(|alert| alert == "Watchdog").then_some(()));
+    let mut grep = Command::new("grep");
+    let found = run(grep.args(["--recursive", "--files-with-matches", TOKEN]).arg(home.layout().root())).exits(0);
+    let mut places: Vec<&str> = found.stdout.lines().filter_map(|line| line.rsplit("default/").next()).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["bucket/secrets/alerts-webhook-token", "host/monitoring/alertmanager/alertmanager.yml"]);
+
+    let before = home.status().living("prometheus");
+    kill(before);
+    within(LONG, "Prometheus is started again", || {
+        (home.status().pid("prometheus").is_some_and(|pid| pid != before)).then_some(())
+    });
+    assert_eq!(home.status().summary(), "ready", "the endpoint serves without it");
+    let pids = home.pids();
+    home.up(&["-f", &file, "--monitoring", "none"]);
+    assert_eq!(home.status().pid("prometheus"), None, "it is no longer wished for");
+    home.dsctl(&["down", "--yes"]).exits(0);
+    assert!(pids.iter().all(|pid| !is_alive(*pid)), "something was left");
 }

@@ -43,13 +43,22 @@ pub fn cheapest<'a>(
     cloud: Cloud,
     market: Market,
 ) -> Option<&'a Offer> {
-    let of_cloud = offers.iter().filter(|offer| offer.cloud == cloud && offer.hourly(market).is_some());
+    let of_cloud =
+        offers.iter().filter(|offer| offer.cloud == cloud && offer.gpu.is_some() && offer.hourly(market).is_some());
     let fitting = of_cloud.filter(|offer| fit_offer(entry, workload, offer).is_ok());
     fitting.min_by_key(|offer| order(offer, market))
 }
 
 fn fit_offer(entry: Entry<'_>, workload: Workload, offer: &Offer) -> Result<Fit, Shortfall> {
-    fit(entry, workload, offer.gpu_count, offer.gpu.memory_mib)
+    let (devices, memory_mib) = offer.devices();
+    fit(entry, workload, devices, memory_mib)
+}
+
+fn where_short(offer: &Offer) -> String {
+    match offer.gpu {
+        Some(_) => format!("on the fullest of its {} GPUs ", offer.gpu_count),
+        None => String::new(),
+    }
 }
 
 /// Unknown prices last, equal prices by name.
@@ -68,7 +77,11 @@ pub(super) fn places(
 ) -> Result<Vec<Place>, PlaceError> {
     let in_regions = |offer: &&Offer| offer.cloud == ask.cloud && regions.contains(&offer.region);
     let is_sold = |offer: &&Offer| offers.is_sold(&offer.machine_type, ask.market());
-    let of_market = offers.iter().filter(in_regions).filter(is_sold);
+    // One without a GPU is far slower: nobody gets it unasked, however cheap it is.
+    let is_meant = |offer: &&Offer| {
+        offer.gpu.is_some() || ask.machine.machine_type.as_ref().is_some_and(|name| *name == offer.machine_type)
+    };
+    let of_market = offers.iter().filter(in_regions).filter(is_sold).filter(is_meant);
     let mut fitting: Vec<&Offer> = of_market.filter(|offer| fit_offer(entry, workload, offer).is_ok()).collect();
     fitting.sort_by_key(|offer| order(offer, ask.market()));
     let look = Look { entry, workload, ask, offers, regions, fitting };
@@ -116,9 +129,9 @@ impl Look<'_> {
         let Some(first) = of_type.peek() else { return Err(self.unknown_type(name)) };
         if let Err(short) = fit_offer(self.entry, self.workload, first) {
             let message = format!(
-                "{name} does not hold {}: on the fullest of its {} GPUs {short}; {}",
+                "{name} does not hold {}: {}{short}; {}",
                 self.work_text(),
-                first.gpu_count,
+                where_short(first),
                 self.alternatives()
             );
             return Err(PlaceError::wish("machine.type", message));
@@ -186,16 +199,17 @@ impl Look<'_> {
     fn largest(&self) -> String {
         let here =
             self.offers.iter().filter(|offer| offer.cloud == self.ask.cloud && self.regions.contains(&offer.region));
+        let here = here.filter(|offer| offer.gpu.is_some());
         let largest = here.max_by_key(|offer| {
-            (u64::from(offer.gpu_count) * offer.gpu.memory_mib, std::cmp::Reverse(offer.machine_type.clone()))
+            let (devices, memory_mib) = offer.devices();
+            (u64::from(devices) * memory_mib, std::cmp::Reverse(offer.machine_type.clone()))
         });
         let place = self.regions.join(", ");
         let short = largest.and_then(|offer| Some((offer, fit_offer(self.entry, self.workload, offer).err()?)));
         match short {
-            Some((offer, short)) => format!(
-                "the largest in {place} is {}, and on the fullest of its {} GPUs {short}",
-                offer.machine_type, offer.gpu_count
-            ),
+            Some((offer, short)) => {
+                format!("the largest in {place} is {}, and {}{short}", offer.machine_type, where_short(offer))
+            }
             None => format!("nothing is on record in {place}"),
         }
     }

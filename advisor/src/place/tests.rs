@@ -318,7 +318,10 @@ fn any_ask() -> impl Strategy<Value = Asked> {
 }
 
 fn fits(model: &str, offer: &Offer) -> bool {
-    fit(DATA.0.find(model).unwrap(), WORKLOAD, offer.gpu_count, offer.gpu.memory_mib).is_ok()
+    offer
+        .gpu
+        .as_ref()
+        .is_some_and(|gpu| fit(DATA.0.find(model).unwrap(), WORKLOAD, offer.gpu_count, gpu.memory_mib).is_ok())
 }
 
 proptest! {

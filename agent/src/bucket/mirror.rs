@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use engine::store::write_durably;
 use spec::host::{ArtifactSpec, HostSpec, HostSpecHead};
@@ -38,6 +38,8 @@ pub(crate) struct Mirror {
     tag: Option<String>,
     /// The status that the bucket was given last, and when.
     sent: Option<(Vec<u8>, Instant)>,
+    /// When the diagnostics bundle was written that the bucket was given last.
+    bundle: Option<SystemTime>,
     supply: watch::Sender<Supply>,
     /// Said once, not at every look.
     complaint: Option<String>,
@@ -77,7 +79,17 @@ impl Mirror {
         };
         let site = Site::new(home, &deployment, host);
         let supply = watch::Sender::new(Supply::Unknown);
-        Self { site, bucket, tag: None, sent: None, supply, complaint, successor, succession: Succession::None }
+        Self {
+            site,
+            bucket,
+            tag: None,
+            sent: None,
+            bundle: None,
+            supply,
+            complaint,
+            successor,
+            succession: Succession::None,
+        }
     }
 
     pub fn site(&self) -> &Site {
@@ -253,8 +265,28 @@ impl Mirror {
         if self.sent.as_ref().is_some_and(|(sent, at)| *sent == bytes && at.elapsed() < REPEAT_EVERY) {
             return Ok(());
         }
+        // Before the status that says it is there.
+        self.send_bundle().await?;
         self.bucket.put(&BucketLayout::status_key(&self.site.name), &bytes).await?;
         self.sent = Some((bytes, Instant::now()));
+        Ok(())
+    }
+}
+
+impl Mirror {
+    async fn send_bundle(&mut self) -> Result<(), BucketError> {
+        let path = self.site.diagnostics();
+        let disk = |source| BucketError::Disk { what: format!("reading {}", path.display()), source };
+        let written = match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(disk(source)),
+        };
+        if self.bundle != Some(written) {
+            let bytes = fs::read(&path).map_err(disk)?;
+            self.bucket.put(&BucketLayout::diagnostics_key(&self.site.name), &bytes).await?;
+            self.bundle = Some(written);
+        }
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 
 use engine::store::write_durably;
 use sha2::{Digest as _, Sha256 as Digest};
@@ -108,9 +110,10 @@ impl Needs {
         let named = spec.units.iter().flat_map(|unit| unit.args.iter().filter_map(secret_in));
         let in_files = spec.units.iter().flat_map(|unit| &unit.secrets);
         let asked = spec.first_token.iter().map(|probe| &probe.key);
-        let programs = spec.units.iter().map(|unit| &unit.artifact);
+        let told = spec.monitoring.iter().flat_map(|monitoring| monitoring.receiver_keys.keys());
+        let programs = spec.units.iter().filter_map(|unit| unit.program.artifact());
         Self {
-            secrets: named.chain(in_files).chain(asked).cloned().collect(),
+            secrets: named.chain(in_files).chain(asked).chain(told).cloned().collect(),
             programs: programs.map(|one| ((one.sha256.clone(), one.name.clone()), one.clone())).collect(),
         }
     }
@@ -143,7 +146,9 @@ fn secret_in(arg: &Arg) -> Option<&SecretName> {
     match arg {
         Arg::Secret(name) => Some(name),
         Arg::Certificate(certificate) => Some(&certificate.authority),
-        Arg::Text(_) | Arg::Weights(_) | Arg::File(_) | Arg::DataFolder | Arg::CertificateKey => None,
+        Arg::Text(_) | Arg::Weights(_) | Arg::File(_) | Arg::DataFolder | Arg::CertificateKey | Arg::Monitoring(_) => {
+            None
+        }
     }
 }
 
@@ -181,12 +186,37 @@ async fn bring_secret(site: &Site, bucket: &Bucket, name: &SecretName) -> Result
     if fs::read(&path).is_ok_and(|there| there == value) {
         return Ok(());
     }
-    write_durably(&path, &value).map_err(|source| BucketError::Disk { what: format!("writing secret {name}"), source })
+    let written = if name.as_str() == CLIENT_KEYS && path.is_file() {
+        write_over(&path, &value)
+    } else {
+        write_durably(&path, &value)
+    };
+    written.map_err(|source| BucketError::Disk { what: format!("writing secret {name}"), source })
+}
+
+/// Into the same file: the gateway, which follows it, sees this one file of the folder and no other that takes its place. Half of
+/// it, after a power cut, is refused by the gateway and brought again at the next start.
+fn write_over(path: &Path, value: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(value)?;
+    file.set_len(value.len() as u64)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_keys_go_into_the_same_file() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "sha256:longer than what comes\n").unwrap();
+        let before = fs::metadata(file.path()).unwrap().ino();
+        write_over(file.path(), b"sha256:00\n").unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "sha256:00\n");
+        assert_eq!(fs::metadata(file.path()).unwrap().ino(), before);
+    }
 
     #[test]
     fn keys_of_clients_are_kept_as_their_digests_and_nothing_else_is_touched() {

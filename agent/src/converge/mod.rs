@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use spec::action::Standing;
 use spec::host::{AgentStatus, HostSpec, HostStatus, Phase, PhaseState, ProcessId, RunState};
 use spec::id::UnitName;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,8 +16,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::bucket::Supplies;
 use crate::decide::Moment;
 use crate::desired::DesiredFile;
+use crate::driver::{DriverWork, Seen};
 use crate::logs;
-use crate::monitoring::{MonitoringWork, Page};
+use crate::monitoring::{LocalMonitoring, MonitoringWork, Page};
 use crate::narrate::Narrator;
 use crate::probe;
 use crate::rotate;
@@ -37,7 +39,7 @@ mod units;
 mod watched;
 mod weights;
 
-use actions::ActionsWork;
+use actions::{ActionsAround, ActionsWork};
 use certificate::CertificateWork;
 use fallback::{Fallback, fate_of};
 use files::FilesWork;
@@ -58,6 +60,8 @@ pub(crate) enum Report {
     Token { unit: UnitName, asked: (u64, ProcessId), answer: Result<(), String> },
     PublicAddress(Option<IpAddr>),
     Monitoring(Result<String, String>),
+    Driver(Seen),
+    Diagnostics { id: String, answer: Result<String, String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +99,9 @@ pub(crate) struct Converger<S> {
     writer: StatusWriter,
     narrator: Narrator,
     monitoring: MonitoringWork,
+    /// In its place where the host is its owner's own machine.
+    local_monitoring: LocalMonitoring,
+    driver: DriverWork,
     page: Page,
     sender: UnboundedSender<Report>,
     reports: UnboundedReceiver<Report>,
@@ -134,6 +141,8 @@ impl<S: Supervisor> Converger<S> {
             writer: StatusWriter::new(site.status()),
             narrator: Narrator::default(),
             monitoring: MonitoringWork::default(),
+            local_monitoring: LocalMonitoring::default(),
+            driver: DriverWork::default(),
             page: Page::default(),
             sender,
             reports,
@@ -175,7 +184,9 @@ impl<S: Supervisor> Converger<S> {
             return Next::TickAgain;
         };
         let spec = self.fallback.in_force(&desired);
-        self.converge(&spec, now).await;
+        let standing = Standing::of(&spec.actions, self.actions.outcomes());
+        let spec = Arc::new(standing.apply(&spec));
+        self.converge(&spec, &standing, now).await;
         if now >= self.rotate_at {
             self.rotate_logs();
             self.rotate_at = now + ROTATE_EVERY;
@@ -202,11 +213,11 @@ impl<S: Supervisor> Converger<S> {
         };
         let spec = HostSpec { run: RunState::Stopped, ..(**spec).clone() };
         let now = self.epoch.elapsed();
-        self.converge(&spec, now).await;
+        self.converge(&spec, &Standing::default(), now).await;
         self.next_of_stop(now)
     }
 
-    async fn converge(&mut self, spec: &HostSpec, now: Moment) {
+    async fn converge(&mut self, spec: &HostSpec, standing: &Standing, now: Moment) {
         if spec.run == RunState::Running {
             self.files.converge(&self.site, spec, now);
             // Its authority is among the supplies.
@@ -215,11 +226,16 @@ impl<S: Supervisor> Converger<S> {
             }
         }
         self.weights.converge(&self.site, spec, &self.sender, now);
+        if let (Supplies::OnDisk, RunState::Running) = (&self.supplies, spec.run) {
+            self.local_monitoring.converge(&self.site, spec);
+        }
         let around = Surroundings {
             site: &self.site,
             spec,
+            drained: &standing.drained,
             weights: self.weights.have(),
             inputs_done: self.files.is_done(spec) && self.are_supplies_there(spec) && self.certificate.is_done(spec),
+            is_monitoring_rendered: self.local_monitoring.is_rendered(spec),
             client: &self.client,
             reports: &self.sender,
         };
@@ -228,14 +244,21 @@ impl<S: Supervisor> Converger<S> {
         if spec.run == RunState::Running {
             self.tokens.converge(&self.site, spec, &self.client, &self.sender, (now, process_of));
         }
-        self.actions.converge(&self.site, spec, &mut self.units, now);
+        let has_supplies = self.are_supplies_there(spec);
+        let around =
+            ActionsAround { site: &self.site, spec, has_supplies, client: &self.client, reports: &self.sender };
+        self.actions.converge(&around, &mut self.units, now);
+        self.driver.converge(spec, &self.sender, now);
         self.watch_host(spec, now);
     }
 
-    /// On a machine of the deployment's own only: nothing is installed on somebody's laptop.
     fn watch_host(&mut self, spec: &HostSpec, now: Moment) {
-        if let (Supplies::Mirrored(_), Some(monitoring)) = (&self.supplies, &spec.monitoring) {
-            self.page.converge(monitoring.agent, (self.site.name.as_str(), &self.client), now);
+        let Some(monitoring) = &spec.monitoring else { return };
+        self.page.converge(monitoring.agent, (self.site.name.as_str(), &self.client), now);
+        // On a machine of the deployment's own only: nothing is installed on somebody's laptop. Keys of those who are told
+        // are among the supplies.
+        let is_ours = matches!(self.supplies, Supplies::Mirrored(_));
+        if is_ours && (monitoring.receiver_keys.is_empty() || self.are_supplies_there(spec)) {
             self.monitoring.converge(&self.site, spec, &self.sender, now);
         }
     }
@@ -284,6 +307,8 @@ impl<S: Supervisor> Converger<S> {
             Report::Token { unit, asked, answer } => self.tokens.take(unit, asked, answer, now),
             Report::PublicAddress(address) => self.certificate.take(address),
             Report::Monitoring(answer) => self.monitoring.take(answer, now),
+            Report::Driver(seen) => self.driver.take(seen, now),
+            Report::Diagnostics { id, answer } => self.actions.take(&id, answer),
         }
     }
 
@@ -326,11 +351,15 @@ impl<S: Supervisor> Converger<S> {
         let log_tail_of =
             |unit: &UnitName| logs::tail(&self.site.host, unit.as_str(), LOG_TAIL_LINES).unwrap_or_default();
         let mut phases: Vec<PhaseNow> = self.supplies.phase(desired).into_iter().collect();
+        phases.extend(self.driver.phase(spec));
         phases.push(self.files_phase(spec));
         phases.extend(self.weights.phase());
         phases.extend(self.units.phases(now));
         phases.extend(self.tokens.phase(spec, log_tail_of, process_of));
-        phases.extend(self.monitoring.phase(spec));
+        match self.supplies {
+            Supplies::Mirrored(_) => phases.extend(self.monitoring.phase(spec)),
+            Supplies::OnDisk => phases.extend(self.local_monitoring.phase()),
+        }
         phases.extend(self.fallback.phase(desired));
         phases
     }

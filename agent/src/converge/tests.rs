@@ -12,9 +12,10 @@ use axum::extract::{Json, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use engine::store::write_durably;
+use spec::action::{Act, Action};
 use spec::amount::Span;
 use spec::certificate::{CertificateSpec, Reach};
-use spec::host::{Act, Action, Arg, ArtifactSpec, FileSpec, FirstTokenProbe, PhaseState, UnitSpec, UnitState};
+use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, PhaseState, Program, UnitSpec, UnitState};
 use spec::id::SecretName;
 use spec::layout::HomeLayout;
 use spec::weights::WeightsSpec;
@@ -86,7 +87,7 @@ impl Scene {
             files: vec![FileSpec { name: "greeting".to_owned(), content: "hello".to_owned() }],
             units: vec![UnitSpec {
                 name: "daemon".parse().unwrap(),
-                artifact,
+                program: Program::Artifact(artifact),
                 args,
                 secrets: Vec::new(),
                 env: BTreeMap::new(),
@@ -103,6 +104,7 @@ impl Scene {
             }],
             monitoring: None,
             agent: None,
+            gpus: None,
             actions: Vec::new(),
         };
         Self { _folder: folder, home, site, answers, base_url, spec }
@@ -407,7 +409,8 @@ async fn two_silences_take_the_readiness_and_an_answer_gives_it_back() {
 #[tokio::test]
 async fn what_can_not_be_used_is_named_in_its_phase() {
     let mut scene = Scene::new().await;
-    scene.spec.units[0].artifact.sha256 = "0".repeat(64).parse().unwrap();
+    let other = ArtifactSpec { name: "sh".to_owned(), sha256: "0".repeat(64).parse().unwrap() };
+    scene.spec.units[0].program = Program::Artifact(other);
     scene.spec.weights[0].sources = vec!["file:/nowhere/tiny.gguf".parse().unwrap()];
     let agent = scene.start_agent();
     let status = scene.status_when("failed", |status| status.phases[1].state == PhaseState::Failed).await;
@@ -633,7 +636,7 @@ async fn a_long_look_at_an_artifact_does_not_leave_the_status_to_the_agent_befor
     kill(pid(&before));
     let artifact = ArtifactSpec { name: "slow".to_owned(), sha256: "0".repeat(64).parse().unwrap() };
     let slow = Slow::new(&scene.home.artifact(&artifact.sha256, "slow"));
-    scene.spec.units[0].artifact = artifact;
+    scene.spec.units[0].program = Program::Artifact(artifact);
     let agent = scene.start_agent();
     let started = |status: &HostStatus| status.agent.started_at != before.agent.started_at;
     let said = scene.status_when("announced", started).await;

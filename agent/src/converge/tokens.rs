@@ -169,6 +169,7 @@ mod tests {
             first_token: vec![probe],
             monitoring: None,
             agent: None,
+            gpus: None,
             actions: Vec::new(),
         }
     }

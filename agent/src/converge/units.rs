@@ -1,6 +1,6 @@
 //! The host spec's units: carries out what [`crate::decide`] says, and tells it what happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -38,9 +38,13 @@ pub(crate) struct UnitsWork<S> {
 pub(crate) struct Surroundings<'a> {
     pub site: &'a Site,
     pub spec: &'a HostSpec,
+    /// That finish what they have and stay down.
+    pub drained: &'a BTreeSet<UnitName>,
     pub weights: &'a [WeightsStatus],
     /// Files, and what comes out of the bucket.
     pub inputs_done: bool,
+    /// Whether the configuration of what watches the host is there.
+    pub is_monitoring_rendered: bool,
     pub client: &'a reqwest::Client,
     pub reports: &'a UnboundedSender<Report>,
 }
@@ -138,10 +142,12 @@ impl<S: Supervisor> UnitsWork<S> {
     }
 
     async fn converge_one(&mut self, around: &Surroundings<'_>, name: &UnitName, now: Moment) {
-        let Some(watched) = self.watched.get(name) else {
+        let Some(watched) = self.watched.get_mut(name) else {
             return;
         };
         let launch = watched.spec.as_ref().map(|unit| resolve(around.site, around.spec, unit, around.weights));
+        watched.wanted = launch.as_ref().and_then(|launch| Some(launch.as_ref().ok()?.fingerprint.clone()));
+        watched.is_drained = around.drained.contains(name);
         if let Some(Ok(launch)) = &launch {
             let is_other = watched.fingerprint.as_ref().is_some_and(|running| *running != launch.fingerprint);
             if is_other && matches!(watched.unit.life, Life::Alive { .. }) {
@@ -175,12 +181,17 @@ impl<S: Supervisor> UnitsWork<S> {
             // The gateway goes first: no request is sent to a daemon that is on its way out.
             (RunState::Stopped, Some(_)) if !is_gateway(watched) && other_gateway_lives => Wish::Hold,
             (RunState::Stopped, _) | (_, None) => Wish::Halt,
+            (RunState::Running, Some(_)) if watched.is_drained => Wish::Halt,
             (RunState::Running, Some(Err(Missing::Weights(weights)))) => {
                 watched.holds_for = format!("waits for weights {weights}");
                 Wish::Hold
             }
             (RunState::Running, Some(_)) if !around.inputs_done => {
                 "waits for files and programs".clone_into(&mut watched.holds_for);
+                Wish::Hold
+            }
+            (RunState::Running, Some(_)) if watched.is_watcher() && !around.is_monitoring_rendered => {
+                "waits for its configuration".clone_into(&mut watched.holds_for);
                 Wish::Hold
             }
             (RunState::Running, Some(_)) => Wish::Run,
@@ -309,13 +320,17 @@ impl<S: Supervisor> UnitsWork<S> {
 
     /// Asked for by an action. Returns the process that was there, or why there is no such unit.
     pub fn renew(&mut self, site: &Site, name: &UnitName, now: Moment) -> Result<Option<ProcessId>, String> {
-        let Some(watched) = self.watched.get(name).filter(|watched| watched.spec.is_some()) else {
-            let known: Vec<String> = self.watched.keys().map(ToString::to_string).collect();
-            return Err(format!("there is no unit {name}; there are {}", known.join(", ")));
-        };
-        let before = watched.unit.process();
+        let before = self.of_spec(name)?.unit.process();
         self.feed(site, name, Event::Renew, now);
         Ok(before)
+    }
+
+    /// One that the host spec has, or why there is none.
+    pub fn of_spec(&self, name: &UnitName) -> Result<&Watched, String> {
+        self.watched.get(name).filter(|watched| watched.spec.is_some()).ok_or_else(|| {
+            let known: Vec<String> = self.watched.keys().map(ToString::to_string).collect();
+            format!("there is no unit {name}; there are {}", known.join(", "))
+        })
     }
 
     pub fn get(&self, name: &UnitName) -> Option<&Watched> {
@@ -327,7 +342,7 @@ impl<S: Supervisor> UnitsWork<S> {
     }
 
     pub fn are_all_ready(&self) -> bool {
-        self.watched.values().all(|watched| watched.unit.is_ready())
+        self.watched.values().filter(|watched| !watched.is_watcher()).all(|watched| watched.unit.is_ready())
     }
 
     /// Whether everything is stopped that was to be; an error, with what can't be, once there is no more to wait for.

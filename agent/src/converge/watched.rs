@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use spec::host::{PhaseState, ProcessId, UnitSpec, UnitStatus};
+use spec::host::{Phase, PhaseState, ProcessId, UnitSpec, UnitState, UnitStatus};
 use spec::id::UnitName;
 
 use super::phases::PhaseNow;
@@ -21,6 +21,10 @@ pub(crate) struct Watched {
     pub unit: Unit,
     /// Of what runs.
     pub fingerprint: Option<String>,
+    /// Of what should run; none while that is not known.
+    pub wanted: Option<String>,
+    /// Stays down until it is restarted.
+    pub is_drained: bool,
     pub obstacle: Option<Obstacle>,
     /// What it waits for before its first start.
     pub holds_for: String,
@@ -46,6 +50,8 @@ impl Watched {
             spec: None,
             unit,
             fingerprint: None,
+            wanted: None,
+            is_drained: false,
             obstacle: None,
             holds_for: String::new(),
             log_tail: Vec::new(),
@@ -58,6 +64,16 @@ impl Watched {
     /// The process, while it is ready.
     pub fn ready_process(&self) -> Option<ProcessId> {
         self.unit.process().filter(|_| self.unit.is_ready())
+    }
+
+    /// Whether it is ready, and is what it should be.
+    pub fn is_as_wanted(&self) -> bool {
+        self.ready_process().is_some() && self.wanted.is_some() && self.fingerprint == self.wanted
+    }
+
+    /// Whether it watches the host: the host serves without it.
+    pub fn is_watcher(&self) -> bool {
+        self.spec.as_ref().is_some_and(|unit| unit.phase == Phase::Monitoring)
     }
 
     pub fn is_at_rest(&self) -> bool {
@@ -84,7 +100,11 @@ impl Watched {
     pub fn status(&self) -> UnitStatus {
         UnitStatus {
             name: self.name.clone(),
-            state: self.unit.state(),
+            state: if self.is_drained && self.unit.life == Life::Stopped {
+                UnitState::Drained
+            } else {
+                self.unit.state()
+            },
             process: self.unit.process(),
             started_at: self.started_at.filter(|_| self.unit.process().is_some()),
             restarts: self.unit.restarts,
@@ -115,7 +135,11 @@ impl Watched {
         }
         let (state, detail) = match &self.unit.life {
             Life::Waiting | Life::Blocked { .. } => (PhaseState::Waiting, self.holds_for.clone()),
+            Life::Stopped if self.is_drained => {
+                (PhaseState::Waiting, format!("{name} is drained; dsctl host restart {name} starts it again"))
+            }
             Life::Stopped => (PhaseState::Waiting, format!("{name} is stopped")),
+            Life::Stopping { .. } if self.is_drained => (PhaseState::Running, format!("{name} finishes what it has")),
             Life::Alive { process, health: Health::Starting, .. } => {
                 (PhaseState::Running, format!("{name} (pid {}) is not ready: {}", process.pid, self.probe.silence))
             }

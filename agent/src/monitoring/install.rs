@@ -1,14 +1,18 @@
 //! Carries a plan out: packages, files, services. The same again changes nothing that runs.
 
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::plan::{FOLDER, Plan, Service};
+use crate::supervisor::number_of;
 
+/// Debian's and Ubuntu's packages run all three services as this user.
+const SERVICES_USER: &str = "prometheus";
 const UNITS: &str = "/etc/systemd/system";
 /// Prometheus reads its log of the last hours first.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +36,14 @@ pub(super) fn install(plan: &Plan, again: bool) -> Result<String, String> {
         }
     }
     bring_packages(&wanted)?;
+    // After the packages, since they make the user who reads them.
+    for file in &plan.private {
+        if write_private(&Path::new(FOLDER).join(&file.path), &file.content)? {
+            anew.extend(
+                wanted.iter().map(|it| (it.name, it.files)).filter(|it| file.path.starts_with(it.1)).map(|it| it.0),
+            );
+        }
+    }
     systemctl(&["daemon-reload"])?;
     for service in &plan.services {
         if service.is_wanted { run(service, anew.contains(&service.name))? } else { drop_service(service)? }
@@ -119,14 +131,42 @@ fn write(path: &Path, content: &str) -> Result<bool, String> {
         return Ok(false);
     }
     let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder).map_err(failed)?;
-    for folder in folder.ancestors().take_while(|folder| folder.starts_with("/etc") && *folder != Path::new("/etc")) {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    }
+    make_folder(path).map_err(failed)?;
+    // One that was private before is not written into, whoever may read it now.
+    fs::remove_file(path).or_else(absent).map_err(failed)?;
     fs::write(path, content).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(failed)?;
     Ok(true)
+}
+
+/// The same for the services' user alone: at no moment may anybody else read it, and it is there whole or not at all.
+fn write_private(path: &Path, content: &str) -> Result<bool, String> {
+    if fs::read_to_string(path).is_ok_and(|there| there == content) {
+        return Ok(false);
+    }
+    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
+    make_folder(path).map_err(failed)?;
+    let part = path.with_extension("part");
+    fs::remove_file(&part).or_else(absent).map_err(failed)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&part).map_err(failed)?;
+    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    let user = number_of("/etc/passwd", SERVICES_USER).map_err(failed)?;
+    chown(&part, Some(user), Some(0)).map_err(failed)?;
+    fs::rename(&part, path).map_err(failed)?;
+    Ok(true)
+}
+
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    for folder in folder.ancestors().take_while(|folder| folder.starts_with("/etc") && *folder != Path::new("/etc")) {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn absent(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn systemctl(words: &[&str]) -> Result<(), String> {

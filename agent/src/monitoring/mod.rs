@@ -3,12 +3,16 @@
 //!
 //! ```text
 //! HostMonitoring -> plan (pure: files, services, packages) -> install (writes, apt-get, systemctl)
+//!                        ^ keys of those who are told, out of the folder of secrets
 //! ```
 
 mod install;
+mod local;
 mod page;
 mod plan;
+mod receivers;
 
+pub(crate) use local::LocalMonitoring;
 pub(crate) use page::Page;
 
 use std::time::Duration;
@@ -42,10 +46,12 @@ impl MonitoringWork {
             return;
         }
         self.under_way = Some(wanted.clone());
-        let (wanted, host, reports) = (wanted.clone(), site.name.to_string(), reports.clone());
+        let (wanted, site, reports) = (wanted.clone(), site.clone(), reports.clone());
         let again = self.failure.is_some();
         tokio::task::spawn_blocking(move || {
-            let answer = plan::plan(&wanted, &host).and_then(|plan| install::install(&plan, again));
+            let keys = receivers::keys(&site, &wanted);
+            let plan = keys.and_then(|keys| plan::plan(&wanted, site.name.as_str(), &keys));
+            let answer = plan.and_then(|plan| install::install(&plan, again));
             // Nobody takes it when the agent ends.
             reports.send(Report::Monitoring(answer)).unwrap_or(());
         });

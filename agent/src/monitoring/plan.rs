@@ -1,14 +1,18 @@
 //! What the host's monitoring consists of. Pure.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use spec::host_monitoring::HostMonitoring;
 use spec::monitoring::{Monitoring, Part};
 use templates::monitoring::{Job, MonitoringFile, MonitoringInputs, Target, render};
 
-/// The configuration's folder; readable by the services, and without secrets.
+use super::receivers::{Keys, with_keys};
+
+/// The configuration's folder; readable by the services, but for what is private.
 pub(super) const FOLDER: &str = "/etc/dsctl/monitoring";
+/// Below it.
+pub(super) const ALERTMANAGER_FILE: &str = "alertmanager/alertmanager.yml";
 const PROMETHEUS_PORT: u16 = 9090;
 const ALERTMANAGER_PORT: u16 = 9093;
 const NODE_EXPORTER_PORT: u16 = 9100;
@@ -18,6 +22,8 @@ const RETENTION: &str = "30d";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub files: Vec<MonitoringFile>,
+    /// With keys in them: for the services' own user alone.
+    pub private: Vec<MonitoringFile>,
     pub services: Vec<Service>,
 }
 
@@ -37,20 +43,36 @@ pub(super) struct Service {
     pub files: &'static str,
 }
 
-pub(super) fn plan(wanted: &HostMonitoring, host: &str) -> Result<Plan, String> {
-    let files = render(&inputs(wanted, host)).map_err(|error| format!("rendering the configuration: {error}"))?;
-    Ok(Plan { files, services: services(&wanted.wanted) })
+pub(super) fn plan(wanted: &HostMonitoring, host: &str, keys: &Keys) -> Result<Plan, String> {
+    let inputs = inputs(wanted, host, services_at(&wanted.wanted), Path::new(FOLDER));
+    let files = render(&inputs).map_err(|error| format!("rendering the configuration: {error}"))?;
+    let has_keys = |file: &MonitoringFile| !keys.is_empty() && file.path == Path::new(ALERTMANAGER_FILE);
+    let (mut private, files): (Vec<_>, Vec<_>) = files.into_iter().partition(has_keys);
+    for file in &mut private {
+        file.content = with_keys(&file.content, keys)?;
+    }
+    Ok(Plan { files, private, services: services(&wanted.wanted) })
 }
 
-fn inputs(monitoring: &HostMonitoring, host: &str) -> MonitoringInputs {
-    let HostMonitoring { wanted, gateway, daemons, agent } = monitoring;
+/// Where services of the distribution listen, those that shall run.
+fn services_at(wanted: &Monitoring) -> Vec<(Job, SocketAddr)> {
     let own = [
         (Job::Node, NODE_EXPORTER_PORT, wanted.node_exporter),
         (Job::Prometheus, PROMETHEUS_PORT, wanted.prometheus),
         (Job::Alertmanager, ALERTMANAGER_PORT, wanted.alertmanager),
     ];
     let own = own.into_iter().filter(|(.., part)| *part == Part::Enabled);
-    let own = own.map(|(job, port, _)| (job, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    own.map(|(job, port, _)| (job, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))).collect()
+}
+
+/// What the configuration is made of; `own` is what watches, and where it listens.
+pub(super) fn inputs(
+    monitoring: &HostMonitoring,
+    host: &str,
+    own: Vec<(Job, SocketAddr)>,
+    folder: &Path,
+) -> MonitoringInputs {
+    let HostMonitoring { wanted, gateway, daemons, agent, receiver_keys: _ } = monitoring;
     let daemons = daemons.iter().map(|daemon| (Job::Dsserve, daemon.listen));
     let all = [(Job::Dsgate, *gateway), (Job::Agent, *agent)].into_iter().chain(daemons).chain(own);
     MonitoringInputs {
@@ -61,8 +83,8 @@ fn inputs(monitoring: &HostMonitoring, host: &str) -> MonitoringInputs {
         gateway_tls: None,
         budget_per_day: wanted.budget_per_day,
         receivers: wanted.receivers.clone(),
-        secrets: Path::new(FOLDER).join("secrets"),
-        folder: PathBuf::from(FOLDER),
+        secrets: folder.join("secrets"),
+        folder: folder.to_owned(),
     }
 }
 
@@ -75,7 +97,7 @@ fn services(wanted: &Monitoring) -> Vec<Service> {
         format!("--storage.tsdb.retention.time={RETENTION}"),
     ];
     let alertmanager = vec![
-        format!("--config.file={FOLDER}/alertmanager/alertmanager.yml"),
+        format!("--config.file={FOLDER}/{ALERTMANAGER_FILE}"),
         listen(ALERTMANAGER_PORT),
         "--storage.path=/var/lib/prometheus/alertmanager".to_owned(),
         // One alone needs no others to agree with.
@@ -149,7 +171,7 @@ pub(super) mod tests {
 
     #[test]
     fn everything_on_the_host_is_read_from_loopback_under_the_hosts_name() {
-        let plan = plan(&monitoring(), "main").unwrap();
+        let plan = plan(&monitoring(), "main", &Keys::new()).unwrap();
         let text = content(&plan, "prometheus/prometheus.yml");
         for address in ["8081", "8082", "8084", "9090", "9093", "9100"] {
             assert!(text.contains(&format!("127.0.0.1:{address}")), "{address} in\n{text}");
@@ -166,15 +188,29 @@ pub(super) mod tests {
         let mut monitoring = monitoring();
         monitoring.wanted.alertmanager = Part::None;
         monitoring.wanted.node_exporter = Part::ScrapeOnly;
-        let plan = plan(&monitoring, "main").unwrap();
+        let plan = plan(&monitoring, "main", &Keys::new()).unwrap();
         let wanted: Vec<&str> = plan.services.iter().filter(|it| it.is_wanted).map(|it| it.name).collect();
         assert_eq!(wanted, ["prometheus"]);
         assert!(!content(&plan, "prometheus/prometheus.yml").contains("9093"));
     }
 
     #[test]
+    fn a_configuration_with_keys_is_private_and_the_only_one_that_holds_them() {
+        let mut monitoring = monitoring();
+        let slack = json!({"channel": "#c", "key_env": "K", "severities": ["page"]});
+        monitoring.wanted.receivers = serde_json::from_value(json!({"slack": slack})).unwrap();
+        let keys = [("alerts-slack-url".to_owned(), "https://hooks.example.org/T0".to_owned())].into();
+        let plan = plan(&monitoring, "main", &keys).unwrap();
+        let paths: Vec<&Path> = plan.private.iter().map(|file| file.path.as_path()).collect();
+        assert_eq!(paths, [Path::new("alertmanager/alertmanager.yml")]);
+        assert!(plan.private[0].content.contains("hooks.example.org"));
+        assert!(plan.files.iter().all(|file| !file.content.contains("hooks.example.org")));
+        assert!(plan.files.iter().all(|file| file.path != plan.private[0].path));
+    }
+
+    #[test]
     fn a_drop_in_replaces_the_command_of_the_distribution() {
-        let plan = plan(&monitoring(), "main").unwrap();
+        let plan = plan(&monitoring(), "main", &Keys::new()).unwrap();
         let text = plan.services[2].drop_in();
         assert!(
             text.contains("ExecStart=\nExecStart=/usr/bin/prometheus --config.file=/etc/dsctl/monitoring/"),

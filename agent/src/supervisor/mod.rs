@@ -15,7 +15,7 @@ pub(crate) mod fake;
 mod systemd;
 
 pub(crate) use child::{ChildSupervisor, find_living, read_record};
-pub(crate) use systemd::SystemdSupervisor;
+pub(crate) use systemd::{SystemdSupervisor, number_of};
 
 /// A unit's command line with everything resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]

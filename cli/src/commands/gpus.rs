@@ -119,15 +119,17 @@ fn report(args: &GpusArgs, catalogue: &Catalogue, offers: &Offers) -> Result<Gpu
 }
 
 fn is_wanted(offer: &Offer, args: &GpusArgs, market: Market) -> bool {
-    args.cloud.is_none_or(|cloud| cloud == offer.cloud)
+    offer.gpu.is_some()
+        && args.cloud.is_none_or(|cloud| cloud == offer.cloud)
         && args.region.as_ref().is_none_or(|region| region.matches(&offer.region))
         && args.max_hourly.is_none_or(|most| offer.hourly(market).is_some_and(|hourly| hourly <= most))
 }
 
 /// None if it does not fit.
 fn holds(entry: Entry<'_>, workload: Workload, offer: &Offer, offers: &Offers, market: Market) -> Option<Holds> {
-    let fit = fit(entry, workload, offer.gpu_count, offer.gpu.memory_mib).ok()?;
-    let rate = decode_tokens_per_second(entry, workload, offers.bandwidth(&offer.gpu.name)?);
+    let gpu = offer.gpu.as_ref()?;
+    let fit = fit(entry, workload, offer.gpu_count, gpu.memory_mib).ok()?;
+    let rate = decode_tokens_per_second(entry, workload, offers.bandwidth(&gpu.name)?);
     Some(Holds {
         fit,
         estimated_tokens_per_second: rate,
@@ -164,7 +166,7 @@ mod tests {
             assert!(price <= "12".parse().unwrap() && price >= last, "{}", row.offer.machine_type);
             assert!(row.offer.region.starts_with("us-"));
             let fit = row.holds.as_ref().unwrap().fit;
-            assert_eq!(fit.per_gpu_need.total() + fit.headroom_bytes, row.offer.gpu.memory_mib << 20);
+            assert_eq!(fit.per_gpu_need.total() + fit.headroom_bytes, row.offer.gpu.as_ref().unwrap().memory_mib << 20);
             last = price;
         }
     }

@@ -32,7 +32,7 @@ fn cells(row: &GpuRow) -> Vec<String> {
         offer.machine_type.clone(),
         format!("{} {}", offer.cloud, offer.region),
         // Rounded down: the exact figure is in --json, and a line should stay on a screen.
-        format!("{} x {} {} GiB", offer.gpu_count, offer.gpu.name, offer.gpu.memory_mib >> 10),
+        offer.devices_text(),
         price(row.hourly_usd.map(|usd| usd.dollars())),
         row.monthly_usd.map_or_else(|| "unknown".to_owned(), |usd| format!("{:.0}", usd.dollars())),
         row.hourly_usd.and(offer.price_as_of.clone()).unwrap_or_else(|| "-".to_owned()),

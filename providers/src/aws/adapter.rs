@@ -12,7 +12,7 @@ use spec::resolved::ResolvedSpec;
 use super::auth::{Aws, Session};
 use super::{AwsProvider, graph, host, offers, sweep};
 use crate::cloud::{
-    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostView, LaidOut, Question, Search, Survey,
+    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostReach, HostView, LaidOut, Question, Search, Survey,
 };
 
 /// Where regions are asked for if the user's settings name none.
@@ -27,6 +27,17 @@ pub struct AwsCloud {
 impl AwsCloud {
     pub async fn load() -> Self {
         Self { session: Session::load().await }
+    }
+}
+
+#[async_trait]
+impl HostReach for AwsCloud {
+    async fn host(&self, region: &str, state: &State) -> Result<HostView, ProviderError> {
+        host::view(&self.session.look(region), state).await
+    }
+
+    async fn object(&self, region: &str, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
+        host::object_of(&self.session.look(region), state, key).await
     }
 }
 
@@ -50,10 +61,6 @@ impl CloudAdapter for AwsCloud {
 
     fn provider(&self, deployment: &DeploymentName, region: &str, handed: Handed) -> Arc<dyn Provider> {
         Arc::new(AwsProvider::new(Aws::new(&self.session, deployment, region, handed)))
-    }
-
-    async fn host(&self, region: &str, state: &State) -> Result<HostView, ProviderError> {
-        host::view(&self.session.look(region), state).await
     }
 
     async fn find_all(&self) -> Result<Search, ProviderError> {

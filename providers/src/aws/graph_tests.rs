@@ -17,6 +17,7 @@ use spec::weights::WeightsSpec;
 use super::graph::{build, laid_out};
 use crate::cloud::{Begun, CloudFacts, CloudGraphError, Identity, Image, LaidOut};
 use crate::local::facts::Binary;
+use crate::secret::Revisions;
 
 fn offer(machine_type: &str, hourly: &str) -> Offer {
     Offer {
@@ -26,7 +27,7 @@ fn offer(machine_type: &str, hourly: &str) -> Offer {
         zones: Vec::new(),
         vcpus: 48,
         memory_mib: 1 << 19,
-        gpu: Gpu { name: "L40S".to_owned(), memory_mib: 45_776 },
+        gpu: Some(Gpu { name: "L40S".to_owned(), memory_mib: 45_776 }),
         gpu_count: 4,
         on_demand_hourly: hourly.parse().ok(),
         spot_hourly: None,
@@ -101,9 +102,9 @@ fn facts() -> CloudFacts {
         binaries: ["dsctl", "dsgate", "dsserve"].map(|name| (name.to_owned(), binary.clone())).into(),
         boot_script: "@BUCKET@ @REGION@ @DSCTL_SHA256@ @ENDPOINT@".to_owned(),
         salt: "salt".to_owned(),
-        baseline_key_revision: 0,
-        certificate_revision: 0,
+        revisions: Revisions::default(),
         machine_hourly: None,
+        gpus: 1,
         laid_out: LaidOut::default(),
     }
 }

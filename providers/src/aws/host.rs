@@ -67,12 +67,26 @@ fn address(instance: &Instance) -> Option<String> {
     public.or_else(|| instance.private_ip_address()).map(str::to_owned)
 }
 
+/// What lies in the deployment's bucket.
+pub async fn object_of(look: &Services, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
+    match id(state, kind::BUCKET) {
+        Some(bucket) => bytes(look, &bucket.0, key).await,
+        None => Ok(None),
+    }
+}
+
 async fn object<T: DeserializeOwned>(look: &Services, bucket: &str, key: &str) -> Result<Option<T>, ProviderError> {
+    let Some(bytes) = bytes(look, bucket, key).await? else { return Ok(None) };
+    let wrong = |error| ProviderError::permanent(format!("s3://{bucket}/{key}"), error);
+    serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+}
+
+async fn bytes(look: &Services, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
     let what = format!("s3://{bucket}/{key}");
     let answer = look.s3.get_object().bucket(bucket).key(key).send().await;
     let Some(object) = found(&what, answer)? else { return Ok(None) };
-    let bytes = object.body.collect().await.map_err(|error| ProviderError::permanent(&what, error))?.into_bytes();
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| ProviderError::permanent(&what, error))
+    let bytes = object.body.collect().await.map_err(|error| ProviderError::permanent(&what, error))?;
+    Ok(Some(bytes.to_vec()))
 }
 
 async fn console(look: &Services, machine: &str) -> Result<String, ProviderError> {

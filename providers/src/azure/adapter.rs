@@ -12,7 +12,7 @@ use spec::resolved::ResolvedSpec;
 use super::auth::{Azure, Session};
 use super::{AzureProvider, graph, host, offers, sweep};
 use crate::cloud::{
-    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostView, LaidOut, Question, Search, Survey,
+    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostReach, HostView, LaidOut, Question, Search, Survey,
 };
 
 /// Azure with the user's own settings and credentials.
@@ -25,6 +25,17 @@ impl AzureCloud {
     /// Reads settings alone; credentials are looked for at the first call.
     pub fn load() -> Result<Self, ProviderError> {
         Ok(Self { session: Session::load()? })
+    }
+}
+
+#[async_trait]
+impl HostReach for AzureCloud {
+    async fn host(&self, _region: &str, state: &State) -> Result<HostView, ProviderError> {
+        host::view(&self.session, state).await
+    }
+
+    async fn object(&self, _region: &str, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
+        host::object_of(&self.session, state, key).await
     }
 }
 
@@ -48,10 +59,6 @@ impl CloudAdapter for AzureCloud {
 
     fn provider(&self, deployment: &DeploymentName, region: &str, handed: Handed) -> Arc<dyn Provider> {
         Arc::new(AzureProvider::new(Azure::new(&self.session, deployment, region, handed)))
-    }
-
-    async fn host(&self, _region: &str, state: &State) -> Result<HostView, ProviderError> {
-        host::view(&self.session, state).await
     }
 
     async fn find_all(&self) -> Result<Search, ProviderError> {

@@ -17,6 +17,7 @@ use spec::weights::WeightsSpec;
 use super::graph::{build, laid_out};
 use crate::cloud::{Begun, CloudFacts, CloudGraphError, Identity, Image, LaidOut};
 use crate::local::facts::Binary;
+use crate::secret::Revisions;
 
 const IMAGE: &str = "microsoft-dsvm:ubuntu-hpc:2204:22.04.2026072801";
 
@@ -28,7 +29,7 @@ fn offer(machine_type: &str, hourly: &str) -> Offer {
         zones: Vec::new(),
         vcpus: 24,
         memory_mib: 225_280,
-        gpu: Gpu { name: "A100 80GB".to_owned(), memory_mib: 81_920 },
+        gpu: Some(Gpu { name: "A100 80GB".to_owned(), memory_mib: 81_920 }),
         gpu_count: 1,
         on_demand_hourly: hourly.parse().ok(),
         spot_hourly: hourly.parse().ok(),
@@ -103,9 +104,9 @@ fn facts() -> CloudFacts {
         binaries: ["dsctl", "dsgate", "dsserve"].map(|name| (name.to_owned(), binary.clone())).into(),
         boot_script: "@BUCKET@ @REGION@ @DSCTL_SHA256@ @ENDPOINT@".to_owned(),
         salt: "salt".to_owned(),
-        baseline_key_revision: 0,
-        certificate_revision: 0,
+        revisions: Revisions::default(),
         machine_hourly: None,
+        gpus: 1,
         laid_out: LaidOut::default(),
     }
 }

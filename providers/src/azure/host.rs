@@ -26,11 +26,7 @@ pub async fn view(session: &Session, state: &State) -> Result<HostView, Provider
         return Ok(HostView::default());
     };
     let host = host_name().map_err(|error| ProviderError::permanent("the host's name", error))?;
-    let place = |key: String| Place {
-        account: account_of(&bucket.0).as_deref().map(name_of).unwrap_or_default().to_owned(),
-        container: name_of(&bucket.0).to_owned(),
-        key,
-    };
+    let place = |key: String| place_in(bucket, key);
     let (desired_at, status_at) = (place(BucketLayout::desired_key(&host)), place(BucketLayout::status_key(&host)));
     let (seen, desired, status) = futures::try_join!(
         machine_with_address(session, &machine.0),
@@ -82,6 +78,21 @@ async fn machine_with_address(session: &Session, id: &str) -> Result<Option<(Val
 fn is_of(status: &HostStatus, machine: &Value) -> bool {
     let made: Option<Timestamp> = text(machine, "/properties/timeCreated").parse().ok();
     power(machine) == Power::Running && made.is_some_and(|made| host_view::is_of(status, made))
+}
+
+/// What lies in the deployment's container.
+pub async fn object_of(session: &Session, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
+    let Some(bucket) = id(state, kind::BUCKET) else { return Ok(None) };
+    let found = session.blobs.get(&place_in(bucket, key.to_owned())).await?;
+    Ok(found.map(|(_, bytes)| bytes.to_vec()))
+}
+
+fn place_in(bucket: &RemoteId, key: String) -> Place {
+    Place {
+        account: account_of(&bucket.0).as_deref().map(name_of).unwrap_or_default().to_owned(),
+        container: name_of(&bucket.0).to_owned(),
+        key,
+    }
 }
 
 async fn object<T: DeserializeOwned>(session: &Session, place: &Place) -> Result<Option<T>, ProviderError> {

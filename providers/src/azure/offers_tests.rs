@@ -17,7 +17,7 @@ fn question(market: Market) -> Question {
         zones: Vec::new(),
         vcpus: 24,
         memory_mib: 225_280,
-        gpu: Gpu { name: "A100 80GB".to_owned(), memory_mib: 81_920 },
+        gpu: Some(Gpu { name: "A100 80GB".to_owned(), memory_mib: 81_920 }),
         gpu_count: 1,
         on_demand_hourly: None,
         spot_hourly: None,

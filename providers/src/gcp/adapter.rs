@@ -12,7 +12,7 @@ use spec::resolved::ResolvedSpec;
 use super::auth::Session;
 use super::{GcpProvider, graph, host, offers, sweep};
 use crate::cloud::{
-    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostView, LaidOut, Question, Search, Survey,
+    Begun, CloudAdapter, CloudFacts, CloudGraphError, Handed, HostReach, HostView, LaidOut, Question, Search, Survey,
 };
 
 /// GCP with the user's own settings and credentials.
@@ -24,6 +24,17 @@ pub struct GcpCloud {
 impl GcpCloud {
     pub fn load() -> Self {
         Self { session: Session::load() }
+    }
+}
+
+#[async_trait]
+impl HostReach for GcpCloud {
+    async fn host(&self, _region: &str, state: &State) -> Result<HostView, ProviderError> {
+        host::view(self.session.services().await?, state).await
+    }
+
+    async fn object(&self, _region: &str, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
+        host::object_of(self.session.services().await?, state, key).await
     }
 }
 
@@ -47,10 +58,6 @@ impl CloudAdapter for GcpCloud {
 
     fn provider(&self, deployment: &DeploymentName, region: &str, handed: Handed) -> Arc<dyn Provider> {
         Arc::new(GcpProvider::new(self.session.clone(), deployment, region, handed))
-    }
-
-    async fn host(&self, _region: &str, state: &State) -> Result<HostView, ProviderError> {
-        host::view(self.session.services().await?, state).await
     }
 
     async fn find_all(&self) -> Result<Search, ProviderError> {

@@ -18,6 +18,7 @@ use spec::weights::WeightsSpec;
 use super::graph::{build, laid_out};
 use crate::cloud::{Begun, CloudFacts, CloudGraphError, Identity, Image, LaidOut};
 use crate::local::facts::Binary;
+use crate::secret::Revisions;
 
 const IMAGE: &str = "projects/deeplearning-platform-release/global/images/i-v1";
 
@@ -29,7 +30,7 @@ fn offer(machine_type: &str, hourly: &str) -> Offer {
         zones: Vec::new(),
         vcpus: 48,
         memory_mib: 192 << 10,
-        gpu: Gpu { name: "L4".to_owned(), memory_mib: 23_034 },
+        gpu: Some(Gpu { name: "L4".to_owned(), memory_mib: 23_034 }),
         gpu_count: 4,
         on_demand_hourly: hourly.parse().ok(),
         spot_hourly: hourly.parse().ok(),
@@ -104,9 +105,9 @@ fn facts() -> CloudFacts {
         binaries: ["dsctl", "dsgate", "dsserve"].map(|name| (name.to_owned(), binary.clone())).into(),
         boot_script: "@BUCKET@ @REGION@ @DSCTL_SHA256@ @ENDPOINT@".to_owned(),
         salt: "salt".to_owned(),
-        baseline_key_revision: 0,
-        certificate_revision: 0,
+        revisions: Revisions::default(),
         machine_hourly: None,
+        gpus: 1,
         laid_out: LaidOut::default(),
     }
 }

@@ -68,6 +68,13 @@ fn address(instance: &Instance) -> Option<String> {
     public.filter(|address| !address.is_empty()).or_else(|| interface.network_ip.clone())
 }
 
+/// What lies in the deployment's bucket.
+pub async fn object_of(services: &Services, state: &State, key: &str) -> Result<Option<Vec<u8>>, ProviderError> {
+    let Some(bucket) = id(state, kind::BUCKET) else { return Ok(None) };
+    let place = Place::new(&bucket.0, key.to_owned());
+    Ok(content(&services.rest, &place, None).await?.map(|answer| answer.body.to_vec()))
+}
+
 async fn object<T: DeserializeOwned>(services: &Services, place: &Place) -> Result<Option<T>, ProviderError> {
     let Some(answer) = content(&services.rest, place, None).await? else { return Ok(None) };
     serde_json::from_slice(&answer.body).map(Some).map_err(|error| ProviderError::permanent(place, error))

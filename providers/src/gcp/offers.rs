@@ -193,6 +193,7 @@ fn quotas(question: &Question, limits: &Limits, project: &str) -> BTreeMap<Strin
 /// A card counts against the region's limit of its kind and against the project's of all kinds: the one with less room is
 /// told. None where Google names neither.
 fn tightest(question: &Question, offer: &Offer, limits: &Limits, project: &str) -> Option<Quota> {
+    offer.gpu.as_ref()?;
     let regional = offer.quota(question.market).map(|name| {
         let found = limits.regional.get(&name.code).copied();
         quota(offer, name, found, Some(&question.region), project)
@@ -240,7 +241,7 @@ mod tests {
             zones: vec!["europe-west4-a".to_owned()],
             vcpus: 24,
             memory_mib: 1 << 16,
-            gpu: Gpu { name: "L4".to_owned(), memory_mib: 23_034 },
+            gpu: Some(Gpu { name: "L4".to_owned(), memory_mib: 23_034 }),
             gpu_count,
             on_demand_hourly: None,
             spot_hourly: None,

@@ -12,8 +12,10 @@ use spec::layout::DeploymentLayout;
 use spec::resolved::{PortChoice, ResolvedBaseline, ResolvedSpec};
 use spec::route::GatewayConfig;
 
+use super::watchers::{self, Watcher};
 use super::{graph, host_spec, storage};
-use crate::secret::{Given, GivenCertificate};
+use crate::host_plan;
+use crate::secret::{Given, GivenCertificate, Revisions};
 
 /// The binaries of a deployment.
 pub const BINARIES: [&str; 3] = ["dsctl", "dsgate", "dsserve"];
@@ -23,10 +25,10 @@ pub struct LocalFacts {
     pub binaries: BTreeMap<String, Binary>,
     pub ports: Ports,
     pub salt: String,
-    /// Goes up when the baseline's API key is another than the one in `secrets/`.
-    pub baseline_key_revision: u64,
-    /// Of the user's own certificate; 0 without one.
-    pub certificate_revision: u64,
+    /// That are installed on this machine, and wished for.
+    pub watchers: Vec<Watcher>,
+    /// Those of keys go up when one is another than that in `secrets/`.
+    pub revisions: Revisions,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Ports {
     pub admin: u16,
     pub daemon: u16,
     pub baseline_daemon: u16,
+    /// Where the agent shows its measurements, if something reads them.
+    pub agent: u16,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +70,27 @@ pub fn gather(
     let ports = choose_ports(spec, earlier.as_ref(), config.as_ref())?;
     // Units outlive their agent, so what an earlier `up` chose may rightly be taken; the agent looks before it starts one.
     let ours = earlier.as_ref().map(all_ports).unwrap_or_default();
-    for port in needed(spec, ports) {
+    let watchers = place_watchers(spec, earlier.as_ref())?;
+    let watching =
+        watchers.iter().map(|watcher| watcher.listen.port()).chain((!watchers.is_empty()).then_some(ports.agent));
+    for port in needed(spec, ports).into_iter().chain(watching) {
         if !ours.contains(&port) {
             bind(port).map_err(|source| FactsError::Port { port, source })?;
         }
     }
     let salt = config.map_or_else(|| hex::encode(rand::random::<[u8; 8]>()), |config| config.salt);
-    let baseline_key_revision = storage::baseline_key_revision(layout, given.baseline_key.as_ref())?;
-    let certificate_revision = given.certificate.as_ref().map_or(0, GivenCertificate::revision);
-    Ok(LocalFacts { binaries: find_binaries(binaries)?, ports, salt, baseline_key_revision, certificate_revision })
+    let revisions = revisions(spec, layout, given)?;
+    Ok(LocalFacts { binaries: find_binaries(binaries)?, ports, salt, watchers, revisions })
+}
+
+fn revisions(spec: &ResolvedSpec, layout: &DeploymentLayout, given: &Given) -> Result<Revisions, ProviderError> {
+    let of = |secret: &'static str| storage::key_revision(layout, secret, given.value(secret));
+    let receivers = host_plan::receiver_keys(spec).into_iter().map(|(kind, _)| kind.secret());
+    Ok(Revisions {
+        baseline_key: of(graph::BASELINE_KEY)?,
+        certificate: given.certificate.as_ref().map_or(0, GivenCertificate::revision),
+        receivers: receivers.map(|secret| Ok((secret, of(secret)?))).collect::<Result<_, ProviderError>>()?,
+    })
 }
 
 pub fn find_binaries(folder: &Path) -> Result<BTreeMap<String, Binary>, FactsError> {
@@ -96,7 +112,8 @@ fn gateway_config(spec: &HostSpec) -> Option<GatewayConfig> {
 }
 
 fn all_ports(spec: &HostSpec) -> Vec<u16> {
-    spec.units.iter().flat_map(|unit| unit.ports.iter().copied()).collect()
+    let agent = spec.monitoring.as_ref().map(|monitoring| monitoring.agent.port());
+    spec.units.iter().flat_map(|unit| unit.ports.iter().copied()).chain(agent).collect()
 }
 
 fn needed(spec: &ResolvedSpec, ports: Ports) -> Vec<u16> {
@@ -122,6 +139,7 @@ fn choose_ports(
         config.map(|config| config.admin_listen.port()),
         unit_port(graph::DAEMON_UNIT),
         unit_port(graph::BASELINE_UNIT),
+        earlier.and_then(|earlier| Some(earlier.monitoring.as_ref()?.agent.port())),
     ];
     let mut free = free_ports(known.len())?.into_iter();
     let mut pick = |known: Option<u16>| known.or_else(|| free.next()).unwrap_or_default();
@@ -130,7 +148,20 @@ fn choose_ports(
         admin: pick(known[1]),
         daemon: pick(known[2]),
         baseline_daemon: pick(known[3]),
+        agent: pick(known[4]),
     })
+}
+
+/// Each at the port that it had, or at a free one.
+fn place_watchers(spec: &ResolvedSpec, earlier: Option<&HostSpec>) -> Result<Vec<Watcher>, FactsError> {
+    let had = |name: &str| earlier?.units.iter().find(|unit| unit.name.as_str() == name)?.ports.first().copied();
+    let installed = watchers::installed(&spec.monitoring);
+    let free = free_ports(installed.len())?;
+    let placed = installed.into_iter().zip(free).map(|((unit, program), free)| {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, had(unit).unwrap_or(free)));
+        Watcher { unit, program, listen }
+    });
+    Ok(placed.collect())
 }
 
 /// Bound all at once, so that no two are the same.

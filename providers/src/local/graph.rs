@@ -76,7 +76,7 @@ fn artifact(name: &str, binary: &Binary) -> Desired {
 fn secrets(spec: &ResolvedSpec, facts: &LocalFacts) -> Vec<Desired> {
     let secret = |name: &str, inputs, summary: &str| resource(Address::new(kind::SECRET, name), inputs, summary);
     let generated = generated_secrets(spec).into_iter().map(|(name, summary)| secret(name, json!({}), summary));
-    let given = given_secrets(spec, facts.baseline_key_revision, facts.certificate_revision);
+    let given = given_secrets(spec, &facts.revisions);
     let given =
         given.iter().map(|(name, from, revision)| secret(name, json!({"from": from, "revision": revision}), from));
     generated.chain(given).collect()
@@ -87,7 +87,7 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> Result<Desired, LocalGraphError> {
-    let Ports { gateway, admin, daemon, baseline_daemon } = facts.ports;
+    let Ports { gateway, admin, daemon, baseline_daemon, agent } = facts.ports;
     let plan = HostPlan {
         spec,
         host: host_name(),
@@ -100,11 +100,12 @@ fn host(spec: &ResolvedSpec, facts: &LocalFacts, layout: &DeploymentLayout) -> R
         },
         agent: None,
         salt: &facts.salt,
-        baseline_key_revision: facts.baseline_key_revision,
-        certificate_revision: facts.certificate_revision,
+        revisions: &facts.revisions,
         reach: Reach::Loopback,
         machine_hourly: None,
-        agent_metrics: None,
+        watchers: &facts.watchers,
+        gpus: None,
+        agent_metrics: (!facts.watchers.is_empty()).then(|| loopback(agent)),
         layout,
     };
     let wanted = plan.host_spec()?;
@@ -128,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::local::facts::Ports;
+    use crate::secret::Revisions;
 
     fn model(name: &str, parts: &[&str]) -> ResolvedModel {
         let weights = parts.iter().map(|part| WeightsSpec {
@@ -160,10 +162,10 @@ mod tests {
             binaries: [("dsctl", 1), ("dsgate", 2), ("dsserve", 3)]
                 .map(|(name, size)| (name.to_owned(), binary(size)))
                 .into(),
-            ports: Ports { gateway: 1, admin: 2, daemon: 3, baseline_daemon: 4 },
+            ports: Ports { gateway: 1, admin: 2, daemon: 3, baseline_daemon: 4, agent: 5 },
             salt: "salt".to_owned(),
-            baseline_key_revision,
-            certificate_revision: 0,
+            watchers: Vec::new(),
+            revisions: Revisions { baseline_key: baseline_key_revision, ..Revisions::default() },
         }
     }
 

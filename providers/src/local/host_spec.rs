@@ -5,11 +5,12 @@ use std::{fs, io};
 use engine::provider::ProviderError;
 use engine::store::write_durably;
 use serde_json::Value;
+use spec::action::Action;
 use spec::host::{HostSpec, RunState};
 use spec::layout::DeploymentLayout;
 
 use super::host_name;
-use crate::host_spec::{from_inputs, inputs};
+use crate::host_spec::{ASK, inputs, is_wanted, next};
 
 /// The host spec that lies in the bucket, if any.
 pub fn load(layout: &DeploymentLayout) -> Result<Option<HostSpec>, ProviderError> {
@@ -35,11 +36,20 @@ pub fn read(layout: &DeploymentLayout) -> Result<Option<Value>, ProviderError> {
     running.map(|spec| inputs(&spec).map_err(|error| ProviderError::permanent("desired.json", error))).transpose()
 }
 
+/// With what is asked for once, if anything is; nothing is written where that was asked already.
 pub async fn write(layout: &DeploymentLayout, wanted: &Value) -> Result<(), ProviderError> {
-    let generation = load(layout)?.map_or(0, |spec| spec.generation) + 1;
-    let spec = from_inputs(wanted, generation, Vec::new())
-        .map_err(|error| ProviderError::permanent("host-spec.local", error))?;
-    store(layout, &spec)
+    let wrong = |error| ProviderError::permanent("host-spec.local", error);
+    let (host, ask) = (super::lasting(wanted), asked(wanted).map_err(wrong)?);
+    let stored = load(layout)?;
+    let is_there = stored.as_ref().map(|spec| is_wanted(spec, &host, ask.as_ref())).transpose().map_err(wrong)?;
+    if ask.is_some() && is_there == Some(true) {
+        return Ok(());
+    }
+    store(layout, &next(&host, ask.as_ref(), stored.as_ref()).map_err(wrong)?)
+}
+
+fn asked(wanted: &Value) -> Result<Option<Action>, serde_json::Error> {
+    wanted.get(ASK).map(|action| serde_json::from_value(action.clone())).transpose()
 }
 
 /// The same under the next generation.
@@ -63,14 +73,17 @@ pub fn remove(layout: &DeploymentLayout) -> Result<(), ProviderError> {
 
 #[cfg(test)]
 pub mod tests {
-    use spec::host::{ArtifactSpec, Phase, UnitSpec};
+    use spec::host::{ArtifactSpec, Phase, Program, UnitSpec};
 
     use super::*;
 
     pub fn inputs(port: u16) -> Value {
         let unit = UnitSpec {
             name: "dsgate".parse().unwrap(),
-            artifact: ArtifactSpec { name: "dsgate".to_owned(), sha256: "0".repeat(64).parse().unwrap() },
+            program: Program::Artifact(ArtifactSpec {
+                name: "dsgate".to_owned(),
+                sha256: "0".repeat(64).parse().unwrap(),
+            }),
             secrets: Vec::new(),
             args: Vec::new(),
             env: Default::default(),
@@ -90,6 +103,7 @@ pub mod tests {
             first_token: Vec::new(),
             monitoring: None,
             agent: None,
+            gpus: None,
             actions: Vec::new(),
         };
         crate::host_spec::inputs(&spec).unwrap()

@@ -16,7 +16,8 @@ use serde_json::Value;
 use spec::id::{DeploymentName, HostName};
 use spec::layout::{DeploymentLayout, HomeLayout};
 
-use crate::secret::Given;
+use crate::host_spec::ASK;
+use crate::secret::{CHANGE, Given};
 
 pub mod facts;
 pub mod graph;
@@ -24,6 +25,7 @@ mod host_spec;
 mod machine;
 mod record;
 mod storage;
+pub mod watchers;
 
 pub use machine::{is_alive as agent_is_alive, living_agent};
 pub use storage::{deployments, digest_file, pinned_weights};
@@ -101,6 +103,15 @@ impl LocalProvider {
     }
 }
 
+/// Of inputs what is recorded: not what is asked for once.
+fn lasting(inputs: &Value) -> Value {
+    let mut lasting = inputs.clone();
+    if let Some(fields) = lasting.as_object_mut() {
+        fields.retain(|key, _| ![ASK, CHANGE].contains(&key.as_str()));
+    }
+    lasting
+}
+
 fn unknown_kind(address: &Address) -> ProviderError {
     ProviderError::permanent(address, "this dsctl does not know such a resource; use the dsctl that made it")
 }
@@ -142,8 +153,13 @@ impl Provider for LocalProvider {
         if desired.address.kind() == kind::AGENT {
             machine::leave(&self.layout()).await?;
         }
-        self.make(&desired.address, &desired.inputs).await?;
-        self.records().update(&desired.address, &desired.inputs)?;
+        match desired.inputs.get(CHANGE) {
+            Some(change) if desired.address.kind() == kind::SECRET => {
+                storage::rekey(&self.layout(), &self.deployment, &desired.address, change)?;
+            }
+            _ => self.make(&desired.address, &desired.inputs).await?,
+        }
+        self.records().update(&desired.address, &lasting(&desired.inputs))?;
         Ok(id.clone())
     }
 

@@ -15,9 +15,9 @@ use spec::id::{DeploymentName, SecretName, Sha256};
 use spec::layout::{DeploymentLayout, HomeLayout};
 use spec::weights::WeightsSpec;
 
+use super::kind;
 use super::record::{Record, Records, file_names};
-use super::{graph, kind};
-use crate::secret::{self, Given, SecretText};
+use crate::secret::{self, Given, KeyChange, SecretText};
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ProviderError + '_ {
     move |error| ProviderError::permanent(path.display(), error)
@@ -64,9 +64,24 @@ pub fn write_secret(
     write_durably(&path, format!("{text}\n").as_bytes()).map_err(failed(&path))
 }
 
+/// Changes the keys of clients; the gateway follows the file.
+pub fn rekey(
+    layout: &DeploymentLayout,
+    deployment: &DeploymentName,
+    address: &Address,
+    change: &Value,
+) -> Result<(), ProviderError> {
+    let change: KeyChange =
+        serde_json::from_value(change.clone()).map_err(|error| ProviderError::permanent(address, error))?;
+    let path = layout.bucket().secret(&secret_name(address)?);
+    let present = fs::read_to_string(&path).map_err(failed(&path))?;
+    let keys = secret::changed(&present, change, &secret::generated(address.name(), deployment)?);
+    write_durably(&path, format!("{keys}\n").as_bytes()).map_err(failed(&path))
+}
+
 /// One up from the recorded revision when the key that was given is not the one that is kept.
-pub fn baseline_key_revision(layout: &DeploymentLayout, given: Option<&SecretText>) -> Result<u64, ProviderError> {
-    let address = Address::new(kind::SECRET, graph::BASELINE_KEY);
+pub fn key_revision(layout: &DeploymentLayout, secret: &str, given: Option<&SecretText>) -> Result<u64, ProviderError> {
+    let address = Address::new(kind::SECRET, secret);
     let recorded = Records::of(layout).get(&address)?.and_then(|record| record.inputs["revision"].as_u64());
     let kept = fs::read_to_string(layout.bucket().secret(&secret_name(&address)?)).ok();
     let is_kept = given.is_none_or(|given| kept.as_deref().map(str::trim_end) == Some(given.reveal()));

@@ -5,6 +5,7 @@ pub mod crash;
 mod drift;
 mod end_to_end;
 mod failover;
+mod host;
 mod interrupted;
 mod orphans;
 mod refusals;

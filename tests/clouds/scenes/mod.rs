@@ -31,6 +31,16 @@ pub fn live<G: Ground>(ground: &G) {
     ground.run(&["orphans", "--cloud", G::CLOUD, "--detailed-exitcode"]).exits(0).says("machine");
     ground.is_untouched("a second up without a change, and looks");
 
+    let generation = || ground.run(&["status", "--json"]).exits(1).json()["host"]["generation"].as_u64();
+    let before = generation();
+    ground.run(&["host", "restart", "--no-wait"]).exits(0).says("asked for");
+    ground.run(&["host", "drain", "dsgate", "--yes", "--no-wait"]).exits(0).says("asked for");
+    assert_eq!(generation(), before.map(|generation| generation + 2), "each act is asked of the host");
+    ground.run(&["keys", "rotate", "--timeout", "1s"]).exits(9).says("keys are changed").says("it goes on");
+    assert_eq!(generation(), before.map(|generation| generation + 3), "the host is told of other keys");
+    ground.run(&["up", "--yes", "--no-wait", "--expect-no-changes"]).exits(0).says("No changes");
+    ground.run(&["drift", "--detailed-exitcode"]).exits(0).says("No drift");
+
     ground.run(DOWN).exits(0).says("it no longer costs $");
     ground.is_empty("after down");
     ground.run(DOWN).exits(6);

@@ -43,6 +43,15 @@ impl Cloud {
         self.report(home, no_weights(message), Value::Null);
     }
 
+    /// The machine reports what came of an act.
+    #[track_caller]
+    pub fn report_outcome(&self, home: &CloudHome, action: &str, said: &str) {
+        self.report_ready(home);
+        let mut status: Value = serde_json::from_str(&self.object(home, STATUS)).expect("a status");
+        status["outcomes"] = json!([{"id": action, "at": THEN, "result": {"Ok": said}}]);
+        self.put_object(home, STATUS, &status.to_string());
+    }
+
     /// By an agent that began with the machine that the state names.
     #[track_caller]
     fn report(&self, home: &CloudHome, phases: Value, ready_since: Value) {

@@ -12,4 +12,3 @@ pub mod hypervisor;
 pub mod machine;
 pub mod metadata;
 pub mod network;
-pub mod webhook;

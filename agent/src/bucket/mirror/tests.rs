@@ -59,7 +59,7 @@ impl Scene {
     /// A gateway with one secret on its command line and one in its files.
     async fn put_desired(&self, generation: u64, program: &[u8]) -> String {
         let sha256 = hex::encode(Sha256::digest(program));
-        let unit = json!({"name": "dsgate", "artifact": {"name": "dsgate", "sha256": sha256},
+        let unit = json!({"name": "dsgate", "program": {"artifact": {"name": "dsgate", "sha256": sha256}},
             "args": [{"secret": "token"}], "secrets": ["api-key"], "ports": [], "ready_url": "http://127.0.0.1:1/ready",
             "stop_grace": "1s", "phase": "gateway"});
         let spec = json!({"deployment": "demo", "host": "main", "generation": generation, "run": "running", "weights": [],

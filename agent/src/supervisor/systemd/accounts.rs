@@ -42,7 +42,7 @@ pub(super) fn give(path: &Path, user: &str) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
-fn number_of(table: &str, name: &str) -> io::Result<u32> {
+pub(crate) fn number_of(table: &str, name: &str) -> io::Result<u32> {
     number_in(&fs::read_to_string(table)?, name)
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{table} has no {name}")))
 }

@@ -20,6 +20,8 @@ mod accounts;
 mod systemctl;
 mod unit_file;
 
+pub(crate) use accounts::number_of;
+
 use systemctl::{Shown, show, systemctl};
 
 const FOLDER: &str = "/run/systemd/system";

@@ -9,7 +9,7 @@ use providers::cloud::HostView;
 use serde::Serialize;
 use spec::host::{HostStatus, Phase, PhaseLine, PhaseState};
 
-use super::{ChangeReport, change_reports, keep_deployment, show};
+use super::{ChangeReport, change_reports, drained, keep_deployment, show};
 use crate::args::UpArgs;
 use crate::exit::{Failure, Kind};
 use crate::prepare::Prepared;
@@ -149,6 +149,9 @@ async fn watch(
                 progress.update(status);
                 if status.ready_since.is_some() {
                     return Ok(host);
+                }
+                if let Some(failure) = drained(status) {
+                    return Err(failure);
                 }
             }
             None if begun.elapsed() > SILENCE_LIMIT => return Err(silent(&host)),

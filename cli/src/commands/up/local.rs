@@ -1,15 +1,17 @@
 //! `dsctl up` on this machine: apply, wait for a real token, take back what did not come up.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use engine::plan::{Action, Plan};
 use providers::local::LocalProvider;
 use serde::Serialize;
-use spec::host::{HostStatus, PhaseState};
+use spec::host::{HostStatus, Phase, PhaseState, UnitSpec};
+use spec::host_monitoring::NODE_EXPORTER_UNIT;
 use spec::id::Variant;
 use spec::layout::DeploymentLayout;
 
-use super::{ChangeReport, change_reports, keep_deployment, show};
+use super::{ChangeReport, change_reports, drained, keep_deployment, show};
 use crate::args::UpArgs;
 use crate::commands::down;
 use crate::context::Context;
@@ -191,7 +193,7 @@ async fn watch_status(
         if let Some(status) = status {
             heard = true;
             progress.update(&status);
-            if let Some(failure) = failed_phase(&status) {
+            if let Some(failure) = failed_phase(&status).or_else(|| drained(&status)) {
                 return Err(failure);
             }
             if status.ready_since.is_some() {
@@ -217,7 +219,8 @@ fn read_status(layout: &DeploymentLayout) -> Option<HostStatus> {
 }
 
 fn failed_phase(status: &HostStatus) -> Option<Failure> {
-    let phase = status.phases.iter().find(|phase| phase.state == PhaseState::Failed)?;
+    let phase =
+        status.phases.iter().find(|line| line.state == PhaseState::Failed && line.phase != Phase::Monitoring)?;
     let failure = match &phase.failure {
         Some(failure) => {
             let message = format!("{}: {}", phase.phase.as_str(), phases::failure(failure));
@@ -231,13 +234,14 @@ fn failed_phase(status: &HostStatus) -> Option<Failure> {
 fn report(prepared: &Prepared, plan: &Plan, args: &UpArgs, begun: Instant) -> Result<(), Failure> {
     let files = gateway_files(&prepared.layout)?;
     let ca_file = keep_authority(prepared.layout.certificate_authority(), read_status(&prepared.layout).as_ref())?;
-    let ready = Ready::new(
+    let mut ready = Ready::new(
         prepared.spec.name.as_str(),
         files.endpoint(),
         (files.api_key_file, ca_file),
         prepared.spec.model.served_name.clone(),
         prepared.spec.baseline.is_some(),
     );
+    ready.watchers = watchers(&prepared.layout)?;
     let seconds = begun.elapsed().as_secs_f64();
     if args.json.json {
         let changes = change_reports(plan);
@@ -245,4 +249,12 @@ fn report(prepared: &Prepared, plan: &Plan, args: &UpArgs, begun: Instant) -> Re
     }
     say(format!("\n{} is ready ({seconds:.1} s).\n", prepared.spec.name));
     print(view::ready::ready(&ready))
+}
+
+/// Pages that a person opens: node exporter has none.
+fn watchers(layout: &DeploymentLayout) -> Result<BTreeMap<String, String>, Failure> {
+    let spec = host_spec(layout)?;
+    let has_page = |unit: &&UnitSpec| unit.phase == Phase::Monitoring && unit.name.as_str() != NODE_EXPORTER_UNIT;
+    let page = |unit: &UnitSpec| Some((unit.name.to_string(), format!("http://127.0.0.1:{}", unit.ports.first()?)));
+    Ok(spec.units.iter().filter(has_page).filter_map(page).collect())
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use engine::apply::Step;
 use engine::plan::{Action, Plan};
 use serde::Serialize;
+use spec::host::{HostStatus, UnitState};
 
 use crate::args::UpArgs;
 use crate::context::Context;
@@ -77,4 +78,11 @@ fn show(step: &Step<'_>) {
             say(format!("  · {}: {}: {}; trying {}", change.address, next.from, next.why, next.to));
         }
     }
+}
+
+/// Who took a unit out of service on purpose is to put it back on purpose.
+fn drained(status: &HostStatus) -> Option<Failure> {
+    let unit = status.units.iter().find(|unit| unit.state == UnitState::Drained)?;
+    let message = format!("{} is drained: it stays down until it is restarted", unit.name);
+    Some(Failure::new(Kind::Resource, message).next(format!("dsctl host restart {}", unit.name)))
 }

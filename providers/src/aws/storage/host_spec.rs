@@ -45,7 +45,7 @@ impl Calls for HostSpec {
         let inputs: HostSpecInputs = making.inputs()?;
         let place = Place::new(making.id(&inputs.bucket)?, key(&making.desired.address)?);
         let stored = load(aws, &place).await?;
-        store(aws, &place, &inputs.host, stored.as_ref(), object::metadata(making)).await?;
+        store(aws, &place, &inputs, stored.as_ref(), object::metadata(making)).await?;
         Ok(place.id())
     }
 
@@ -59,8 +59,10 @@ impl Calls for HostSpec {
         let inputs: HostSpecInputs = inputs(desired)?;
         let place = Place::parse(id)?;
         let stored = load(aws, &place).await?.ok_or_else(|| object::lost(&place))?;
-        if !is_wanted(&stored.spec, &inputs.host).map_err(|error| ProviderError::permanent(&place, error))? {
-            store(aws, &place, &inputs.host, Some(&stored), stored.metadata.clone()).await?;
+        if !is_wanted(&stored.spec, &inputs.host, inputs.ask.as_ref())
+            .map_err(|error| ProviderError::permanent(&place, error))?
+        {
+            store(aws, &place, &inputs, Some(&stored), stored.metadata.clone()).await?;
         }
         Ok(id.clone())
     }
@@ -92,11 +94,11 @@ async fn load(aws: &Aws, place: &Place) -> Result<Option<Stored>, ProviderError>
 async fn store(
     aws: &Aws,
     place: &Place,
-    host: &Value,
+    inputs: &HostSpecInputs,
     over: Option<&Stored>,
     metadata: Metadata,
 ) -> Result<(), ProviderError> {
-    let bytes = following(host, over.map(|stored| &stored.spec));
+    let bytes = following(&inputs.host, inputs.ask.as_ref(), over.map(|stored| &stored.spec));
     let bytes = bytes.map_err(|error| ProviderError::permanent(place, error))?;
     let call = object::put(aws, place, metadata).content_type("application/json").body(ByteStream::from(bytes));
     let call = match over {

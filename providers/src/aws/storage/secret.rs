@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::object::{self, Metadata, Place, from_header, head, to_header, written};
 use crate::aws::auth::{Aws, Making, inputs};
-use crate::aws::error::failed;
+use crate::aws::error::{failed, found};
 use crate::aws::kind::SecretInputs;
 use crate::aws::resource::Calls;
-use crate::secret::{generated, given, is_given, key, observed};
+use crate::secret::{KeyChange, changed, generated, given, is_given, key, observed};
 
 const FROM: &str = "dsctl-from";
 const REVISION: &str = "dsctl-revision";
@@ -65,6 +65,10 @@ impl Calls for Secret {
         let inputs: SecretInputs = inputs(desired)?;
         let place = Place::parse(id)?;
         let there = head(aws, &place).await?.ok_or_else(|| object::lost(&place))?;
+        if let Some(change) = inputs.change {
+            rekey(aws, &place, there, change).await?;
+            return Ok(id.clone());
+        }
         let wanted = told(there.clone(), &inputs);
         match (there == wanted, is_given(&desired.address)) {
             (true, _) => {}
@@ -113,6 +117,18 @@ async fn generate(aws: &Aws, place: &Place, metadata: Metadata) -> Result<(), Pr
     }
 }
 
+/// Only over what was read: of two who change them at once the second reads again.
+async fn rekey(aws: &Aws, place: &Place, metadata: Metadata, change: KeyChange) -> Result<(), ProviderError> {
+    let answer = aws.look.s3.get_object().bucket(&place.bucket).key(&place.key).send().await;
+    let answer = found(place, answer)?.ok_or_else(|| object::lost(place))?;
+    let e_tag = answer.e_tag().unwrap_or_default().to_owned();
+    let bytes = answer.body.collect().await.map_err(|error| ProviderError::new(ErrorKind::NotYet, place, error))?;
+    let present = String::from_utf8_lossy(&bytes.into_bytes()).into_owned();
+    let keys = changed(&present, change, &generated(&place.key, &aws.deployment)?);
+    let call = object::put(aws, place, metadata).if_match(e_tag).body(line(&keys));
+    written(place, ProviderError::new(ErrorKind::Ambiguous, place, "it changed since it was read"), call.send().await)
+}
+
 fn line(text: &str) -> ByteStream {
     ByteStream::from(format!("{text}\n").into_bytes())
 }
@@ -124,7 +140,12 @@ mod tests {
     use super::*;
 
     fn inputs() -> SecretInputs {
-        SecretInputs { bucket: "bucket.main".to_owned(), from: "from /keys/jürgen".to_owned(), revision: 3 }
+        SecretInputs {
+            bucket: "bucket.main".to_owned(),
+            from: "from /keys/jürgen".to_owned(),
+            revision: 3,
+            change: None,
+        }
     }
 
     #[test]

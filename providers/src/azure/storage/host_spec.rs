@@ -44,7 +44,7 @@ impl Calls for HostSpec {
         let inputs: HostSpecInputs = making.inputs()?;
         let place = object::place(making.id(&inputs.bucket)?, key(&making.desired.address)?)?;
         let stored = load(azure, &place, making.known).await?;
-        store(azure, &place, &inputs.host, stored.as_ref(), &object::metadata(making)).await?;
+        store(azure, &place, &inputs, stored.as_ref(), &object::metadata(making)).await?;
         Ok(object::id(&place))
     }
 
@@ -58,8 +58,10 @@ impl Calls for HostSpec {
         let inputs: HostSpecInputs = inputs(desired)?;
         let place = object::parse(id)?;
         let stored = load(azure, &place, known).await?.ok_or_else(|| object::lost(&place))?;
-        if !is_wanted(&stored.spec, &inputs.host).map_err(|error| ProviderError::permanent(&place, error))? {
-            store(azure, &place, &inputs.host, Some(&stored), &stored.head.metadata).await?;
+        if !is_wanted(&stored.spec, &inputs.host, inputs.ask.as_ref())
+            .map_err(|error| ProviderError::permanent(&place, error))?
+        {
+            store(azure, &place, &inputs, Some(&stored), &stored.head.metadata).await?;
         }
         Ok(id.clone())
     }
@@ -89,11 +91,11 @@ async fn load(azure: &Azure, place: &Place, known: &Known) -> Result<Option<Stor
 async fn store(
     azure: &Azure,
     place: &Place,
-    host: &Value,
+    inputs: &HostSpecInputs,
     stored: Option<&Stored>,
     metadata: &Metadata,
 ) -> Result<(), ProviderError> {
-    let bytes = following(host, stored.map(|stored| &stored.spec));
+    let bytes = following(&inputs.host, inputs.ask.as_ref(), stored.map(|stored| &stored.spec));
     let bytes = bytes.map_err(|error| ProviderError::permanent(place, error))?;
     let over = stored.map_or(Over::Nothing, |stored| Over::Read(&stored.head.e_tag));
     let length = bytes.len() as u64;

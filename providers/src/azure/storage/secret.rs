@@ -11,7 +11,7 @@ use crate::azure::auth::{Azure, Making, inputs};
 use crate::azure::blobs::{Metadata, Over, Place, Write};
 use crate::azure::kind::SecretInputs;
 use crate::azure::resource::Calls;
-use crate::secret::{generated, given, is_given, key, observed};
+use crate::secret::{KeyChange, changed, generated, given, is_given, key, observed};
 
 const FROM: &str = "dsctl_from";
 const REVISION: &str = "dsctl_revision";
@@ -65,6 +65,10 @@ impl Calls for Secret {
         let inputs: SecretInputs = inputs(desired)?;
         let place = object::parse(id)?;
         let there = head(azure, &place, known).await?.ok_or_else(|| object::lost(&place))?;
+        if let Some(change) = inputs.change {
+            rekey(azure, &place, change).await?;
+            return Ok(id.clone());
+        }
         let wanted = told(there.metadata.clone(), &inputs);
         match (there.metadata == wanted, is_given(&desired.address)) {
             (true, _) => {}
@@ -110,6 +114,14 @@ async fn generate(azure: &Azure, place: &Place, metadata: &Metadata, known: &Kno
     }
 }
 
+/// Only over what was read: of two who change them at once the second reads again.
+async fn rekey(azure: &Azure, place: &Place, change: KeyChange) -> Result<(), ProviderError> {
+    let (there, bytes) = azure.blobs.get(place).await?.ok_or_else(|| object::lost(place))?;
+    let present = String::from_utf8_lossy(&bytes).into_owned();
+    let keys = changed(&present, change, &generated(&place.key, &azure.deployment)?);
+    azure.blobs.put(place, line(&keys, &there.metadata, Over::Read(&there.e_tag))).await
+}
+
 fn line<'a>(text: &str, metadata: &'a Metadata, over: Over<'a>) -> Write<'a> {
     let bytes = format!("{text}\n").into_bytes();
     let length = bytes.len() as u64;
@@ -123,7 +135,12 @@ mod tests {
     use super::*;
 
     fn inputs() -> SecretInputs {
-        SecretInputs { bucket: "bucket.main".to_owned(), from: "from /keys/jürgen".to_owned(), revision: 3 }
+        SecretInputs {
+            bucket: "bucket.main".to_owned(),
+            from: "from /keys/jürgen".to_owned(),
+            revision: 3,
+            change: None,
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Calls for HostSpec {
         let inputs: HostSpecInputs = making.inputs()?;
         let place = Place::new(making.id(&inputs.bucket)?, key(&making.desired.address)?);
         let stored = load(gcp, &place).await?;
-        store(gcp, &place, &inputs.host, stored.as_ref(), &object::metadata(gcp, making)).await?;
+        store(gcp, &place, &inputs, stored.as_ref(), &object::metadata(gcp, making)).await?;
         Ok(place.id())
     }
 
@@ -58,8 +58,10 @@ impl Calls for HostSpec {
         let inputs: HostSpecInputs = inputs(desired)?;
         let place = Place::parse(id)?;
         let stored = load(gcp, &place).await?.ok_or_else(|| object::lost(&place))?;
-        if !is_wanted(&stored.spec, &inputs.host).map_err(|error| ProviderError::permanent(&place, error))? {
-            store(gcp, &place, &inputs.host, Some(&stored), &stored.metadata).await?;
+        if !is_wanted(&stored.spec, &inputs.host, inputs.ask.as_ref())
+            .map_err(|error| ProviderError::permanent(&place, error))?
+        {
+            store(gcp, &place, &inputs, Some(&stored), &stored.metadata).await?;
         }
         Ok(id.clone())
     }
@@ -89,11 +91,11 @@ async fn load(gcp: &Gcp, place: &Place) -> Result<Option<Stored>, ProviderError>
 async fn store(
     gcp: &Gcp,
     place: &Place,
-    host: &Value,
+    inputs: &HostSpecInputs,
     over: Option<&Stored>,
     metadata: &Labels,
 ) -> Result<(), ProviderError> {
-    let bytes = following(host, over.map(|stored| &stored.spec));
+    let bytes = following(&inputs.host, inputs.ask.as_ref(), over.map(|stored| &stored.spec));
     let bytes = bytes.map_err(|error| ProviderError::permanent(place, error))?;
     let over = over.map_or(Over::Nothing, |stored| Over::Generation(stored.generation.clone()));
     // By another command, or by an earlier call of this one that came through late: only a look will tell.

@@ -6,12 +6,12 @@ use engine::provider::{ErrorKind, Known, ProviderError, Token};
 use engine::state::{RemoteId, Resource};
 use serde_json::Value;
 
-use super::object::{self, Content, Over, Place, head, written};
+use super::object::{self, Content, Found, Over, Place, head, written};
 use crate::gcp::auth::{Gcp, Making, inputs};
 use crate::gcp::kind::SecretInputs;
 use crate::gcp::labels::{Labels, TOKEN};
 use crate::gcp::resource::Calls;
-use crate::secret::{generated, given, is_given, key, observed};
+use crate::secret::{KeyChange, changed, generated, given, is_given, key, observed};
 
 const FROM: &str = "dsctl-from";
 const REVISION: &str = "dsctl-revision";
@@ -64,6 +64,10 @@ impl Calls for Secret {
         let inputs: SecretInputs = inputs(desired)?;
         let place = Place::parse(id)?;
         let there = head(gcp, &place).await?.ok_or_else(|| object::lost(&place))?;
+        if let Some(change) = inputs.change {
+            rekey(gcp, &place, &there, change).await?;
+            return Ok(id.clone());
+        }
         let wanted = told(there.metadata.clone(), &inputs);
         match (there.metadata == wanted, is_given(&desired.address)) {
             (true, _) => {}
@@ -110,6 +114,17 @@ async fn generate(gcp: &Gcp, place: &Place, metadata: &Labels) -> Result<(), Pro
     }
 }
 
+/// Only over what was read: of two who change them at once the second reads again.
+async fn rekey(gcp: &Gcp, place: &Place, there: &Found, change: KeyChange) -> Result<(), ProviderError> {
+    let answer = object::content(&gcp.rest, place, Some(&there.generation)).await?;
+    let answer = answer.ok_or_else(|| object::lost(place))?;
+    let present = String::from_utf8_lossy(&answer.body).into_owned();
+    let keys = changed(&present, change, &generated(&place.key, &gcp.deployment)?);
+    let unmet = ProviderError::new(ErrorKind::Ambiguous, place, "it changed since it was read");
+    let over = Over::Generation(there.generation.clone());
+    written(unmet, object::put(gcp, place, &there.metadata, line(&keys), &over).await)
+}
+
 fn line(text: &str) -> Content {
     Content::Text(format!("{text}\n"))
 }
@@ -121,7 +136,12 @@ mod tests {
     use super::*;
 
     fn inputs() -> SecretInputs {
-        SecretInputs { bucket: "bucket.main".to_owned(), from: "from /keys/jürgen".to_owned(), revision: 3 }
+        SecretInputs {
+            bucket: "bucket.main".to_owned(),
+            from: "from /keys/jürgen".to_owned(),
+            revision: 3,
+            change: None,
+        }
     }
 
     #[test]
