@@ -18,6 +18,7 @@ mod config;
 mod control;
 mod cost;
 mod failure;
+mod guard;
 mod headers;
 mod keys;
 mod listen;
