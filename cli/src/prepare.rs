@@ -220,6 +220,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         gateway: GatewayWish { port: args.port, certificate: None },
         daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
         baseline: baseline_from_flags(args)?,
+        guards: None,
         weights,
         region: args.cloud_wishes.region.clone(),
         machine: machine_from_flags(&args.cloud_wishes),

@@ -2,8 +2,10 @@
 
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
+use guards::Guards;
 use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, DaemonWish, Deployment, WeightsWish};
 use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
+use spec::guards::GuardsConfig;
 use spec::machine::{BudgetWish, MachineWish, NetworkWish, Tls};
 use spec::monitoring::{Monitoring, MonitoringWish, Part};
 use spec::resolved::{
@@ -24,6 +26,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         refuse_cloud_wishes(&deployment)?;
     }
     let monitoring = monitoring(deployment.monitoring)?;
+    let guards = deployment.guards.map(checked_guards).transpose()?;
     let encryption_key = deployment.encryption_key.map(|key| encryption_key(cloud, &key)).transpose()?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
@@ -47,10 +50,22 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         tls,
         daemon,
         baseline,
+        guards,
         monitoring,
         encryption_key,
         machine: None,
     })
+}
+
+/// The gateway would refuse them too, but on its host, where nobody looks.
+fn checked_guards(config: GuardsConfig) -> Result<GuardsConfig, Failure> {
+    match Guards::compile(&config) {
+        Ok(_) => Ok(config),
+        Err(problems) => {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Err(Failure::usage(problems.join("; ")))
+        }
+    }
 }
 
 fn resolve_daemon(wish: &DaemonWish) -> Result<ResolvedDaemon, Failure> {
@@ -276,6 +291,10 @@ mod tests {
             ("name: x", "model: none is named"),
             ("model: gpt-4", "model: unknown model \"gpt-4\""),
             ("model: 671b", "dsserve does not serve the architecture deepseek2"),
+            (
+                "model: smollm2-135m\nguards: {redact: {entities: [NAME]}}",
+                "guards.redact.entities[0]: there is no entity NAME",
+            ),
             ("model: smollm2-135m\ncloud: aws\ngateway: {port: 0}", "gateway.port: on a cloud"),
             (
                 "model: smollm2-135m\nbaseline: {url: 'https://h/v1', price: {prompt_per_million: 150000, \

@@ -63,6 +63,18 @@ impl RequestBody {
         Ok(Self { bytes, places, model, user })
     }
 
+    /// As it is sent, but for the model's name.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same request in other words; what routes it stays as the client wrote it.
+    #[must_use]
+    pub fn reworded(&self, bytes: Bytes) -> Self {
+        let places = places_of(&bytes, "model");
+        Self { bytes, places, model: self.model.clone(), user: self.user.clone() }
+    }
+
     /// The same body with another model's name.
     pub fn with_model(&self, name: &str) -> Bytes {
         if name == self.model && self.places.len() == 1 {

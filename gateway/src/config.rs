@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use guards::Guards;
 use reqwest::Url;
 use spec::amount::Span;
 use spec::id::Variant;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub admin_token: Keys,
     pub upstreams: BTreeMap<Variant, Arc<Upstream>>,
     pub configured: Configured,
+    /// Compiled once; None: nothing is looked for.
+    pub guards: Option<Arc<Guards>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,7 @@ impl Settings {
         check_limits(&config.limits, &mut problems);
         let api_keys = problems.keep("api_keys_file", Keys::read(&config.api_keys_file));
         let admin_token = problems.keep("admin_token_file", Keys::read(&config.admin_token_file));
+        let guards = read_guards(&config, &mut problems);
         let configured = Configured::of(config.variants.keys().copied());
         if configured.is_none() {
             problems.add("variants", "at least one of baseline and candidate is needed");
@@ -75,7 +79,7 @@ impl Settings {
         }
         match (api_keys, admin_token, configured) {
             (Some(api_keys), Some(admin_token), Some(configured)) if problems.0.is_empty() => {
-                Ok(Self { config, api_keys, admin_token, upstreams, configured })
+                Ok(Self { config, api_keys, admin_token, upstreams, configured, guards })
             }
             _ => Err(ConfigError::Invalid { path: path.to_owned(), problems: problems.0 }),
         }
@@ -168,6 +172,16 @@ fn check_limits(limits: &Limits, problems: &mut Problems) {
     for (field, time) in times {
         if !(Span(std::time::Duration::from_millis(1))..=Span::seconds(24 * 3600)).contains(&time) {
             problems.add(field, format!("{time} is not from 1ms to 24h"));
+        }
+    }
+}
+
+fn read_guards(config: &GatewayConfig, problems: &mut Problems) -> Option<Arc<Guards>> {
+    match Guards::compile(config.guards.as_ref()?) {
+        Ok(guards) => Some(Arc::new(guards)),
+        Err(found) => {
+            found.into_iter().for_each(|problem| problems.add(problem.field, problem.text));
+            None
         }
     }
 }
@@ -299,6 +313,18 @@ mod tests {
                 "variants.baseline.price.completion_per_million: $600000.00 for a million tokens",
             ),
             ("/variants/baseline/price", json!({"prompt_per_million": 1}), "missing field `completion_per_million`"),
+            (
+                "/guards",
+                json!({"redact": {"entities": ["NAME"]}}),
+                "guards.redact.entities[0]: there is no entity NAME",
+            ),
+            (
+                "/guards",
+                json!({"redact": {"patterns": {"X": "a+"}}}),
+                "guards.redact.patterns.X: it has no bound: write",
+            ),
+            ("/guards", json!({"rules": [{"name": "a", "action": "block"}]}), "guards.rules[0]: exactly one of words"),
+            ("/guards", json!({"rules": [{"name": "a", "action": "stop"}]}), "guards.rules[0].action: unknown variant"),
             ("/machine_hourly", json!("much"), "machine_hourly: \"much\" is not an amount in US dollars"),
             ("/limits/body_bytes", json!(0), "limits.body_bytes: 0 is not"),
             ("/limits/idle_timeout", json!("0"), "limits.idle_timeout: 0s is not"),

@@ -19,6 +19,7 @@ mod control;
 mod cost;
 mod failure;
 mod follow;
+mod guard;
 mod headers;
 mod keys;
 mod listen;

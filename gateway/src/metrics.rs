@@ -9,12 +9,18 @@ use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Regist
 use rollout::ports::Outcome;
 use spec::amount::Weight;
 use spec::id::Variant;
-use spec::metric::{Metric, MetricKind, cost, gateway};
+use spec::metric::{Metric, MetricKind, cost, gateway, guard};
 use spec::rollout::Verdict;
 
 /// The values of the label `outcome`.
-pub const OUTCOMES: [Outcome; 5] =
-    [Outcome::Ok, Outcome::ClientError, Outcome::UpstreamError, Outcome::Truncated, Outcome::ClientAbort];
+pub const OUTCOMES: [Outcome; 6] = [
+    Outcome::Ok,
+    Outcome::ClientError,
+    Outcome::UpstreamError,
+    Outcome::Truncated,
+    Outcome::ClientAbort,
+    Outcome::Blocked,
+];
 
 /// The label `variant` of an answer that no variant gave.
 pub const NO_VARIANT: &str = "none";
@@ -35,7 +41,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut metrics = Self { registry: Registry::new(), families: HashMap::new() };
-        for metric in gateway::ALL.iter().chain(cost::ALL) {
+        for metric in gateway::ALL.iter().chain(cost::ALL).chain(guard::ALL) {
             metrics.register(metric)?;
         }
         metrics.begin_at_zero();

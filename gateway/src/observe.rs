@@ -163,7 +163,7 @@ impl Attempt {
     const fn is_metered(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Ok => true,
-            Outcome::Truncated | Outcome::ClientAbort => self.first_byte.is_some(),
+            Outcome::Truncated | Outcome::ClientAbort | Outcome::Blocked => self.first_byte.is_some(),
             Outcome::ClientError | Outcome::UpstreamError => self.usage.is_some(),
         }
     }

@@ -114,6 +114,7 @@ impl DataPlane {
         let table = self.table.load();
         self.metrics.weights(self.settings().configured.candidate_share(table.candidate));
         self.metrics.set(&gateway::GENERATION, &[], table.generation as f64);
+        crate::guard::show(&self.metrics, self.settings().guards.as_deref());
         crate::cost::show(&self.metrics, &self.settings().config);
     }
 }

@@ -15,10 +15,11 @@ use spec::metric::gateway;
 use spec::route::Limits;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{Routed, refusal};
+use crate::answer::{self, Routed, refusal};
 use crate::body::RequestBody;
 use crate::config::Settings;
 use crate::failure::{Failure, sum_up};
+use crate::guard::{self, AnswerGuard, Blocked};
 use crate::headers;
 use crate::observe::{Attempt, RequestLine, Turn};
 use crate::plane::DataPlane;
@@ -71,8 +72,13 @@ impl ClientRequest {
 }
 
 /// Answers a request from one variant or the other, or says why neither could.
-pub async fn answer(plane: &Arc<DataPlane>, request: ClientRequest) -> Response {
+pub async fn answer(plane: &Arc<DataPlane>, mut request: ClientRequest) -> Response {
     let settings = plane.settings();
+    let screened = guard::screen(settings.guards.as_ref(), &plane.metrics, request.endpoint, &mut request.body);
+    let guard = match screened {
+        Ok(guard) => guard,
+        Err(refused) => return *refused,
+    };
     let table = plane.table();
     let bucket = plane.bucket(&table, request.session());
     let first = settings.configured.pick(table.candidate, bucket);
@@ -88,14 +94,15 @@ pub async fn answer(plane: &Arc<DataPlane>, request: ClientRequest) -> Response 
         }
         line.variant = Some(variant);
         let mut attempt = plane.observer.begin(variant, table.generation, turn).at_price(upstream.price());
-        match ask(upstream, &request, &settings.config.limits, &mut attempt).await {
+        let asked = ask(upstream, &request, &settings.config.limits, &mut attempt).await;
+        match asked.and_then(|taken| refuse_unseen(taken, guard.as_ref())) {
             Ok(taken) if !is_alone && is_doubtful(&taken, &attempt) => {
                 attempt.stop_clock();
                 refused = Some(Answered { taken, attempt });
             }
             Ok(taken) => {
                 let answered = settle(plane, refused, Answered { taken, attempt }, &mut line);
-                return commit(plane, &settings, answered, line);
+                return commit(plane, &settings, answered, guard, line);
             }
             Err(failure) => {
                 attempt.finish(Outcome::UpstreamError);
@@ -105,7 +112,7 @@ pub async fn answer(plane: &Arc<DataPlane>, request: ClientRequest) -> Response 
         }
     }
     match refused {
-        Some(answered) => commit(plane, &settings, answered, line),
+        Some(answered) => commit(plane, &settings, answered, guard, line),
         None => give_up(plane, &failures, line),
     }
 }
@@ -185,6 +192,16 @@ async fn ask(
     Ok(Taken { status, headers, length, body })
 }
 
+/// What is passed on in parts is not looked through.
+fn refuse_unseen(taken: Taken, guard: Option<&AnswerGuard>) -> Result<Taken, Failure> {
+    match (&taken.body, guard) {
+        (TakenBody::Plain(PlainBody::Long(..)), Some(_)) => {
+            Err(Failure::NoAnswer("it is too long to be looked through"))
+        }
+        _ => Ok(taken),
+    }
+}
+
 fn unsent(error: reqwest::Error, variant: Variant, limits: &Limits) -> Failure {
     let failure = match (error.is_connect(), error.is_timeout()) {
         (true, true) => Failure::ConnectTimeout(limits.connect_timeout),
@@ -221,8 +238,18 @@ fn refuse_by_body(status: StatusCode, said: Said) -> Result<(), Failure> {
 }
 
 /// The answer goes to the client: from here on nothing falls back.
-fn commit(plane: &DataPlane, settings: &Settings, answered: Answered, mut line: RequestLine) -> Response {
+fn commit(
+    plane: &DataPlane,
+    settings: &Settings,
+    answered: Answered,
+    guard: Option<AnswerGuard>,
+    mut line: RequestLine,
+) -> Response {
     let Answered { taken: Taken { status, headers, length, body }, mut attempt } = answered;
+    let body = match look_through(body, guard.as_ref()) {
+        Ok(body) => body,
+        Err(blocked) => return block(plane, attempt, &blocked, line),
+    };
     let (variant, generation) = (attempt.variant, attempt.generation);
     plane.metrics.count(&gateway::ANSWERS, &[variant.as_str(), status.as_str()], 1);
     line.status = Some(status.as_u16());
@@ -233,7 +260,7 @@ fn commit(plane: &DataPlane, settings: &Settings, answered: Answered, mut line: 
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     *response.body_mut() = match body {
-        TakenBody::Stream(opened) => opened.into_body(attempt, idle_timeout),
+        TakenBody::Stream(opened) => opened.into_body(attempt, guard, idle_timeout),
         TakenBody::Plain(PlainBody::Whole(bytes)) => {
             attempt.finish(if status.is_success() { Outcome::Ok } else { Outcome::ClientError });
             Body::from(bytes)
@@ -248,11 +275,38 @@ fn commit(plane: &DataPlane, settings: &Settings, answered: Answered, mut line: 
             relay::pass_long(start, rest, attempt, idle_timeout)
         }
     };
+    sign(response, variant, generation)
+}
+
+/// An answer says which variant gave it, under which route table.
+fn sign(mut response: Response, variant: Variant, generation: u64) -> Response {
     let headers = response.headers_mut();
     headers.insert(headers::VARIANT.clone(), HeaderValue::from_static(variant.as_str()));
     headers.insert(headers::GENERATION.clone(), HeaderValue::from(generation));
     response.extensions_mut().insert(Routed);
     response
+}
+
+/// A body that is here whole, as the guards let it pass; a stream is looked at on its way.
+fn look_through(body: TakenBody, guard: Option<&AnswerGuard>) -> Result<TakenBody, Blocked> {
+    match (body, guard) {
+        (TakenBody::Plain(PlainBody::Whole(bytes)), Some(guard)) => {
+            Ok(TakenBody::Plain(PlainBody::Whole(guard.whole(&bytes)?)))
+        }
+        (body, _) => Ok(body),
+    }
+}
+
+/// In place of an answer that the guards let nobody see. A 4xx, since asking again would lead to the same.
+fn block(plane: &DataPlane, mut attempt: Attempt, blocked: &Blocked, mut line: RequestLine) -> Response {
+    let response = answer::json(StatusCode::BAD_REQUEST, &blocked.body());
+    let (variant, status) = (attempt.variant, response.status());
+    plane.metrics.count(&gateway::ANSWERS, &[variant.as_str(), status.as_str()], 1);
+    line.status = Some(status.as_u16());
+    line.variant = Some(variant);
+    attempt.carry(line);
+    attempt.finish(Outcome::Blocked);
+    sign(response, variant, attempt.generation)
 }
 
 fn give_up(plane: &DataPlane, failures: &[(Variant, Failure)], mut line: RequestLine) -> Response {

@@ -6,6 +6,7 @@
 //! ```
 //! A stream that began ends in exactly one of two ways: `data: [DONE]`, or an event with an `error` and no `[DONE]`.
 
+use std::collections::VecDeque;
 use std::io;
 
 use axum::body::Body;
@@ -14,12 +15,12 @@ use futures::stream;
 use reqwest::Response;
 use rollout::ports::Outcome;
 use spec::amount::Span;
-use spec::openai::ErrorKind;
+use spec::openai::{ErrorBody, ErrorKind};
 use spec::route::Limits;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cost::Usage;
 use crate::failure::Failure;
+use crate::guard::{AnswerGuard, Blocked, Checked, StreamGuard};
 use crate::observe::Attempt;
 use crate::sse::{Event, EventKind, SseWatch, TooLong};
 
@@ -37,22 +38,21 @@ const CLOSING_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 pub struct OpenedStream {
     response: Response,
     watch: SseWatch,
-    first: Bytes,
-    usage: Option<Usage>,
+    /// Signs of life, and the first piece.
+    first: VecDeque<Event>,
 }
 
 /// Waits for the first event of a stream.
 pub async fn open(mut response: Response, by: Instant, limits: &Limits) -> Result<OpenedStream, Failure> {
     let mut watch = SseWatch::default();
-    let mut first = BytesMut::new();
+    let mut first = VecDeque::new();
     loop {
         while let Some(event) = watch.next() {
-            first.extend_from_slice(&event.bytes);
-            match event.kind {
+            let kind = event.kind;
+            first.push_back(event);
+            match kind {
                 EventKind::Silent => {}
-                EventKind::Piece => {
-                    return Ok(OpenedStream { response, watch, first: first.freeze(), usage: event.usage });
-                }
+                EventKind::Piece => return Ok(OpenedStream { response, watch, first }),
                 EventKind::Done => return Err(Failure::NoAnswer("its stream ended before it began")),
                 EventKind::Error => return Err(Failure::NoAnswer("its stream began with an error")),
                 EventKind::Unreadable => return Err(Failure::NoAnswer("its stream began with an unreadable event")),
@@ -69,11 +69,10 @@ pub async fn open(mut response: Response, by: Instant, limits: &Limits) -> Resul
 
 impl OpenedStream {
     /// From here on the answer is the client's: `attempt` ends with it.
-    pub fn into_body(self, mut attempt: Attempt, idle_timeout: Span) -> Body {
-        let Self { response, watch, first, usage } = self;
-        attempt.note_usage(usage);
-        let relay =
-            Relay { response: Some(response), watch, first: Some(first), attempt, idle_timeout, had_fault: false };
+    pub fn into_body(self, attempt: Attempt, guard: Option<AnswerGuard>, idle_timeout: Span) -> Body {
+        let Self { response, watch, first } = self;
+        let guard = guard.map(AnswerGuard::stream);
+        let relay = Relay { response: Some(response), watch, first, attempt, guard, idle_timeout, had_fault: false };
         Body::from_stream(stream::unfold(relay, |mut relay| async move {
             relay.next().await.map(|bytes| (Ok::<_, io::Error>(bytes), relay))
         }))
@@ -84,8 +83,9 @@ struct Relay {
     /// None once the stream has ended.
     response: Option<Response>,
     watch: SseWatch,
-    first: Option<Bytes>,
+    first: VecDeque<Event>,
     attempt: Attempt,
+    guard: Option<StreamGuard>,
     idle_timeout: Span,
     had_fault: bool,
 }
@@ -93,12 +93,9 @@ struct Relay {
 impl Relay {
     /// The next bytes for the client; none after the end.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
         loop {
             self.response.as_ref()?;
-            if let Some(event) = self.watch.next() {
+            if let Some(event) = self.first.pop_front().or_else(|| self.watch.next()) {
                 return Some(self.pass(event));
             }
             if let Some(bytes) = self.wait().await {
@@ -127,31 +124,58 @@ impl Relay {
     fn pass(&mut self, event: Event) -> Bytes {
         self.attempt.note_usage(event.usage);
         match event.kind {
-            EventKind::Silent | EventKind::Piece => event.bytes,
-            EventKind::Unreadable => {
-                // One bad event need not cost the client the rest, but the answer is not a whole one: its end says so.
-                self.had_fault = true;
-                Bytes::from_static(LEFT_OUT)
-            }
+            EventKind::Silent => event.bytes,
+            EventKind::Piece => match self.guard.as_mut().map(|guard| guard.event(&event.bytes)) {
+                None => event.bytes,
+                Some(Checked::Passes(bytes)) => bytes,
+                Some(Checked::Blocked(blocked)) => self.block(&blocked),
+                Some(Checked::Unreadable) => self.leave_out(),
+            },
+            EventKind::Unreadable => self.leave_out(),
             EventKind::Done if self.had_fault => self.cut("an unreadable event of the upstream was left out"),
-            EventKind::Done => {
-                self.end(Outcome::Ok);
-                event.bytes
-            }
-            EventKind::Error => {
-                self.end(Outcome::Truncated);
-                event.bytes
-            }
+            EventKind::Done => self.close(event.bytes),
+            EventKind::Error => match self.guard.as_mut().map(|guard| guard.event(&event.bytes)) {
+                None => self.fail(event.bytes),
+                Some(Checked::Passes(bytes)) => self.fail(bytes),
+                Some(Checked::Blocked(blocked)) => self.block(&blocked),
+                Some(Checked::Unreadable) => self.cut("the upstream ended it with an error"),
+            },
         }
+    }
+
+    /// One bad event need not cost the client the rest, but the answer is not a whole one: its end says so.
+    fn leave_out(&mut self) -> Bytes {
+        self.had_fault = true;
+        Bytes::from_static(LEFT_OUT)
+    }
+
+    /// The end mark, after what a guard holds still.
+    fn close(&mut self, end_mark: Bytes) -> Bytes {
+        let held = match self.guard.as_mut().map(StreamGuard::close) {
+            Some(Checked::Blocked(blocked)) => return self.block(&blocked),
+            Some(Checked::Passes(held)) => held,
+            Some(Checked::Unreadable) | None => Bytes::new(),
+        };
+        self.end(Outcome::Ok);
+        if held.is_empty() { end_mark } else { Bytes::from([held, end_mark].concat()) }
+    }
+
+    fn fail(&mut self, event: Bytes) -> Bytes {
+        self.end(Outcome::Truncated);
+        event
+    }
+
+    /// What a guard holds back at that moment never comes out.
+    fn block(&mut self, blocked: &Blocked) -> Bytes {
+        self.end(Outcome::Blocked);
+        error_event(&blocked.body())
     }
 
     fn cut(&mut self, why: &str) -> Bytes {
         self.end(Outcome::Truncated);
         let variant = self.attempt.variant;
         let message = format!("the answer of {variant} is incomplete: {why}");
-        let body = ErrorKind::BadGateway.body(message, None, Some("stream_truncated"));
-        let json = serde_json::to_string(&body).unwrap_or_else(|_| "{\"error\":{}}".to_owned());
-        Bytes::from(format!("data: {json}\n\n"))
+        error_event(&ErrorKind::BadGateway.body(message, None, Some("stream_truncated")))
     }
 
     /// The outcome is settled before the last bytes leave: a client may hang up as soon as it has them.
@@ -161,6 +185,11 @@ impl Relay {
             tokio::spawn(timeout(CLOSING_TIME, close(response)));
         }
     }
+}
+
+fn error_event(body: &ErrorBody) -> Bytes {
+    let json = serde_json::to_string(body).unwrap_or_else(|_| "{\"error\":{}}".to_owned());
+    Bytes::from(format!("data: {json}\n\n"))
 }
 
 /// Reads up to the end of the body: only then can the connection be used again.

@@ -177,6 +177,20 @@ impl Block {
     }
 }
 
+/// An event's data, and before it the line with its name, if it has one.
+pub fn data_of(event: &[u8]) -> (String, Vec<u8>) {
+    let (mut name, mut data) = (String::new(), Vec::new());
+    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        if let Some(value) = line.strip_prefix(b"data:") {
+            data.extend_from_slice(value);
+            data.push(b'\n');
+        } else if line.starts_with(b"event:") {
+            name = format!("{}\n", String::from_utf8_lossy(line));
+        }
+    }
+    (name, data)
+}
+
 /// What an answer's JSON says: a piece, or an error; and its tokens, if it says them.
 pub fn read_object(json: &[u8]) -> Said {
     #[derive(Deserialize)]

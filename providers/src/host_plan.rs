@@ -329,6 +329,7 @@ impl HostPlan<'_> {
             salt: self.salt.to_owned(),
             limits: Limits::default(),
             machine_hourly: self.machine_hourly,
+            guards: self.spec.guards.clone(),
         })
     }
 

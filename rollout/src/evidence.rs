@@ -91,7 +91,7 @@ impl Evidence {
         match seen.outcome {
             Outcome::Ok | Outcome::UpstreamError | Outcome::Truncated => counts.add(gates, seen),
             Outcome::ClientAbort => counts.add_left(gates, seen),
-            Outcome::ClientError => {}
+            Outcome::ClientError | Outcome::Blocked => {}
         }
     }
 

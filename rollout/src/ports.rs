@@ -21,6 +21,8 @@ pub enum Outcome {
     Truncated,
     /// The client went away: says nothing about the variant, unless it had waited longer than a gate on times allows.
     ClientAbort,
+    /// A guard of the gateway ended the answer: says what was asked and answered, not how well the variant serves.
+    Blocked,
 }
 
 impl Outcome {
@@ -40,6 +42,7 @@ impl Outcome {
             Self::UpstreamError => "upstream_error",
             Self::Truncated => "truncated",
             Self::ClientAbort => "client_abort",
+            Self::Blocked => "blocked",
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod amount;
 pub mod certificate;
 pub mod deployment;
 pub mod encryption_key;
+pub mod guards;
 pub mod host;
 pub mod host_monitoring;
 pub mod id;

@@ -251,6 +251,24 @@ pub mod cost {
     pub const ALL: &[Metric] = &[MACHINE_HOURLY, TOKENS, UNMETERED, DOLLARS, REQUEST_DOLLARS];
 }
 
+/// What dsgate's guards found. Series of a rule are there from the start, at zero.
+pub mod guard {
+    use super::*;
+
+    pub const VERDICTS: Metric = counter(
+        "dsctl_guard_verdicts_total",
+        &["rule", "action", "direction"],
+        "Times that a rule of the guards found something, and what was done: block, redact or flag.",
+    );
+    pub const REDACTIONS: Metric = counter(
+        "dsctl_pii_redactions_total",
+        &["entity", "direction"],
+        "Values that were taken out of requests (direction request) and answers (answer).",
+    );
+
+    pub const ALL: &[Metric] = &[VERDICTS, REDACTIONS];
+}
+
 /// What the agent says of its host.
 pub mod host {
     use super::*;
@@ -344,8 +362,11 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_follow_their_kind() {
-        let all: Vec<Metric> =
-            [daemon::ALL, gateway::ALL, cost::ALL, host::ALL, gpu::ALL].into_iter().flatten().copied().collect();
+        let all: Vec<Metric> = [daemon::ALL, gateway::ALL, cost::ALL, guard::ALL, host::ALL, gpu::ALL]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
         for (at, metric) in all.iter().enumerate() {
             assert!(all[at + 1..].iter().all(|other| other.name != metric.name), "{} is there twice", metric.name);
             // DCGM's names are its own.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployment::{CertificateWish, Cloud};
 use crate::encryption_key::EncryptionKey;
+use crate::guards::GuardsConfig;
 use crate::id::{DeploymentName, WeightsName};
 use crate::machine::ResolvedMachine;
 use crate::monitoring::Monitoring;
@@ -20,6 +21,9 @@ pub struct ResolvedSpec {
     pub tls: ResolvedTls,
     pub daemon: ResolvedDaemon,
     pub baseline: Option<ResolvedBaseline>,
+    /// None: the gateway looks into nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<GuardsConfig>,
     pub monitoring: Monitoring,
     /// None: the cloud's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]

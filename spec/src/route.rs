@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Span, Usd, Weight};
+use crate::guards::GuardsConfig;
 use crate::id::Variant;
 
 /// dsgate's configuration file (JSON). Validated whole, then swapped; a bad one leaves the last good one in force.
@@ -42,6 +43,9 @@ pub struct GatewayConfig {
     /// Price of the machine and what goes with it, for the cost metrics; none if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_hourly: Option<Usd>,
+    /// What is looked for in requests and answers; nothing without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<GuardsConfig>,
 }
 
 /// A model and settings behind a route.

@@ -16,7 +16,7 @@ use crate::examples::console_lines;
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
 /// The house's own edges, as they were agreed on; the drawing in docs/architecture.md must say the same.
-const AGREED: [(&str, &str); 13] = [
+const AGREED: [(&str, &str); 14] = [
     ("advisor", "spec"),
     ("engine", "spec"),
     ("providers", "engine spec"),
@@ -24,10 +24,11 @@ const AGREED: [(&str, &str); 13] = [
     ("rollout", "engine spec"),
     ("kernels", ""),
     ("daemon", "kernels spec"),
-    ("gateway", "engine rollout spec"),
+    ("guards", "spec"),
+    ("gateway", "engine guards rollout spec"),
     ("templates", "spec"),
     ("runbooks", "spec"),
-    ("cli", "advisor agent engine providers rollout runbooks spec templates"),
+    ("cli", "advisor agent engine guards providers rollout runbooks spec templates"),
     ("tests", "spec"),
     ("spec", ""),
 ];

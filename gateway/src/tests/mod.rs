@@ -26,6 +26,7 @@ use crate::serve::{Gateway, RunError};
 mod admin;
 mod cost;
 mod fallback;
+mod guard;
 mod live;
 mod public;
 mod stream;

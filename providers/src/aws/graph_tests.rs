@@ -87,6 +87,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         gateway_port: PortChoice::Fixed(443),
         tls: spec::resolved::ResolvedTls::Plain,
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
+        guards: None,
         baseline: None,
         monitoring: MonitoringWish::default().resolve().unwrap(),
         encryption_key: None,

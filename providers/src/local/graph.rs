@@ -150,6 +150,7 @@ mod tests {
             tls: ResolvedTls::Plain,
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
             baseline,
+            guards: None,
             monitoring: spec::monitoring::MonitoringWish::default().resolve().unwrap(),
             encryption_key: None,
             machine: None,
