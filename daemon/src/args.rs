@@ -34,6 +34,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "8")]
     pub max_sequences: NonZeroUsize,
 
+    /// Share of the memory that is available at the start which weights and key-value cache may take, at most 1
+    #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = share)]
+    pub memory_utilization: f64,
+
     /// Requests that may wait for a free sequence; more are answered 429
     #[arg(long, value_name = "N", default_value = "64")]
     pub max_queue: usize,
@@ -49,6 +53,13 @@ pub struct Args {
     /// How log lines are written to stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("must be a number above 0 and at most 1".to_owned()),
+    }
 }
 
 /// How log lines look.
@@ -73,12 +84,18 @@ mod tests {
         let args = Args::try_parse_from(["dsserve", "--model", "m.gguf", "--served-model-name", "m"]).unwrap();
         assert_eq!(args.listen.to_string(), "127.0.0.1:8081");
         assert_eq!((args.max_sequences.get(), args.max_queue, args.shutdown_timeout), (8, 64, 30));
+        assert_eq!(args.memory_utilization, 0.9);
         assert_eq!((args.context, args.threads, args.log_format), (None, None, LogFormat::Text));
     }
 
     #[test]
     fn zero_sequences_zero_context_and_an_empty_name_are_refused() {
         let base = ["dsserve", "--model", "m.gguf", "--served-model-name"];
+        let shares = ["0", "1.1", "NaN", "much"].map(|share| ["m", "--memory-utilization", share]);
+        for extra in shares {
+            let words: Vec<&str> = base.iter().chain(&extra).copied().collect();
+            assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{extra:?}");
+        }
         for extra in [&["m", "--max-sequences", "0"][..], &["m", "--context", "0"], &[""], &["m", "--listen", "x"]] {
             let words: Vec<&str> = base.iter().chain(extra).copied().collect();
             assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{extra:?}");

@@ -14,10 +14,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::metrics::Metrics;
-use crate::model::{Model, Segment};
+use crate::model::{Model, Precision, Segment};
 use crate::prompt::Job;
-use crate::scheduler::{Scheduler, SequenceId, Work};
-use crate::sequence::{Event, FinishReason, Sequence};
+use crate::scheduler::{Capacity, Counts, Scheduler, SequenceId, Work};
+use crate::sequence::{Event, FinishReason, Progress, Sequence};
 use crate::tokenizer::Tokenizer;
 use crate::watchdog::Pulse;
 
@@ -35,6 +35,8 @@ pub enum SubmitError {
 pub struct Limits {
     pub max_sequences: usize,
     pub max_queue: usize,
+    /// Blocks of keys and values, as the model was loaded with; enough for the longest request.
+    pub blocks: u32,
 }
 
 /// The events of one request. Dropping it stops the generation before its next token.
@@ -99,11 +101,13 @@ impl EngineHandle {
         let pace = Arc::new(Pace::default());
         let pulse = Pulse::default();
         let places = Arc::new(Semaphore::new(limits.max_sequences + limits.max_queue));
+        let Limits { max_sequences, blocks, .. } = limits;
+        let capacity = Capacity { max_sequences, blocks, rounding: model.rounding() };
         let engine = Engine {
-            cache_tokens: (limits.max_sequences * model.context()).max(1),
             model,
             tokenizer,
-            scheduler: Scheduler::new(limits.max_sequences),
+            scheduler: Scheduler::new(capacity),
+            counted: Counts::default(),
             sequences: HashMap::new(),
             next_id: 0,
             metrics,
@@ -178,12 +182,13 @@ struct Engine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
     scheduler: Scheduler,
+    /// What the metrics know of the scheduler's counts.
+    counted: Counts,
     sequences: HashMap<SequenceId, (Sequence, Ticket)>,
     next_id: u64,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
     pulse: Pulse,
-    cache_tokens: usize,
 }
 
 impl Engine {
@@ -212,7 +217,7 @@ impl Engine {
             Command::Submit(Submission { job, events, accepted, ticket }) => {
                 let id = SequenceId(self.next_id);
                 self.next_id += 1;
-                self.scheduler.submit(id, job.prompt.len());
+                self.scheduler.submit(id, job.prompt.clone());
                 let sequence = Sequence::new(job, self.tokenizer.clone(), events, accepted);
                 self.sequences.insert(id, (sequence, ticket));
             }
@@ -235,7 +240,7 @@ impl Engine {
         let now = Instant::now();
         for id in self.scheduler.admit() {
             if let Some((sequence, _)) = self.sequences.get_mut(&id) {
-                sequence.times.running = Some(now);
+                sequence.times.running.get_or_insert(now);
             }
         }
     }
@@ -243,17 +248,16 @@ impl Engine {
     fn step(&mut self) {
         let works = self.scheduler.step();
         if works.is_empty() {
-            return;
+            return self.end_what_cannot_run();
         }
         self.pulse.step_begins();
-        let logits = self.forward(&works);
+        let sampled = forward(&mut self.model, &self.scheduler, &self.sequences, &works);
         self.pulse.step_ends();
-        match logits {
-            Ok(logits) => {
-                self.count_prompt_tokens(&works);
-                let sampling = works.iter().filter(|work| work.samples);
-                for (work, logits) in sampling.zip(logits) {
-                    self.advance(work.id, logits);
+        match sampled {
+            Ok(sampled) => {
+                self.scheduler.settle();
+                for (id, logits) in sampled {
+                    self.advance(id, logits);
                 }
             }
             Err(error) => {
@@ -265,14 +269,13 @@ impl Engine {
         }
     }
 
-    fn forward(&self, works: &[Work]) -> candle_core::Result<Vec<Vec<f32>>> {
-        let segment = |work: &Work| {
-            let (sequence, _) = self.sequences.get(&work.id)?;
-            let tokens = &sequence.tokens[work.start..work.start + work.count];
-            Some(Segment { slot: work.slot, start: work.start, tokens, wants_logits: work.samples })
-        };
-        let segments: Vec<Segment<'_>> = works.iter().filter_map(segment).collect();
-        self.model.forward(&segments)
+    /// A start sees to it that every sequence fits when it is alone; without that, waiting would never end.
+    fn end_what_cannot_run(&mut self) {
+        for id in self.sequences.keys().copied().collect::<Vec<_>>() {
+            if self.scheduler.is_running(id) {
+                self.end(id, Ending::Failed("the key-value cache is too small for this sequence".to_owned()));
+            }
+        }
     }
 
     fn advance(&mut self, id: SequenceId, logits: Vec<f32>) {
@@ -284,14 +287,16 @@ impl Engine {
             Some(last) => self.metrics.observe(&daemon::INTER_TOKEN_LATENCY, (now - last).as_secs_f64()),
             None => {
                 sequence.times.first_token = Some(now);
+                sequence.cached_tokens = self.scheduler.found(id);
+                self.metrics.count(&daemon::PROMPT_TOKENS, &[], sequence.prompt_tokens as u64);
                 let waited = now - sequence.times.accepted;
                 self.metrics.observe(&daemon::TIME_TO_FIRST_TOKEN, waited.as_secs_f64());
             }
         }
         sequence.times.last_token = Some(now);
         match outcome {
-            Ok(None) => self.scheduler.extend(id),
-            Ok(Some(reason)) => self.end(id, Ending::Finished(reason)),
+            Ok(Progress::Goes { token }) => self.scheduler.extend(id, token),
+            Ok(Progress::Ends(reason)) => self.end(id, Ending::Finished(reason)),
             Err(error) => self.end(id, Ending::Failed(error.to_string())),
         }
     }
@@ -343,20 +348,53 @@ impl Engine {
         self.pace.record(last - running);
     }
 
-    fn count_prompt_tokens(&self, works: &[Work]) {
-        let of_prompt = |work: &Work| {
-            let (sequence, _) = self.sequences.get(&work.id)?;
-            Some((work.start + work.count).min(sequence.prompt_tokens).saturating_sub(work.start))
-        };
-        let tokens: usize = works.iter().filter_map(of_prompt).sum();
-        self.metrics.count(&daemon::PROMPT_TOKENS, &[], tokens as u64);
-    }
-
-    fn show_load(&self) {
+    fn show_load(&mut self) {
         self.metrics.set(&daemon::REQUESTS_RUNNING, self.scheduler.running() as f64);
         self.metrics.set(&daemon::REQUESTS_WAITING, self.scheduler.waiting() as f64);
-        self.metrics.set(&daemon::KV_CACHE_USAGE, self.scheduler.cached_tokens() as f64 / self.cache_tokens as f64);
+        for usage in [&daemon::KV_CACHE_USAGE, &daemon::GPU_CACHE_USAGE] {
+            self.metrics.set(usage, self.scheduler.usage());
+        }
+        let (now, before) = (self.scheduler.counts(), self.counted);
+        self.metrics.count(&daemon::PREEMPTIONS, &[], now.preemptions - before.preemptions);
+        self.metrics.count(&daemon::PREFIX_CACHE_QUERIES, &[], now.queried - before.queried);
+        self.metrics.count(&daemon::PREFIX_CACHE_HITS, &[], now.found - before.found);
+        self.counted = now;
     }
+}
+
+/// Runs the rows of a step; gives the logits of those that draw.
+fn forward(
+    model: &mut Model,
+    scheduler: &Scheduler,
+    sequences: &HashMap<SequenceId, (Sequence, Ticket)>,
+    works: &[Work],
+) -> candle_core::Result<Vec<(SequenceId, Vec<f32>)>> {
+    let of_work = |work: &Work| {
+        let Some((sequence, _)) = sequences.get(&work.id) else { return Vec::new() };
+        let segments = segments(work, &sequence.tokens, sequence.prompt_tokens, scheduler.table(work.id));
+        segments.into_iter().map(|segment| (work.id, segment)).collect()
+    };
+    let mut all: Vec<(SequenceId, Segment<'_>)> = works.iter().flat_map(of_work).collect();
+    all.sort_by_key(|(_, segment)| segment.precision);
+    let (ids, segments): (Vec<SequenceId>, Vec<Segment<'_>>) = all.into_iter().unzip();
+    let logits = model.forward(&segments)?;
+    let sampling = ids.into_iter().zip(&segments).filter(|(_, segment)| segment.wants_logits);
+    Ok(sampling.map(|(id, _)| id).zip(logits).collect())
+}
+
+/// The part of the prompt and the part of the answer, which is computed again after a preemption.
+pub(crate) fn segments<'a>(work: &Work, tokens: &'a [u32], prompt: usize, table: &'a [u32]) -> Vec<Segment<'a>> {
+    let end = work.start + work.count;
+    let middle = prompt.clamp(work.start, end);
+    let segment = |start: usize, end: usize, precision| Segment {
+        table,
+        start,
+        tokens: &tokens[start..end],
+        precision,
+        wants_logits: work.samples && end == work.start + work.count,
+    };
+    let parts = [segment(work.start, middle, Precision::Exact), segment(middle, end, Precision::Rounded)];
+    parts.into_iter().filter(|segment| !segment.tokens.is_empty()).collect()
 }
 
 /// How a sequence left the engine.

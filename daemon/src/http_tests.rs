@@ -20,7 +20,7 @@ use crate::serve::{App, Loaded, Phase, ServeError, Service, serve};
 use crate::tiny::{Tiny, VOCABULARY};
 use crate::tokenizer::Tokenizer;
 
-const LIMITS: Limits = Limits { max_sequences: 2, max_queue: 8 };
+const LIMITS: Limits = Limits { max_sequences: 2, max_queue: 8, blocks: 4096 };
 /// A context that no test fills: whoever is not cancelled runs on.
 const ENDLESS: u32 = 1 << 20;
 
@@ -30,7 +30,7 @@ fn load(tiny: &Tiny, limits: Limits, metrics: Arc<Metrics>) -> Loaded {
     let tokenizer = Arc::new(Tokenizer::from_metadata(&file.metadata()).unwrap());
     let template = ChatTemplate::from_metadata(&file.metadata(), &tokenizer).unwrap();
     let context = tiny.context as usize;
-    let model = file.load(limits.max_sequences, context, 2).unwrap();
+    let model = file.load(limits.blocks, 2).unwrap();
     let (engine, engine_ended) = EngineHandle::start(model, tokenizer.clone(), limits, metrics).unwrap();
     Loaded { service: Service { engine, language: Language { tokenizer, template, context } }, engine_ended }
 }
@@ -151,7 +151,9 @@ async fn a_whole_chat_answer_has_every_field() {
     assert_eq!(choice["message"]["role"], "assistant");
     assert!(choice["message"]["content"].is_string());
     // <|im_start|> u s e r \n h e l l o <|im_end|> \n <|im_start|> a s s i s t a n t \n
-    assert_eq!(answer["usage"], json!({"prompt_tokens": 24, "completion_tokens": 40, "total_tokens": 64}));
+    let usage = json!({"prompt_tokens": 24, "completion_tokens": 40, "total_tokens": 64,
+        "prompt_tokens_details": {"cached_tokens": 0}});
+    assert_eq!(answer["usage"], usage);
     assert_eq!(server.metric("vllm:prompt_tokens_total{model_name=\"tiny\"}").await, 24.0);
     assert_eq!(server.metric("vllm:generation_tokens_total{model_name=\"tiny\"}").await, 40.0);
     assert_eq!(server.metric("vllm:time_to_first_token_seconds_count{model_name=\"tiny\"}").await, 1.0);
@@ -169,6 +171,7 @@ async fn a_streamed_answer_is_the_whole_one_in_parts() {
             "" => choice["text"].as_str().unwrap_or_default().to_owned(),
             key => choice[key]["content"].as_str().unwrap_or_default().to_owned(),
         };
+        server.ask(path, request.clone()).await;
         let whole = server.ask(path, request.clone()).await;
         let options = json!({"stream": true, "stream_options": {"include_usage": true}});
         let mut parts = parts(server.post(path, with(request.clone(), options)).await).await;
@@ -226,6 +229,35 @@ async fn answers_do_not_depend_on_who_else_is_served() {
     for (alone, together) in alone.iter().zip(&together) {
         assert_eq!(alone, &together["choices"]);
     }
+}
+
+#[tokio::test]
+async fn a_prompt_seen_before_is_found_and_answered_the_same() {
+    let server = Server::start(Tiny::default(), LIMITS).await;
+    let request = completion(json!({"prompt": "the ".repeat(40)}));
+    let first = server.ask("/v1/completions", request.clone()).await;
+    let second = server.ask("/v1/completions", request).await;
+    assert_eq!(first["choices"], second["choices"]);
+    let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    let prompt = first["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!((cached(&first), cached(&second)), (0, (prompt - 1) / 16 * 16));
+    let hits = server.metric("vllm:prefix_cache_hits_total{model_name=\"tiny\"}").await;
+    let queries = server.metric("vllm:prefix_cache_queries_total{model_name=\"tiny\"}").await;
+    assert_eq!((hits, queries), (cached(&second) as f64, 2.0 * prompt as f64));
+}
+
+#[tokio::test]
+async fn sequences_that_do_not_fit_together_take_turns_and_lose_nothing() {
+    let request = |at: usize| completion(json!({"prompt": format!("{at}{}", "the ".repeat(30)), "max_tokens": 100}));
+    let roomy = Server::start(Tiny::default(), LIMITS).await;
+    let tight = Server::start(Tiny::default(), Limits { max_sequences: 6, blocks: 32, ..LIMITS }).await;
+    let alone = async |at: usize| roomy.ask("/v1/completions", request(at)).await;
+    let together = futures::future::join_all((0..6).map(|at| tight.ask("/v1/completions", request(at)))).await;
+    for (at, together) in together.iter().enumerate() {
+        assert_eq!(alone(at).await["choices"], together["choices"]);
+    }
+    assert!(tight.metric("vllm:num_preemptions_total{model_name=\"tiny\"}").await > 0.0);
+    assert_eq!(tight.metric("vllm:gpu_cache_usage_perc{model_name=\"tiny\"}").await, 0.0);
 }
 
 #[tokio::test]
@@ -381,7 +413,7 @@ async fn keys_are_asked_for_except_by_probes() {
 #[tokio::test]
 async fn a_full_queue_is_429_and_a_client_that_leaves_makes_room() {
     let tiny = Tiny { context: ENDLESS, ..Tiny::default() };
-    let server = Server::start(tiny, Limits { max_sequences: 1, max_queue: 1 }).await;
+    let server = Server::start(tiny, Limits { max_sequences: 1, max_queue: 1, ..LIMITS }).await;
     let mut in_flight = server.in_flight();
     let running = server.post("/v1/completions", endless(json!({}))).await;
     let waiting = tokio::spawn({

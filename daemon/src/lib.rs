@@ -11,6 +11,7 @@
 mod answer;
 mod args;
 mod auth;
+mod blocks;
 mod chat_template;
 mod engine;
 mod http;
@@ -30,6 +31,8 @@ mod threads;
 mod tokenizer;
 mod watchdog;
 
+#[cfg(test)]
+mod exactness_tests;
 #[cfg(test)]
 mod http_tests;
 #[cfg(test)]

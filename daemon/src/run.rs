@@ -23,6 +23,7 @@ use crate::memory::{self, Demand, MemoryError};
 use crate::metrics::Metrics;
 use crate::model::{LoadError, ModelFile};
 use crate::prompt::Language;
+use crate::scheduler::BLOCK_TOKENS;
 use crate::serve::{App, Loaded, ServeError, Service, serve};
 use crate::threads;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -138,12 +139,14 @@ fn load(args: &Args, threads: usize, metrics: &Arc<Metrics>) -> Result<Loaded, S
         sequences,
         context,
     };
-    demand.check(memory::available())?;
+    let blocks = demand.blocks(memory::usable(memory::available(), args.memory_utilization))?;
     let tokenizer = Arc::new(Tokenizer::from_metadata(&file.metadata())?);
     let template = ChatTemplate::from_metadata(&file.metadata(), &tokenizer)?;
-    let model = file.load(sequences, context, threads)?;
-    tracing::info!(context, sequences, cache_bytes = demand.cache(), weight_bytes = demand.weights, "model loaded");
-    let limits = Limits { max_sequences: sequences, max_queue: args.max_queue };
+    let model = file.load(blocks, threads)?;
+    let (cache_bytes, weight_bytes) = (demand.cache(blocks), demand.weights);
+    let block_tokens = BLOCK_TOKENS;
+    tracing::info!(context, sequences, blocks, block_tokens, cache_bytes, weight_bytes, "model loaded");
+    let limits = Limits { max_sequences: sequences, max_queue: args.max_queue, blocks };
     let (engine, engine_ended) =
         EngineHandle::start(model, tokenizer.clone(), limits, metrics.clone()).map_err(StartError::Thread)?;
     let language = Language { tokenizer, template, context };

@@ -30,6 +30,8 @@ impl FinishReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     pub prompt_tokens: usize,
+    /// Those of them that were found in the prefix cache.
+    pub cached_tokens: usize,
     pub completion_tokens: usize,
 }
 
@@ -72,10 +74,18 @@ pub struct Times {
     pub last_token: Option<Instant>,
 }
 
+/// What a drawn token makes of its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Goes { token: u32 },
+    Ends(FinishReason),
+}
+
 #[derive(Debug)]
 pub struct Sequence {
     pub tokens: Vec<u32>,
     pub prompt_tokens: usize,
+    pub cached_tokens: usize,
     pub times: Times,
     max_tokens: usize,
     ignore_end: bool,
@@ -95,6 +105,7 @@ impl Sequence {
         Self {
             prompt_tokens: job.prompt.len(),
             tokens: job.prompt,
+            cached_tokens: 0,
             times: Times { accepted, running: None, first_token: None, last_token: None },
             max_tokens: job.max_tokens,
             ignore_end: job.ignore_end,
@@ -116,17 +127,18 @@ impl Sequence {
 
     pub fn usage(&self) -> Usage {
         let completion_tokens = self.tokens.len() - self.prompt_tokens;
-        Usage { prompt_tokens: self.prompt_tokens, completion_tokens }
+        let (prompt_tokens, cached_tokens) = (self.prompt_tokens, self.cached_tokens);
+        Usage { prompt_tokens, cached_tokens, completion_tokens }
     }
 
-    /// Draws the next token and shows what it makes certain; gives the reason if the answer ends with it. Its end is
+    /// Draws the next token and shows what it makes certain; says how it goes on. Its end is
     /// told by `finish`, so that whoever hears of it finds it counted.
-    pub fn advance(&mut self, logits: Vec<f32>) -> Result<Option<FinishReason>, NoFiniteLogit> {
+    pub fn advance(&mut self, logits: Vec<f32>) -> Result<Progress, NoFiniteLogit> {
         let drawn = self.sampler.draw(logits)?;
         self.tokens.push(drawn.token);
         if !self.ignore_end && self.tokenizer.is_end(drawn.token) {
             self.show_held();
-            return Ok(Some(FinishReason::Stop));
+            return Ok(Progress::Ends(FinishReason::Stop));
         }
         if let Some(logprobs) = drawn.logprobs {
             let report = self.report(drawn.token, &logprobs);
@@ -137,13 +149,13 @@ impl Sequence {
         let progress = self.stop.push(&text);
         self.show(progress.text);
         if progress.stopped {
-            return Ok(Some(FinishReason::Stop));
+            return Ok(Progress::Ends(FinishReason::Stop));
         }
         if self.usage().completion_tokens < self.max_tokens {
-            return Ok(None);
+            return Ok(Progress::Goes { token: drawn.token });
         }
         self.show_held();
-        Ok(Some(FinishReason::Length))
+        Ok(Progress::Ends(FinishReason::Length))
     }
 
     pub fn finish(&self, reason: FinishReason) {

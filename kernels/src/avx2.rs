@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 
 use crate::activations::ActivationBlock;
+use crate::attention;
 use crate::layout::{BLOCK, LANES, WeightType};
 use crate::multiply::Task;
 
@@ -28,6 +29,43 @@ pub fn run(task: &Task<'_>) {
             WeightType::Q8_0 => rows::<Q8_0>(task),
         }
     }
+}
+
+/// Computes a task of attention; only after `is_here`.
+pub fn attend(task: &attention::Task<'_>) {
+    assert!(is_here(), "the processor has no AVX2");
+    // SAFETY: the processor has the instructions.
+    unsafe { attend_here(task) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn attend_here(task: &attention::Task<'_>) {
+    fn widen_here(from: &[u16], to: &mut [f32]) {
+        // SAFETY: whoever calls `attend_here` has seen to it that the processor has the instructions.
+        unsafe { widen(from, to) }
+    }
+    attention::run(task, widen_here);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn widen(from: &[u16], to: &mut [f32]) {
+    let (from, to) = (from.as_chunks::<LANES>().0, to.as_chunks_mut::<LANES>().0);
+    for (from, to) in from.iter().zip(to) {
+        // SAFETY: eight halves are sixteen bytes, eight floats 32; unaligned access.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast()))) };
+    }
+}
+
+/// `silu(gate) * up`, in place of the gate; only after `is_here`.
+pub fn gate(gate: &mut [f32], up: &[f32]) {
+    assert!(is_here(), "the processor has no AVX2");
+    // SAFETY: the processor has the instructions.
+    unsafe { gate_here(gate, up) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn gate_here(gate: &mut [f32], up: &[f32]) {
+    crate::gate::run(gate, up);
 }
 
 /// A type of weights known to the compiler, so that each has loops of its own.

@@ -1,8 +1,9 @@
-//! Products of quantized weights with float rows, on a CPU.
+//! Products of quantized weights with float rows, and attention over keys and values in blocks, on a CPU.
 //!
 //! ```text
 //! GGUF blocks -> PackedWeights ─┐
 //! rows of f32 -> Activations  ──┴─ multiply (Pool) -> rows of f32
+//! queries, KvBlocks, tables of blocks ─ attend (Pool) -> rows of f32
 //! ```
 //! Weights are packed once into tiles of eight outputs by 32 inputs, so that one vector register holds four
 //! inputs of all eight outputs and no sum ever goes across a register. Inputs are rounded to eight bits by blocks of 32.
@@ -12,8 +13,11 @@
 //! A row's result does not depend on the rows beside it, nor on the number of threads, to the last bit.
 
 mod activations;
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod exponential;
+mod gate;
 mod half;
 mod layout;
 mod multiply;
@@ -22,6 +26,8 @@ mod pool;
 mod portable;
 
 pub use activations::Activations;
+pub use attention::{BLOCK_TOKENS, KvBlocks, Span, attend};
+pub use gate::gate;
 pub use layout::WeightType;
 pub use multiply::multiply;
 pub use pack::PackedWeights;
@@ -52,5 +58,7 @@ impl std::fmt::Display for ShapeError {
 
 impl std::error::Error for ShapeError {}
 
+#[cfg(test)]
+mod attention_tests;
 #[cfg(test)]
 mod tests;

@@ -84,17 +84,18 @@ pub struct Output<'a> {
     values: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `write` touches the columns of one strip, and `compute` gives each strip to one task, a task to one thread.
+// SAFETY: `write` touches some columns of a row. Here each strip belongs to one task, in `attention` each head of each row,
+// and a task to one thread.
 unsafe impl Sync for Output<'_> {}
 
 impl<'a> Output<'a> {
-    fn new(values: &'a mut [f32], columns: usize) -> Self {
+    pub fn new(values: &'a mut [f32], columns: usize) -> Self {
         Self { start: values.as_mut_ptr(), length: values.len(), columns, values: PhantomData }
     }
 
-    /// Puts the outputs of one strip and one row in their place, without those beyond the last column.
-    pub fn write(&self, row: usize, column: usize, outputs: &[f32; LANES]) {
-        let count = LANES.min(self.columns - column);
+    /// Puts outputs of one row in their place, without those beyond the last column.
+    pub fn write(&self, row: usize, column: usize, outputs: &[f32]) {
+        let count = outputs.len().min(self.columns - column);
         let at = row * self.columns + column;
         assert!(at + count <= self.length);
         // SAFETY: inside the slice that `values` borrows, and no other thread writes or reads there meanwhile.

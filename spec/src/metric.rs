@@ -73,6 +73,20 @@ pub mod daemon {
         gauge("vllm:num_requests_waiting", &["model_name"], "Requests accepted and not yet running.");
     pub const KV_CACHE_USAGE: Metric =
         gauge("vllm:kv_cache_usage_perc", &["model_name"], "Share of the key-value cache in use, 0 to 1.");
+    pub const GPU_CACHE_USAGE: Metric =
+        gauge("vllm:gpu_cache_usage_perc", &["model_name"], "The same under the name that vLLM had for it before.");
+    pub const PREFIX_CACHE_QUERIES: Metric = counter(
+        "vllm:prefix_cache_queries_total",
+        &["model_name"],
+        "Prompt tokens that were looked for in the prefix cache.",
+    );
+    pub const PREFIX_CACHE_HITS: Metric =
+        counter("vllm:prefix_cache_hits_total", &["model_name"], "Prompt tokens that were found in the prefix cache.");
+    pub const PREEMPTIONS: Metric = counter(
+        "vllm:num_preemptions_total",
+        &["model_name"],
+        "Times that a sequence gave its part of the key-value cache back to go on later.",
+    );
     pub const PROMPT_TOKENS: Metric = counter("vllm:prompt_tokens_total", &["model_name"], "Prompt tokens processed.");
     pub const GENERATION_TOKENS: Metric = counter("vllm:generation_tokens_total", &["model_name"], "Tokens generated.");
     pub const REQUEST_SUCCESS: Metric = counter(
@@ -136,6 +150,10 @@ pub mod daemon {
         REQUESTS_RUNNING,
         REQUESTS_WAITING,
         KV_CACHE_USAGE,
+        GPU_CACHE_USAGE,
+        PREFIX_CACHE_QUERIES,
+        PREFIX_CACHE_HITS,
+        PREEMPTIONS,
         PROMPT_TOKENS,
         GENERATION_TOKENS,
         REQUEST_SUCCESS,

@@ -79,9 +79,9 @@ impl ModelConfig {
         self.kv_heads * self.head_dim
     }
 
-    /// Bytes of keys and values (f32) that one token takes in all layers.
+    /// Bytes of keys and values (f16) that one token takes in all layers.
     pub fn cache_bytes_per_token(&self) -> u64 {
-        let factors = [self.layers, self.kv_heads, self.head_dim, size_of::<f32>()];
+        let factors = [self.layers, self.kv_heads, self.head_dim, size_of::<u16>()];
         factors.iter().fold(2, |bytes: u64, factor| bytes.saturating_mul(*factor as u64))
     }
 }

@@ -1,40 +1,60 @@
 //! The forward pass of the llama family (llama and qwen2 differ in rotation pairs and biases only).
 
-use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::attention::{AttnMask, flash_attn};
+use candle_core::{DType, Device, Error, Result, Tensor};
+use kernels::{KvBlocks, Span, attend, gate};
 
-use super::cache::KvCache;
 use super::config::ModelConfig;
+use super::linear::Inputs;
 use super::rope::{Angles, Rope};
 use super::weights::{Layer, Weights};
+use crate::blocks::BlockId;
+use crate::scheduler::Rounding;
 
-/// Consecutive rows of one sequence: `tokens` stand at `start..` of the text whose keys and values are in `slot`.
+/// Whether a row's inputs are rounded to eight bits where they meet quantized weights.
+///
+/// What a prompt leaves in the cache is read by every later token, so that its rows are exact. Answers are computed with
+/// rounded inputs, as in llama.cpp; on SmolLM2-135M that moves the log probabilities of the likely tokens by 0.14 (root
+/// mean square). It goes with a token's place in its request and nothing else, so that a sequence is computed in the same
+/// way in whatever pieces, again after a preemption, and whoever else is in the step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    Exact,
+    Rounded,
+}
+
+/// Consecutive rows of one sequence: `tokens` stand at `start..` of the text whose keys and values are in the blocks of
+/// `table`.
 #[derive(Debug, Clone, Copy)]
 pub struct Segment<'a> {
-    pub slot: usize,
+    pub table: &'a [BlockId],
     pub start: usize,
     pub tokens: &'a [u32],
+    pub precision: Precision,
     /// Whether the logits after the last row are wanted.
     pub wants_logits: bool,
 }
 
 /// What all layers of one pass share.
 struct Step<'a> {
-    segments: &'a [Segment<'a>],
+    spans: Vec<Span<'a>>,
     angles: Angles,
-    /// How many rows, from the first on, belong to long segments.
+    /// How many rows, from the first on, are exact.
     exact: usize,
 }
 
-/// Segments of at least so many rows are pieces of prompts, and computed without rounding inputs to eight bits: what a
-/// prompt leaves in the cache is read by every later token, and for many rows it is the faster way, too. Single tokens
-/// are computed with rounded inputs, as in llama.cpp; on SmolLM2-135M that moves the log probabilities of the likely
-/// tokens by 0.14 (root mean square).
-const LONG: usize = 8;
-
-/// Decided by segment and not by step, so that a sequence is computed in the same way whoever else is in the step.
-fn rows_of_long(segments: &[Segment<'_>]) -> usize {
-    segments.iter().map(|segment| segment.tokens.len()).take_while(|count| *count >= LONG).sum()
+impl<'a> Step<'a> {
+    fn new(segments: &[Segment<'a>], rope: &Rope) -> Self {
+        let mut spans = Vec::with_capacity(segments.len());
+        let mut first = 0;
+        for Segment { table, start, tokens, .. } in segments {
+            spans.push(Span { table, start: *start, rows: first..first + tokens.len() });
+            first += tokens.len();
+        }
+        let angles = rope.angles(spans.iter().flat_map(|span| span.start..span.start + span.rows.len()));
+        let exact = segments.iter().take_while(|segment| segment.precision == Precision::Exact);
+        let exact = exact.map(|segment| segment.tokens.len()).sum();
+        Self { spans, angles, exact }
+    }
 }
 
 #[derive(Debug)]
@@ -42,101 +62,109 @@ pub struct Model {
     config: ModelConfig,
     weights: Weights,
     rope: Rope,
-    caches: Vec<KvCache>,
+    /// Keys and values, layer by layer.
+    caches: Vec<KvBlocks>,
 }
 
 impl Model {
-    pub(super) fn new(config: ModelConfig, weights: Weights, caches: Vec<KvCache>) -> Self {
+    pub(super) fn new(config: ModelConfig, weights: Weights, caches: Vec<KvBlocks>) -> Self {
         let rope = Rope::new(&config, weights.rope_factors.as_deref());
         Self { config, weights, rope, caches }
     }
 
-    /// Tokens that one sequence may have.
-    pub fn context(&self) -> usize {
-        self.caches.first().map_or(0, KvCache::context)
+    pub fn rounding(&self) -> Rounding {
+        if self.weights.keep_rest() { Rounding::InAnswers } else { Rounding::Everywhere }
     }
 
-    /// Runs the rows of all segments; gives the logits of those that want them, in order. Long segments come first.
+    /// Runs the rows of all segments; gives the logits of those that want them, in order. Exact segments come first;
+    /// segments of one text may follow each other in one call.
     ///
-    /// Each row's result depends on its own segment alone, up to the rounding of kernels that treat one row and many
-    /// differently (K-quants and float matrices).
-    pub fn forward(&self, segments: &[Segment<'_>]) -> Result<Vec<Vec<f32>>> {
-        let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
-        let positions: Vec<usize> =
-            segments.iter().flat_map(|segment| segment.start..segment.start + segment.tokens.len()).collect();
-        let exact = rows_of_long(segments);
-        let angles = self.rope.angles(&positions)?;
-        let mut rows = self.embed(&tokens)?;
-        let step = Step { segments, angles, exact };
-        for (at, layer) in self.weights.layers.iter().enumerate() {
-            rows = (&rows + self.attend(at, layer, &rows, &step)?)?;
-            rows = (&rows + self.feed_forward(layer, &rows, exact)?)?;
+    /// Each row's result depends on its own text alone, to the last bit, but for the float matrices and the K types without
+    /// tiles: there one row and many are rounded differently.
+    pub fn forward(&mut self, segments: &[Segment<'_>]) -> Result<Vec<Vec<f32>>> {
+        let step = Step::new(segments, &self.rope);
+        let mut rows = self.embed(segments)?;
+        for at in 0..self.weights.layers.len() {
+            let attended = self.attend(at, &rows, &step)?;
+            add(&mut rows, &attended);
+            let fed = self.feed_forward(&self.weights.layers[at], &rows, step.exact)?;
+            add(&mut rows, &fed);
         }
-        self.logits(&rows, segments, exact)
+        self.logits(&rows, segments, step.exact)
     }
 
     /// Looks up the tokens' rows without expanding the table, which in f32 would be the largest thing in memory.
-    fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
+    fn embed(&self, segments: &[Segment<'_>]) -> Result<Vec<f32>> {
+        let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
         let tokens = Tensor::new(tokens, &Device::Cpu)?;
-        self.weights.embedding.embedding(&tokens)?.to_dtype(DType::F32)
+        self.weights.embedding.embedding(&tokens)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
     }
 
-    fn attend(&self, at: usize, layer: &Layer, rows: &Tensor, step: &Step<'_>) -> Result<Tensor> {
-        let Step { segments, angles, exact } = step;
+    fn attend(&mut self, at: usize, rows: &[f32], step: &Step<'_>) -> Result<Vec<f32>> {
         let ModelConfig { heads, kv_heads, head_dim, .. } = self.config;
-        let count = rows.dim(0)?;
-        let normed = self.norm(rows, &layer.attention_norm)?;
-        let query = angles.rotate(&layer.query.forward(&normed, *exact)?.reshape((count, heads, head_dim))?)?;
-        let key = angles.rotate(&layer.key.forward(&normed, *exact)?.reshape((count, kv_heads, head_dim))?)?;
-        let value = layer.value.forward(&normed, *exact)?.reshape((count, kv_heads, head_dim))?;
-        let mut attended = Vec::with_capacity(segments.len());
-        let mut first = 0;
-        for segment in *segments {
-            let part = |tensor: &Tensor| tensor.narrow(0, first, segment.tokens.len())?.contiguous();
-            let cache = &self.caches[segment.slot];
-            let (keys, values) = cache.append(at, segment.start, &part(&key)?, &part(&value)?)?;
-            attended.push(self.attend_one(&part(&query)?, &keys, &values, segment.start)?);
-            first += segment.tokens.len();
-        }
-        let attended = if attended.len() == 1 { attended.remove(0) } else { Tensor::cat(&attended, 0)? };
-        layer.attention_output.forward(&attended, *exact)
+        let layer = &self.weights.layers[at];
+        let inputs = self.normed(rows, &layer.attention_norm, step.exact);
+        let (mut query, mut key) = (layer.query.forward(&inputs)?, layer.key.forward(&inputs)?);
+        let value = layer.value.forward(&inputs)?;
+        step.angles.rotate(&mut query, heads);
+        step.angles.rotate(&mut key, kv_heads);
+        let cache = &mut self.caches[at];
+        // All rows before any is attended to: later rows of a text may be in a segment of their own.
+        cache.store(&step.spans, &key, &value);
+        let attended = attend(cache, &step.spans, &query, heads, &self.weights.pool).map_err(Error::wrap)?;
+        layer.attention_output.forward(&Inputs::new(attended, heads * head_dim, step.exact))
     }
 
-    /// Causal attention of one sequence's rows over its keys and values: (rows, heads * head_dim).
-    fn attend_one(&self, query: &Tensor, keys: &Tensor, values: &Tensor, start: usize) -> Result<Tensor> {
-        let scale = 1.0 / (self.config.head_dim as f32).sqrt();
-        let (query, keys, values) = (query.unsqueeze(0)?, keys.unsqueeze(0)?, values.unsqueeze(0)?);
-        let mask = AttnMask::causal_with_offset(start);
-        let attended = flash_attn::<f32>(&query, &keys, &values, scale, mask, None, None)?;
-        attended.squeeze(0)?.transpose(0, 1)?.contiguous()?.flatten_from(1)
-    }
-
-    fn feed_forward(&self, layer: &Layer, rows: &Tensor, exact: usize) -> Result<Tensor> {
-        let normed = self.norm(rows, &layer.feed_forward_norm)?;
-        let gated = (layer.gate.forward(&normed, exact)?.silu()? * layer.up.forward(&normed, exact)?)?;
-        layer.down.forward(&gated, exact)
+    fn feed_forward(&self, layer: &Layer, rows: &[f32], exact: usize) -> Result<Vec<f32>> {
+        let inputs = self.normed(rows, &layer.feed_forward_norm, exact);
+        let (mut gated, up) = (layer.gate.forward(&inputs)?, layer.up.forward(&inputs)?);
+        gate(&mut gated, &up, &self.weights.pool);
+        layer.down.forward(&Inputs::new(gated, self.config.feed_forward, exact))
     }
 
     /// Only the last row of a segment is taken through the output matrix, which is the largest of small models.
-    fn logits(&self, rows: &Tensor, segments: &[Segment<'_>], exact: usize) -> Result<Vec<Vec<f32>>> {
+    fn logits(&self, rows: &[f32], segments: &[Segment<'_>], exact: usize) -> Result<Vec<Vec<f32>>> {
+        let hidden = self.config.hidden;
         let mut end = 0;
-        let mut wanted: Vec<u32> = Vec::new();
+        let mut wanted: Vec<f32> = Vec::new();
         let mut exact_ends = 0;
         for segment in segments {
             end += segment.tokens.len();
             if segment.wants_logits {
-                wanted.push(end as u32 - 1);
+                wanted.extend(&rows[(end - 1) * hidden..end * hidden]);
                 exact_ends += usize::from(end <= exact);
             }
         }
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let last_rows = rows.index_select(&Tensor::new(wanted, &Device::Cpu)?, 0)?;
-        self.weights.output.forward(&self.norm(&last_rows, &self.weights.output_norm)?, exact_ends)?.to_vec2()
+        let inputs = self.normed(&wanted, &self.weights.output_norm, exact_ends);
+        let logits = self.weights.output.forward(&inputs)?;
+        Ok(logits.chunks_exact(self.config.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
-    fn norm(&self, rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::rms_norm(rows, weight, self.config.rms_eps)
+    fn normed(&self, rows: &[f32], weight: &[f32], exact: usize) -> Inputs {
+        let mut values = Vec::with_capacity(rows.len());
+        for row in rows.chunks_exact(weight.len()) {
+            let scale = 1.0 / (sum_of_squares(row) / row.len() as f32 + self.config.rms_eps).sqrt();
+            values.extend(row.iter().zip(weight).map(|(value, weight)| value * scale * weight));
+        }
+        Inputs::new(values, weight.len(), exact)
     }
+}
+
+fn add(rows: &mut [f32], more: &[f32]) {
+    rows.iter_mut().zip(more).for_each(|(value, more)| *value += more);
+}
+
+/// In eight sums, which a vector register can hold.
+fn sum_of_squares(row: &[f32]) -> f32 {
+    let (wide, rest) = row.as_chunks::<8>();
+    let mut sums = [0.0f32; 8];
+    for values in wide {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value * value;
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|value| value * value).sum::<f32>()
 }

@@ -1,15 +1,15 @@
 //! The model: weights out of a GGUF file and the forward pass over rows of several sequences at once.
 //!
 //! ```text
-//! header -> ModelConfig -> Weights (tensor by tensor) -> Model { caches } -> forward(segments) -> logits
+//! header -> ModelConfig -> Weights (tensor by tensor) -> Model { blocks } -> forward(segments) -> logits
 //! ```
 //! One pass takes the rows of all segments through every matrix together, so that a weight is read once for all of
 //! them; only attention looks at one sequence at a time.
 
-mod cache;
 mod config;
 mod forward;
 mod header;
+mod linear;
 mod metadata;
 mod repack;
 mod rope;
@@ -20,9 +20,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::Content;
+use kernels::KvBlocks;
 
 pub use config::ModelConfig;
-pub use forward::{Model, Segment};
+pub use forward::{Model, Precision, Segment};
 pub use metadata::{Metadata, MetadataError};
 
 /// Why a file can't be served.
@@ -53,7 +54,7 @@ pub enum LoadError {
     #[error("{}: tensor {tensor} is in an earlier part already", .path.display())]
     TensorTwice { path: PathBuf, tensor: String },
     #[error("cannot allocate the key-value cache")]
-    Cache(#[source] candle_core::Error),
+    Cache(#[source] std::collections::TryReserveError),
 }
 
 /// An opened GGUF file, or the parts of one: the headers are read, the tensors are not.
@@ -120,15 +121,14 @@ impl ModelFile {
         weights::loaded_bytes(&self.parts)
     }
 
-    /// Reads the weights and makes room for the keys and values of `sequences` sequences of `context` tokens; the products
-    /// are computed by `threads`.
-    pub fn load(mut self, sequences: usize, context: usize, threads: usize) -> Result<Model, LoadError> {
-        let weights = weights::Weights::load(&mut self.parts, &self.config, threads)?;
-        let caches = (0..sequences)
-            .map(|_| cache::KvCache::new(&self.config, context))
-            .collect::<candle_core::Result<Vec<_>>>()
-            .map_err(LoadError::Cache)?;
-        Ok(Model::new(self.config, weights, caches))
+    /// Reads the weights and takes the memory for `blocks` blocks of keys and values; the products are computed by
+    /// `threads`.
+    pub fn load(mut self, blocks: u32, threads: usize) -> Result<Model, LoadError> {
+        let config = self.config;
+        let weights = weights::Weights::load(&mut self.parts, &config, threads)?;
+        let layer = |_| KvBlocks::new(blocks as usize, config.kv_heads, config.head_dim);
+        let caches = (0..config.layers).map(layer).collect::<Result<Vec<_>, _>>().map_err(LoadError::Cache)?;
+        Ok(Model::new(config, weights, caches))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Rotary position embedding: the angles of each row, computed for the positions of a step, so that no table bounds
 //! the context.
 
-use candle_core::{Device, Result, Tensor};
-
 use super::config::{ModelConfig, RopePairs};
 
 /// The rotation frequencies of a model.
@@ -13,12 +11,12 @@ pub struct Rope {
     frequencies: Vec<f64>,
 }
 
-/// Cosines and sines of one step's rows, shaped (rows, 1, head_dim / 2).
+/// Cosines and sines of one step's rows, row by row those of each pair.
 #[derive(Debug)]
 pub struct Angles {
     pairs: RopePairs,
-    cos: Tensor,
-    sin: Tensor,
+    half: usize,
+    turns: Vec<(f32, f32)>,
 }
 
 impl Rope {
@@ -34,25 +32,37 @@ impl Rope {
         Self { pairs: config.rope_pairs(), frequencies: (0..half).map(frequency).collect() }
     }
 
-    pub fn angles(&self, positions: &[usize]) -> Result<Angles> {
-        let half = self.frequencies.len();
-        let angles = || positions.iter().flat_map(|at| self.frequencies.iter().map(move |step| *at as f64 * step));
-        let tensor = |values: Vec<f32>| Tensor::from_vec(values, (positions.len(), 1, half), &Device::Cpu);
-        let cos = tensor(angles().map(|angle| angle.cos() as f32).collect())?;
-        let sin = tensor(angles().map(|angle| angle.sin() as f32).collect())?;
-        Ok(Angles { pairs: self.pairs, cos, sin })
+    pub fn angles(&self, positions: impl Iterator<Item = usize>) -> Angles {
+        let angles = positions.flat_map(|at| self.frequencies.iter().map(move |step| at as f64 * step));
+        let turns = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).collect();
+        Angles { pairs: self.pairs, half: self.frequencies.len(), turns }
     }
 }
 
 impl Angles {
-    /// Rotates rows of heads, shaped (rows, heads, head_dim).
-    pub fn rotate(&self, rows: &Tensor) -> Result<Tensor> {
-        // Every row is a batch entry with a position of its own: no transposition of heads and rows is needed.
-        let rows = rows.unsqueeze(2)?;
-        let rotated = match self.pairs {
-            RopePairs::Interleaved => candle_nn::rotary_emb::rope_i(&rows, &self.cos, &self.sin)?,
-            RopePairs::Halves => candle_nn::rotary_emb::rope(&rows, &self.cos, &self.sin)?,
-        };
-        rotated.squeeze(2)
+    /// Rotates rows of so many heads, in place.
+    pub fn rotate(&self, rows: &mut [f32], heads: usize) {
+        let dim = 2 * self.half;
+        for (row, turns) in rows.chunks_exact_mut(heads * dim).zip(self.turns.chunks_exact(self.half)) {
+            for head in row.chunks_exact_mut(dim) {
+                match self.pairs {
+                    RopePairs::Interleaved => rotate_interleaved(head, turns),
+                    RopePairs::Halves => rotate_halves(head, turns),
+                }
+            }
+        }
+    }
+}
+
+fn rotate_interleaved(head: &mut [f32], turns: &[(f32, f32)]) {
+    for ([first, second], (cos, sin)) in head.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
+        (*first, *second) = (*first * cos - *second * sin, *first * sin + *second * cos);
+    }
+}
+
+fn rotate_halves(head: &mut [f32], turns: &[(f32, f32)]) {
+    let (firsts, seconds) = head.split_at_mut(turns.len());
+    for ((first, second), (cos, sin)) in firsts.iter_mut().zip(seconds).zip(turns) {
+        (*first, *second) = (*first * cos - *second * sin, *first * sin + *second * cos);
     }
 }

@@ -12,12 +12,26 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::tiny::{EPSILON, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, ROPE_BASE, Tiny, VOCABULARY};
 
-fn load(tiny: &Tiny, sequences: usize) -> Model {
-    ModelFile::open(&[tiny.file().path()]).unwrap().load(sequences, tiny.context as usize, 2).unwrap()
+/// Blocks of a sequence of these tests.
+const BLOCKS: u32 = 32;
+
+fn load(tiny: &Tiny, sequences: u32) -> Model {
+    ModelFile::open(&[tiny.file().path()]).unwrap().load(sequences * BLOCKS, 2).unwrap()
 }
 
-fn run(model: &Model, slot: usize, start: usize, tokens: &[u32]) -> Vec<f32> {
-    model.forward(&[Segment { slot, start, tokens, wants_logits: true }]).unwrap().remove(0)
+/// The sequence's blocks, from behind, so that no place is right by chance.
+fn table(sequence: u32) -> Vec<u32> {
+    (sequence * BLOCKS..(sequence + 1) * BLOCKS).rev().collect()
+}
+
+/// Many rows are of a prompt, and exact; few are of an answer.
+fn precision(tokens: &[u32]) -> Precision {
+    if tokens.len() >= 8 { Precision::Exact } else { Precision::Rounded }
+}
+
+fn run(model: &mut Model, sequence: u32, start: usize, tokens: &[u32]) -> Vec<f32> {
+    let (table, precision) = (table(sequence), precision(tokens));
+    model.forward(&[Segment { table: &table, start, tokens, precision, wants_logits: true }]).unwrap().remove(0)
 }
 
 fn tokens(count: usize, step: u32) -> Vec<u32> {
@@ -28,6 +42,9 @@ fn furthest(one: &[f32], other: &[f32]) -> f32 {
     assert_eq!(one.len(), other.len());
     one.iter().zip(other).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
 }
+
+/// What it moves the logits at most that keys and values are kept as f16; with f32 it was below 2e-4.
+const STORED_AS_HALVES: f32 = 5e-3;
 
 type Rows = Vec<Vec<f64>>;
 
@@ -138,8 +155,8 @@ fn the_forward_pass_is_the_one_of_the_papers() {
     ];
     for tiny in cases {
         let tokens = tokens(40, 7);
-        let apart = furthest(&run(&load(&tiny, 1), 0, 0, &tokens), &Plain::new(&tiny).logits(&tokens));
-        assert!(apart < 2e-4, "{tiny:?}: {apart}");
+        let apart = furthest(&run(&mut load(&tiny, 1), 0, 0, &tokens), &Plain::new(&tiny).logits(&tokens));
+        assert!(apart < STORED_AS_HALVES, "{tiny:?}: {apart}");
     }
 }
 
@@ -153,26 +170,27 @@ fn linear_scaling_divides_positions() {
     let scaled = Tiny { extra: scaling.to_vec(), ..plain.clone() };
     let all_twice = Tiny { rope_factors: Some(vec![2.0; HEAD_DIM / 2]), ..plain };
     let tokens = tokens(20, 5);
-    let apart = furthest(&run(&load(&scaled, 1), 0, 0, &tokens), &Plain::new(&all_twice).logits(&tokens));
-    assert!(apart < 2e-4, "{apart}");
+    let apart = furthest(&run(&mut load(&scaled, 1), 0, 0, &tokens), &Plain::new(&all_twice).logits(&tokens));
+    assert!(apart < STORED_AS_HALVES, "{apart}");
 }
 
 #[test]
 fn a_prompt_in_pieces_is_the_prompt_at_once() {
-    // Pieces of less than eight rows round their inputs, unless the weights are floats.
-    for (matrices, ends) in [(GgmlDType::F32, [32, 64, 99, 100]), (GgmlDType::Q8_0, [20, 60, 90, 100])] {
+    for (matrices, most) in
+        [(GgmlDType::F32, 1e-4), (GgmlDType::Q8_0, 0.0), (GgmlDType::Q4_1, 0.0), (GgmlDType::Q5_1, 0.0)]
+    {
         for architecture in ["llama", "qwen2"] {
-            let model = load(&Tiny { architecture, matrices, ..Tiny::default() }, 2);
+            let mut model = load(&Tiny { architecture, matrices, ..Tiny::default() }, 2);
             let tokens = tokens(100, 7);
-            let at_once = run(&model, 0, 0, &tokens);
+            let at_once = run(&mut model, 0, 0, &tokens);
             let mut start = 0;
             let mut pieces = Vec::new();
-            for end in ends {
-                pieces = run(&model, 1, start, &tokens[start..end]);
+            for end in [20, 60, 90, 100] {
+                pieces = run(&mut model, 1, start, &tokens[start..end]);
                 start = end;
             }
             let apart = furthest(&at_once, &pieces);
-            assert!(apart < 1e-3, "{matrices:?} {architecture}: {apart}");
+            assert!(apart <= most, "{matrices:?} {architecture}: {apart}");
         }
     }
 }
@@ -181,18 +199,21 @@ fn a_prompt_in_pieces_is_the_prompt_at_once() {
 fn sequences_in_one_batch_do_not_touch_each_other() {
     let tiny = Tiny::default();
     let (one, two) = (tokens(37, 7), tokens(21, 11));
-    let segment = |slot, start, tokens, wants_logits| Segment { slot, start, tokens, wants_logits };
+    let tables = [table(0), table(1)];
+    let segment = |sequence: usize, start, tokens| {
+        let (table, precision) = (&tables[sequence][..], precision(tokens));
+        Segment { table, start, tokens, precision, wants_logits: true }
+    };
     let steps = [
-        vec![segment(1, 0, &two[..20], true), segment(0, 0, &one[..5], true)],
-        vec![segment(0, 5, &one[5..30], true)],
-        vec![segment(0, 30, &one[30..36], true), segment(1, 20, &two[20..], true)],
-        vec![segment(0, 36, &one[36..], true)],
+        vec![segment(1, 0, &two[..20]), segment(0, 0, &one[..5])],
+        vec![segment(0, 5, &one[5..30])],
+        vec![segment(0, 30, &one[30..36]), segment(1, 20, &two[20..])],
+        vec![segment(0, 36, &one[36..])],
     ];
-    let (alone, together) = (load(&tiny, 2), load(&tiny, 2));
+    let (mut together, mut alone) = (load(&tiny, 2), load(&tiny, 2));
     for step in steps {
-        let expected = step.iter().map(|segment| alone.forward(&[*segment]).unwrap().remove(0));
-        let found = together.forward(&step).unwrap();
-        assert_eq!(found, expected.collect::<Vec<_>>());
+        let expected: Vec<_> = step.iter().map(|segment| alone.forward(&[*segment]).unwrap().remove(0)).collect();
+        assert_eq!(together.forward(&step).unwrap(), expected);
     }
 }
 
@@ -209,29 +230,29 @@ fn a_prompt_is_computed_without_rounding_its_inputs() {
             (name, Arc::new(QTensor::quantize(&rounded, GgmlDType::F32).unwrap()))
         };
         let exact = tiny.write(&tiny.tensors().into_iter().map(stored).collect::<Vec<_>>());
-        let exact = ModelFile::open(&[exact.path()]).unwrap().load(1, 64, 2).unwrap();
-        let model = load(&tiny, 1);
+        let mut exact = ModelFile::open(&[exact.path()]).unwrap().load(BLOCKS, 2).unwrap();
+        let mut model = load(&tiny, 1);
         let tokens = tokens(17, 7);
-        let apart = furthest(&run(&model, 0, 0, &tokens[..16]), &run(&exact, 0, 0, &tokens[..16]));
+        let apart = furthest(&run(&mut model, 0, 0, &tokens[..16]), &run(&mut exact, 0, 0, &tokens[..16]));
         assert!(apart < 2e-3, "{kind:?}: {apart}");
-        let next = run(&exact, 0, 16, &tokens[16..]);
+        let next = run(&mut exact, 0, 16, &tokens[16..]);
         let scale = next.iter().map(|logit| logit.abs()).fold(0.0, f32::max);
-        let apart = furthest(&run(&model, 0, 16, &tokens[16..]), &next);
+        let apart = furthest(&run(&mut model, 0, 16, &tokens[16..]), &next);
         assert!(apart < 0.03 * scale, "{kind:?}: {apart} of {scale}");
     }
 }
 
 #[test]
-fn a_slot_can_be_used_again() {
-    let model = load(&Tiny::default(), 1);
-    let fresh = run(&model, 0, 0, &tokens(10, 7));
-    run(&model, 0, 0, &tokens(50, 11));
-    assert_eq!(run(&model, 0, 0, &tokens(10, 7)), fresh);
+fn blocks_can_be_used_again() {
+    let mut model = load(&Tiny::default(), 1);
+    let fresh = run(&mut model, 0, 0, &tokens(10, 7));
+    run(&mut model, 0, 0, &tokens(50, 11));
+    assert_eq!(run(&mut model, 0, 0, &tokens(10, 7)), fresh);
 }
 
 fn refusal(tiny: &Tiny) -> String {
     let file = tiny.file();
-    let opened = ModelFile::open(&[file.path()]).and_then(|opened| opened.load(1, 64, 2));
+    let opened = ModelFile::open(&[file.path()]).and_then(|opened| opened.load(BLOCKS, 2));
     crate::describe(&opened.expect_err("the file was accepted"))
 }
 
@@ -282,7 +303,7 @@ fn broken_files_are_refused_without_a_panic() {
         let mut cut = NamedTempFile::new().unwrap();
         cut.write_all(&whole[..length]).unwrap();
         assert!(
-            ModelFile::open(&[cut.path()]).and_then(|file| file.load(1, 64, 2)).is_err(),
+            ModelFile::open(&[cut.path()]).and_then(|file| file.load(BLOCKS, 2)).is_err(),
             "{length} bytes were accepted"
         );
     }
@@ -307,8 +328,8 @@ fn a_model_in_parts_computes_what_the_whole_one_does() {
     let tiny = Tiny::default();
     let parts = in_parts(&tiny, 3);
     let paths: Vec<&Path> = parts.iter().map(NamedTempFile::path).collect();
-    let model = ModelFile::open(&paths).unwrap().load(1, tiny.context as usize, 2).unwrap();
-    assert_eq!(run(&model, 0, 0, &tokens(10, 7)), run(&load(&tiny, 1), 0, 0, &tokens(10, 7)));
+    let mut model = ModelFile::open(&paths).unwrap().load(BLOCKS, 2).unwrap();
+    assert_eq!(run(&mut model, 0, 0, &tokens(10, 7)), run(&mut load(&tiny, 1), 0, 0, &tokens(10, 7)));
 }
 
 #[test]

@@ -4,101 +4,36 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::TensorInfo;
-use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{DType, Device, Error, Module, Result as CandleResult, Tensor};
-use kernels::{Activations, PackedWeights, Pool, WeightType, multiply};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Error};
+use kernels::Pool;
 
 use super::config::ModelConfig;
-use super::repack::{BLOCK, BlockOffset, computed_as, repack};
+use super::linear::Linear;
+use super::repack::computed_as;
 use super::{LoadError, Part};
 
 #[derive(Debug)]
 pub struct Weights {
     pub embedding: Arc<QTensor>,
     pub layers: Vec<Layer>,
-    pub output_norm: Tensor,
+    pub output_norm: Vec<f32>,
     pub output: Linear,
     pub rope_factors: Option<Vec<f32>>,
+    pub pool: Arc<Pool>,
 }
 
 #[derive(Debug)]
 pub struct Layer {
-    pub attention_norm: Tensor,
+    pub attention_norm: Vec<f32>,
     pub query: Linear,
     pub key: Linear,
     pub value: Linear,
     pub attention_output: Linear,
-    pub feed_forward_norm: Tensor,
+    pub feed_forward_norm: Vec<f32>,
     pub gate: Linear,
     pub up: Linear,
     pub down: Linear,
-}
-
-/// `x W^T + b`.
-#[derive(Debug)]
-pub struct Linear {
-    weight: Matrix,
-    /// What is added to each weight of a block of inputs, shaped (inputs / 32, outputs).
-    block_offsets: Option<Tensor>,
-    bias: Option<Tensor>,
-}
-
-#[derive(Debug)]
-enum Matrix {
-    Packed {
-        weights: PackedWeights,
-        pool: Arc<Pool>,
-    },
-    /// Float types, and the quantized ones that have no tiles.
-    Stored(QMatMul),
-}
-
-impl Linear {
-    /// Takes a stored matrix in the form that is fast to multiply with; the values stay the same.
-    fn new(stored: Arc<QTensor>, bias: Option<Tensor>, pool: &Arc<Pool>) -> CandleResult<Self> {
-        let (outputs, inputs) = stored.shape().dims2()?;
-        let repacked = repack(stored.dtype(), &stored.data()?);
-        let kind = repacked.as_ref().map_or(stored.dtype(), |repacked| repacked.kind);
-        let Some(kind) = packed_as(kind) else {
-            return Ok(Self { weight: Matrix::Stored(QMatMul::from_arc(stored)?), block_offsets: None, bias });
-        };
-        let weights = match &repacked {
-            Some(repacked) => PackedWeights::pack(kind, outputs, inputs, &repacked.bytes),
-            None => PackedWeights::pack(kind, outputs, inputs, &stored.data()?),
-        };
-        let weight = Matrix::Packed { weights: weights.map_err(Error::wrap)?, pool: pool.clone() };
-        let offset = repacked.and_then(|repacked| repacked.offset);
-        let offsets = offset.map(|offset| block_offsets(&offset, outputs, inputs / BLOCK));
-        Ok(Self { weight, block_offsets: offsets.transpose()?, bias })
-    }
-
-    /// The first `exact` rows are computed without rounding the inputs to eight bits.
-    pub fn forward(&self, rows: &Tensor, exact: usize) -> CandleResult<Tensor> {
-        let mut product = match &self.weight {
-            Matrix::Packed { weights, pool } => packed_product(weights, rows, exact, pool)?,
-            Matrix::Stored(weight) => weight.forward(rows)?,
-        };
-        if let Some(offsets) = &self.block_offsets {
-            let (count, inputs) = rows.dims2()?;
-            let sums = rows.reshape((count, inputs / BLOCK, BLOCK))?.sum(2)?;
-            product = (product + sums.matmul(offsets)?)?;
-        }
-        match &self.bias {
-            Some(bias) => product.broadcast_add(bias),
-            None => Ok(product),
-        }
-    }
-}
-
-/// Exact rows cost twice as much. For the K types, whose steps are coarser, the inputs are rounded in every row, as
-/// everywhere else.
-fn packed_product(weights: &PackedWeights, rows: &Tensor, exact: usize, pool: &Pool) -> CandleResult<Tensor> {
-    let (count, inputs) = rows.dims2()?;
-    let exact = if matches!(weights.kind(), WeightType::Q4K | WeightType::Q6K) { 0 } else { exact };
-    let values = rows.flatten_all()?.to_vec1::<f32>()?;
-    let activations = Activations::quantize(&values, inputs, exact).map_err(Error::wrap)?;
-    let product = multiply(weights, &activations, pool).map_err(Error::wrap)?;
-    Tensor::from_vec(product, (count, weights.outputs()), &Device::Cpu)
 }
 
 impl Weights {
@@ -116,11 +51,21 @@ impl Weights {
             (shared.clone(), Linear::new(shared, None, &source.pool).map_err(failed("token_embd.weight"))?)
         };
         let rope_factors = match source.has("rope_freqs.weight") {
-            true => Some(source.floats("rope_freqs.weight", config.head_dim / 2)?),
+            true => Some(source.vector("rope_freqs.weight", config.head_dim / 2)?),
             false => None,
         };
         source.refuse_leftovers()?;
-        Ok(Self { embedding, layers, output_norm, output, rope_factors })
+        let pool = source.pool;
+        Ok(Self { embedding, layers, output_norm, output, rope_factors, pool })
+    }
+
+    /// Whether it makes a difference that rows are exact.
+    pub fn keep_rest(&self) -> bool {
+        let linears = |layer: &Layer| {
+            let Layer { query, key, value, attention_output, gate, up, down, .. } = layer;
+            [query, key, value, attention_output, gate, up, down].into_iter().any(Linear::keeps_rest)
+        };
+        self.output.keeps_rest() || self.layers.iter().any(linears)
     }
 }
 
@@ -162,12 +107,9 @@ impl Source<'_> {
         Linear::new(weight, bias, &self.pool).map_err(failed(&weight_name))
     }
 
-    fn vector(&mut self, name: &str, length: usize) -> Result<Tensor, LoadError> {
-        self.tensor(name, &[length])?.dequantize(&Device::Cpu).map_err(failed(name))
-    }
-
-    fn floats(&mut self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-        self.vector(name, length)?.to_vec1().map_err(failed(name))
+    fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+        let tensor = self.tensor(name, &[length])?;
+        tensor.dequantize(&Device::Cpu).and_then(|tensor| tensor.to_vec1()).map_err(failed(name))
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Arc<QTensor>, LoadError> {
@@ -195,26 +137,6 @@ impl Source<'_> {
 
 fn failed(tensor: &str) -> impl FnOnce(Error) -> LoadError + '_ {
     |source| LoadError::Tensor { tensor: tensor.to_owned(), source }
-}
-
-const fn packed_as(kind: GgmlDType) -> Option<WeightType> {
-    match kind {
-        GgmlDType::Q4_0 => Some(WeightType::Q4_0),
-        GgmlDType::Q4_1 => Some(WeightType::Q4_1),
-        GgmlDType::Q8_0 => Some(WeightType::Q8_0),
-        GgmlDType::Q4K => Some(WeightType::Q4K),
-        GgmlDType::Q6K => Some(WeightType::Q6K),
-        _ => None,
-    }
-}
-
-/// Transposed, as the product with the block sums needs it.
-fn block_offsets(offset: &BlockOffset, outputs: usize, blocks: usize) -> CandleResult<Tensor> {
-    let floats = |halves: &[u8]| {
-        Tensor::from_raw_buffer(halves, DType::F16, &[outputs, blocks], &Device::Cpu)?.to_dtype(DType::F32)
-    };
-    let centers = (floats(&offset.scales)? * f64::from(offset.center))?;
-    (floats(&offset.minima)? + centers)?.t()?.contiguous()
 }
 
 /// From the headers alone, the memory that the loaded weights take, but for some rows of padding.
