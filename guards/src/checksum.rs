@@ -37,15 +37,15 @@ const IBAN_LENGTHS: &[(usize, &str)] = &[
 
 /// ISO 13616: the country's length, and 1 modulo 97 with the first four signs at the end.
 pub fn is_iban(text: &str) -> bool {
-    let signs: Vec<u8> = text.bytes().filter(u8::is_ascii_alphanumeric).collect();
-    let Some(country) = signs.get(..2).and_then(|country| std::str::from_utf8(country).ok()) else { return false };
-    let is_known =
-        |(length, countries): &(usize, &str)| *length == signs.len() && countries.split(' ').any(|it| it == country);
-    IBAN_LENGTHS.iter().any(is_known) && remainder_of_97(signs[4..].iter().chain(&signs[..4])) == 1
+    let Some(country) = text.get(..2) else { return false };
+    let signs = || text.bytes().filter(u8::is_ascii_alphanumeric);
+    let length = signs().count();
+    let is_of = |(given, countries): &(usize, &str)| *given == length && countries.split(' ').any(|it| it == country);
+    IBAN_LENGTHS.iter().any(is_of) && remainder_of_97(signs().skip(4).chain(signs().take(4))) == 1
 }
 
 /// Letters count as 10 to 35.
-fn remainder_of_97<'a>(signs: impl Iterator<Item = &'a u8>) -> u32 {
+fn remainder_of_97(signs: impl Iterator<Item = u8>) -> u32 {
     signs.fold(0, |sum, sign| match sign {
         b'0'..=b'9' => (sum * 10 + u32::from(sign - b'0')) % 97,
         _ => (sum * 100 + u32::from(sign.to_ascii_uppercase() - b'A') + 10) % 97,

@@ -187,7 +187,8 @@ impl<'a> Draft<'a> {
     }
 
     fn treat(&mut self, kind: Kind, name: &str, action: GuardAction, is_reversible: bool) -> usize {
-        self.treatments.push(Treatment { kind, name: name.to_owned(), action, is_reversible });
+        let placeholder = format!("<{}>", name.to_ascii_uppercase().replace('-', "_"));
+        self.treatments.push(Treatment { kind, name: name.to_owned(), action, placeholder, is_reversible });
         self.treatments.len() - 1
     }
 

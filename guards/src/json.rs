@@ -138,7 +138,48 @@ fn end_of_group(bytes: &[u8], start: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            let key = prop_oneof![any::<String>(), Just("content".to_owned()), Just(CUT_TEXTS.to_owned())];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// What a reader of the whole would do.
+    fn changed(value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::from(format!("{text}\"é")),
+            Value::Array(elements) => elements.iter().map(changed).collect(),
+            Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), changed(value))).collect(),
+            other => other.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_changes_what_a_reader_of_the_whole_would(value in any_json(), is_pretty in any::<bool>()) {
+            let written = if is_pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let json = written.unwrap();
+            let rewritten = rewrite(&json, CutTexts::Keep, &mut |_, text| Some(format!("{text}\"é")));
+            let rewritten: Value = serde_json::from_str(rewritten.as_deref().unwrap_or(&json)).unwrap();
+            prop_assert_eq!(rewritten, changed(&value));
+        }
+    }
 
     fn shown(json: &str) -> Vec<(String, String)> {
         let mut shown = Vec::new();

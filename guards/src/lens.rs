@@ -14,6 +14,8 @@ pub struct Treatment {
     /// The entity's or the rule's.
     pub name: String,
     pub action: GuardAction,
+    /// What stands for a value that does not come back.
+    pub placeholder: String,
     /// Whether the answer may get the value back.
     pub is_reversible: bool,
 }
@@ -77,6 +79,15 @@ impl Lens {
     /// Whether there is nothing to look for.
     pub fn is_blind(&self) -> bool {
         self.built_in.is_none() && self.given.is_none() && self.limit.is_none()
+    }
+
+    /// Whether a match of a pattern is of no interest beside a longer one.
+    pub(crate) fn only_redacts(&self, pattern: usize) -> bool {
+        let treatment = match pattern.checked_sub(DETECTORS.len()) {
+            None => self.detected[pattern],
+            Some(given) => Some(self.given_treatments[given]),
+        };
+        treatment.is_some_and(|treatment| self.treatments[treatment].action == GuardAction::Redact)
     }
 
     /// What counts a length that is too much.

@@ -214,6 +214,10 @@ impl Scanner {
         let mut choice = None;
         let mut flagged: Vec<usize> = Vec::new();
         for candidate in candidates {
+            // A check is dear, and a shorter match can't win any more.
+            if choice.is_some() && pass.lens.only_redacts(candidate.pattern) {
+                continue;
+            }
             let Some((treatment, part, rest)) = self.accept(pass, at, *candidate) else { continue };
             match pass.lens.treatments[treatment].action {
                 GuardAction::Block => return Look::Block(treatment),
@@ -346,7 +350,7 @@ fn placeholder(lens: &Lens, treatment: usize, value: &str, vault: Option<&mut Va
     let treatment = &lens.treatments[treatment];
     match vault {
         Some(vault) if treatment.is_reversible => vault.placeholder(&treatment.name, value),
-        _ => format!("<{}>", treatment.name.to_ascii_uppercase().replace('-', "_")),
+        _ => treatment.placeholder.clone(),
     }
 }
 
