@@ -11,24 +11,10 @@ use crate::activations::ActivationBlock;
 use crate::attention;
 use crate::layout::{BLOCK, LANES, WeightType};
 use crate::multiply::Task;
+use crate::products::products;
 
 pub fn is_here() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
-}
-
-/// Computes a task; only after `is_here`.
-pub fn run(task: &Task<'_>) {
-    assert!(is_here(), "the processor has no AVX2");
-    // SAFETY: the processor has the instructions.
-    unsafe {
-        match task.weights.kind() {
-            WeightType::Q4_0 => rows::<Q4_0>(task),
-            WeightType::Q4_1 => rows::<Q4_1>(task),
-            WeightType::Q4K => rows::<Q4K>(task),
-            WeightType::Q6K => rows::<Q6K>(task),
-            WeightType::Q8_0 => rows::<Q8_0>(task),
-        }
-    }
 }
 
 /// Computes a task of attention; only after `is_here`.
@@ -69,14 +55,14 @@ fn gate_here(gate: &mut [f32], up: &[f32]) {
 }
 
 /// A type of weights known to the compiler, so that each has loops of its own.
-trait Layout {
+pub(crate) trait Layout {
     const KIND: WeightType;
 }
-struct Q4_0;
-struct Q4_1;
-struct Q4K;
-struct Q6K;
-struct Q8_0;
+pub(crate) struct Q4_0;
+pub(crate) struct Q4_1;
+pub(crate) struct Q4K;
+pub(crate) struct Q6K;
+pub(crate) struct Q8_0;
 impl Layout for Q4_0 {
     const KIND: WeightType = WeightType::Q4_0;
 }
@@ -93,80 +79,19 @@ impl Layout for Q8_0 {
     const KIND: WeightType = WeightType::Q8_0;
 }
 
-/// The weights of the task stay in the second-level cache while all rows pass over them, four at a time.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn rows<L: Layout>(task: &Task<'_>) {
-    let mut row = 0;
-    while row < task.activations.computed() {
-        match task.activations.computed() - row {
-            0..2 => row = strips::<L, 1>(task, row),
-            2..4 => row = strips::<L, 2>(task, row),
-            _ => row = strips::<L, 4>(task, row),
-        }
-    }
-}
+/// Whole sums of a block, for each row and each strip.
+pub(crate) type Sums<const ROWS: usize, const STRIPS: usize> = [[__m256i; STRIPS]; ROWS];
 
-#[target_feature(enable = "avx2,fma,f16c")]
-fn strips<L: Layout, const ROWS: usize>(task: &Task<'_>, first: usize) -> usize {
-    let mut strip = task.strips.start;
-    while strip < task.strips.end {
-        if task.strips.end - strip >= 2 {
-            product::<L, ROWS, 2>(task, first, strip);
-            strip += 2;
-        } else {
-            product::<L, ROWS, 1>(task, first, strip);
-            strip += 1;
-        }
-    }
-    first + ROWS
-}
+products!("avx2,fma,f16c");
 
-type Sums<const ROWS: usize, const STRIPS: usize> = [[__m256i; STRIPS]; ROWS];
-
-/// Some rows times some strips, over all inputs.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn product<L: Layout, const ROWS: usize, const STRIPS: usize>(task: &Task<'_>, first: usize, strip: usize) {
-    let weights: [&[u8]; STRIPS] = std::array::from_fn(|at| task.weights.strip(strip + at));
-    let rows: [&[ActivationBlock]; ROWS] = std::array::from_fn(|at| task.activations.row(first + at));
-    let mut totals = [[_mm256_setzero_ps(); STRIPS]; ROWS];
-    for at in 0..task.activations.inputs() / BLOCK {
-        // Loops, since a closure does not have the instructions of this function and would be called.
-        let (mut tiles, mut blocks) = ([weights[0]; STRIPS], [&rows[0][at]; ROWS]);
-        for (tile, strip) in tiles.iter_mut().zip(weights) {
-            *tile = &strip[L::KIND.place(at)..][..L::KIND.tile()];
-        }
-        for (block, row) in blocks.iter_mut().zip(rows) {
-            *block = &row[at];
-        }
-        let sums = whole_sums::<L, ROWS, STRIPS>(tiles, blocks);
-        for column in 0..STRIPS {
-            let unit = &weights[column][at / L::KIND.tiles() * L::KIND.unit()..];
-            let (scale, minimum) = scales::<L>(unit, tiles[column]);
-            for row in 0..ROWS {
-                let total = &mut totals[row][column];
-                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(blocks[row].scale));
-                *total = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(sums[row][column]), *total);
-                if has_minima(L::KIND) {
-                    *total = _mm256_fmadd_ps(minimum, _mm256_set1_ps(blocks[row].sum), *total);
-                }
-            }
-        }
-    }
-    for (row, totals) in totals.iter().enumerate() {
-        for (column, total) in totals.iter().enumerate() {
-            task.output.write(first + row, (strip + column) * LANES, &floats(*total));
-        }
-    }
-}
-
-const fn has_minima(kind: WeightType) -> bool {
+pub(crate) const fn has_minima(kind: WeightType) -> bool {
     matches!(kind, WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q4K)
 }
 
 /// The scales of a tile's eight outputs, and what is added to each weight.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scales<L: Layout>(unit: &[u8], tile: &[u8]) -> (__m256, __m256) {
+pub(crate) fn scales<L: Layout>(unit: &[u8], tile: &[u8]) -> (__m256, __m256) {
     match L::KIND {
         WeightType::Q4_0 => {
             let scale = halves(&tile[..16]);
@@ -183,19 +108,6 @@ fn scales<L: Layout>(unit: &[u8], tile: &[u8]) -> (__m256, __m256) {
                 (_mm256_mul_ps(halves(&unit[..16]), steps), _mm256_mul_ps(halves(&unit[16..32]), least));
             (scale, _mm256_sub_ps(_mm256_setzero_ps(), minimum))
         }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn whole_sums<L: Layout, const ROWS: usize, const STRIPS: usize>(
-    tiles: [&[u8]; STRIPS],
-    blocks: [&ActivationBlock; ROWS],
-) -> Sums<ROWS, STRIPS> {
-    match L::KIND {
-        WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q4K => four_bits::<L, ROWS, STRIPS>(tiles, blocks),
-        WeightType::Q6K => six_bits(tiles, blocks),
-        WeightType::Q8_0 => eight_bits(tiles, blocks),
     }
 }
 
@@ -234,7 +146,7 @@ fn four_bits<L: Layout, const ROWS: usize, const STRIPS: usize>(
 /// two halves of a block are multiplied in where pairs of 16 bits are added up anyway.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn six_bits<const ROWS: usize, const STRIPS: usize>(
+pub(crate) fn six_bits<const ROWS: usize, const STRIPS: usize>(
     tiles: [&[u8]; STRIPS],
     blocks: [&ActivationBlock; ROWS],
 ) -> Sums<ROWS, STRIPS> {
@@ -313,7 +225,7 @@ fn eight_bits<const ROWS: usize, const STRIPS: usize>(
 /// Four inputs, for all eight outputs.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn four(block: &ActivationBlock, group: usize) -> __m256i {
+pub(crate) fn four(block: &ActivationBlock, group: usize) -> __m256i {
     let [a, b, c, d] = block.numbers.as_chunks::<4>().0[group];
     _mm256_set1_epi32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]))
 }
@@ -327,7 +239,7 @@ fn halves(bytes: &[u8]) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn load(bytes: &[u8]) -> __m256i {
+pub(crate) fn load(bytes: &[u8]) -> __m256i {
     assert!(bytes.len() == 32);
     // SAFETY: 32 bytes are there, and the load asks for no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
@@ -343,7 +255,7 @@ fn load_half(bytes: &[u8]) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn floats(vector: __m256) -> [f32; LANES] {
+pub(crate) fn floats(vector: __m256) -> [f32; LANES] {
     let mut floats = [0.0; LANES];
     // SAFETY: the array has the vector's size, and the store asks for no alignment.
     unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), vector) };

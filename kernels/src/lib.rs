@@ -24,6 +24,10 @@ mod multiply;
 mod pack;
 mod pool;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod products;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub use activations::Activations;
 pub use attention::{BLOCK_TOKENS, KvBlocks, Span, attend};

@@ -24,6 +24,10 @@ pub struct Task<'a> {
 /// `x W^T`: one row of outputs after the other.
 pub fn multiply(weights: &PackedWeights, activations: &Activations, pool: &Pool) -> Result<Vec<f32>, ShapeError> {
     #[cfg(target_arch = "x86_64")]
+    if crate::vnni::is_here() {
+        return compute(weights, activations, pool, crate::vnni::run);
+    }
+    #[cfg(target_arch = "x86_64")]
     if crate::avx2::is_here() {
         return compute(weights, activations, pool, crate::avx2::run);
     }

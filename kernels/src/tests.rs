@@ -207,6 +207,24 @@ fn what_is_not_a_number_reaches_every_output_of_its_row() {
     }
 }
 
+/// What a processor has beyond AVX2 makes it faster and nothing else.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn both_sets_of_vector_instructions_give_the_same_bits() {
+    if !vnni::is_here() {
+        return;
+    }
+    let pool = Pool::new(1);
+    for kind in WeightType::ALL {
+        for rows in 1..=6 {
+            let case = Case::new(kind, 41, 3, rows, 77 + rows as u64);
+            let activations = Activations::quantize(&case.values, case.inputs, rows / 2).unwrap();
+            let run = |run| compute(&case.packed, &activations, &pool, run).unwrap();
+            assert_eq!(run(vnni::run), run(avx2::run), "{kind:?}");
+        }
+    }
+}
+
 fn kinds() -> impl Strategy<Value = WeightType> {
     proptest::sample::select(WeightType::ALL.to_vec())
 }
