@@ -15,6 +15,7 @@ mod encrypted;
 mod examples;
 mod fetching;
 mod first_minute;
+mod guards;
 mod interrupted;
 mod kills;
 mod memory;
