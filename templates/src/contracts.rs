@@ -27,7 +27,7 @@ fn the_starter_of_each_cloud_is_valid_with_all_that_it_offers() {
         let text: Vec<String> = content(name).lines().map(opened).collect();
         let all = Deployment::parse(&text.join("\n"), name).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(all.machine.image.is_some() && all.network.tls.is_some() && all.budget.egress_gb.is_some(), "{all:?}");
-        assert!(all.gateway.certificate.is_some(), "{all:?}");
+        assert!(all.gateway.certificate.is_some() && all.guards.is_some(), "{all:?}");
         assert_eq!(all.encryption_key.is_some(), cloud == Cloud::Gcp, "{name}: it is refused elsewhere");
         assert!(all.state.is_some() && all.region.is_some() && all.baseline.is_some() && !all.compliance.is_empty());
     }

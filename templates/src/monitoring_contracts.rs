@@ -133,7 +133,14 @@ impl Series {
 
 /// The metric of ours behind a series' name.
 fn ours(series: &str) -> Option<Metric> {
-    let all = [metric::daemon::ALL, metric::gateway::ALL, metric::cost::ALL, metric::guard::ALL, metric::host::ALL, metric::gpu::ALL];
+    let all = [
+        metric::daemon::ALL,
+        metric::gateway::ALL,
+        metric::cost::ALL,
+        metric::guard::ALL,
+        metric::host::ALL,
+        metric::gpu::ALL,
+    ];
     all.into_iter().flatten().copied().find(|metric| match metric.kind {
         MetricKind::Histogram => ["_bucket", "_sum", "_count"]
             .iter()

@@ -99,6 +99,11 @@ fn deployment_files_that_can_not_be_meant() {
         ("model: smollm2-135m\nname: Up", "Up"),
         ("model: smollm2-135m\ndaemon: {context: lots}", "daemon.context"),
         ("model: smollm2-135m\ndaemon: {threads: -1}", "daemon.threads"),
+        (
+            "model: smollm2-135m\nguards: {redact: {entities: [NAME]}}",
+            "guards.redact.entities[0]: there is no entity NAME",
+        ),
+        ("model: smollm2-135m\nguards: {redact: {patterns: {X: a+}}}", "guards.redact.patterns.X: it has no bound"),
         ("model: smollm2-135m\nbaseline: openai", "local:MODEL"),
         ("model: smollm2-135m\nbaseline: {url: http://x/v1, key: sk-secret}", "unknown key \"key\""),
         ("model: smollm2-135m\nbaseline: {model: x}", "url"),

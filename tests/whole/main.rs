@@ -16,6 +16,7 @@ mod examples;
 mod fetching;
 mod first_minute;
 mod host;
+mod guards;
 mod interrupted;
 mod kills;
 mod memory;
