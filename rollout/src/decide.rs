@@ -57,7 +57,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
 fn why_roll_back(situation: &Situation<'_>, gates: &[GateReport]) -> Option<String> {
     let Situation { spec, evidence, .. } = situation;
     let limit = spec.consecutive_failures;
-    if let Some(gate) = gates.iter().find(|gate| gate.verdict == Verdict::RollBack) {
+    if let Some(gate) = gates.iter().find(|gate| !gate.gate.dry_run && gate.verdict == Verdict::RollBack) {
         return Some(gate.reason.clone());
     }
     let failures = evidence.candidate.failures_in_a_row;
@@ -89,7 +89,9 @@ fn what_lacks(situation: &Situation<'_>, gates: &[GateReport]) -> Vec<String> {
         lacks.push(format!("a good probe of the candidate ({failure})"));
     }
     // While answers are too few, what each gate would say of them is no news.
-    let is_news = |gate: &&GateReport| gate.verdict != Verdict::Promote && !(is_short && is_of_answers(gate));
+    let is_news = |gate: &&GateReport| {
+        !gate.gate.dry_run && gate.verdict != Verdict::Promote && !(is_short && is_of_answers(gate))
+    };
     lacks.extend(gates.iter().filter(is_news).map(|gate| gate.reason.clone()));
     lacks
 }
@@ -100,7 +102,7 @@ const fn is_of_answers(report: &GateReport) -> bool {
 
 fn all_passed(situation: &Situation<'_>, gates: &[GateReport]) -> String {
     let weight = situation.position.weight(situation.spec);
-    let reasons: Vec<&str> = gates.iter().map(|gate| gate.reason.as_str()).collect();
+    let reasons: Vec<&str> = gates.iter().filter(|gate| !gate.gate.dry_run).map(|gate| gate.reason.as_str()).collect();
     let held = Span::seconds(held_for(situation).0.as_secs());
     format!("held {weight} for {held}; {}", reasons.join("; "))
 }

@@ -10,6 +10,8 @@ use spec::rollout::{Gate, Sli};
 use crate::ports::{Observation, Outcome};
 use crate::scrape;
 use crate::statistics::Spread;
+use crate::statistics::log_mean::LogTimes;
+use crate::tally::Tallies;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -23,10 +25,13 @@ pub struct Evidence {
     pub probe: ProbeStreak,
     /// One a gate, in the spec's order; only those of scrape gates are used.
     pub readings: Vec<Readings>,
+    /// Of all stages so far; journals from before there were comparisons have none.
+    #[serde(default)]
+    pub tallies: Tallies,
 }
 
 /// One variant's counted answers of the stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     pub counted: u64,
     /// Clients that left after they had waited longer than a gate allows, one number a gate: they count for that gate,
@@ -38,6 +43,11 @@ pub struct Counts {
     pub failures_in_a_row: u32,
     pub first_tokens: Spread,
     pub durations: Spread,
+    /// Of good answers: one that fails at once is not fast.
+    #[serde(default)]
+    pub first_token_times: LogTimes,
+    #[serde(default)]
+    pub duration_times: LogTimes,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,18 +79,24 @@ impl Evidence {
             baseline: Counts::new(gates),
             probe: ProbeStreak::default(),
             readings: vec![Readings::default(); gates.len()],
+            tallies: Tallies::default(),
         }
     }
 
-    /// The next stage begins with nothing but how the candidate's probes went: they don't depend on its weight.
+    /// The next stage begins with nothing but how the candidate's probes went, which doesn't depend on its weight, and the
+    /// tallies that comparisons are made of.
     pub fn next_stage(&self, gates: &[Gate], since_generation: u64) -> Self {
         let first_generation = self.first_generation.or(Some(since_generation));
-        Self { probe: self.probe.clone(), first_generation, ..Self::new(gates, since_generation) }
+        let (probe, tallies) = (self.probe.clone(), self.tallies.clone());
+        Self { probe, first_generation, tallies, ..Self::new(gates, since_generation) }
     }
 
     /// What this stage's table or a later one sent counts, and of that what says something about a variant; and what an
     /// earlier stage sent, if it failed only now.
     pub fn add(&mut self, gates: &[Gate], seen: &Observation) {
+        if !seen.is_fallback {
+            self.tallies.add(seen);
+        }
         if seen.is_fallback || !(seen.generation >= self.since_generation || self.is_late_failure(seen)) {
             return;
         }
@@ -131,6 +147,8 @@ impl Counts {
             failures_in_a_row: 0,
             first_tokens: Spread::default(),
             durations: Spread::default(),
+            first_token_times: LogTimes::default(),
+            duration_times: LogTimes::default(),
         }
     }
 
@@ -147,6 +165,10 @@ impl Counts {
         self.failures_in_a_row = if seen.outcome.is_failure() { self.failures_in_a_row.saturating_add(1) } else { 0 };
         self.first_tokens.add(seen.time_to_first_token);
         self.durations.add(seen.time_to_first_token.map(|_| seen.duration));
+        if let (Outcome::Ok, Some(first_token)) = (seen.outcome, seen.time_to_first_token) {
+            self.first_token_times.add(first_token);
+            self.duration_times.add(seen.duration);
+        }
     }
 
     /// A client that left without its answer.
@@ -161,7 +183,12 @@ impl Counts {
             match &gate.sli {
                 Sli::TimeToFirstToken(_) if seen.time_to_first_token.is_none() => is_first_token_late = true,
                 Sli::Latency(_) => is_late = true,
-                Sli::TimeToFirstToken(_) | Sli::ErrorRatio | Sli::TruncatedRatio | Sli::Scrape(_) => continue,
+                Sli::TimeToFirstToken(_)
+                | Sli::ErrorRatio
+                | Sli::TruncatedRatio
+                | Sli::TypicalFirstToken
+                | Sli::TypicalLatency
+                | Sli::Scrape(_) => continue,
             }
             *bad += 1;
             *left += 1;
@@ -200,7 +227,7 @@ fn is_bad(gate: &Gate, seen: &Observation) -> bool {
         Sli::TruncatedRatio => seen.outcome == Outcome::Truncated,
         Sli::TimeToFirstToken(_) => is_above(seen.time_to_first_token),
         Sli::Latency(_) => is_above(seen.time_to_first_token.map(|_| seen.duration)),
-        Sli::Scrape(_) => false,
+        Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => false,
     }
 }
 
@@ -406,7 +433,14 @@ mod tests {
             evidence.add_probe(Err("refused".to_owned()));
             evidence.add_scrape(&gates(), &Ok("waiting 1.5".to_owned()));
             let written = serde_json::to_vec(&evidence).unwrap();
-            prop_assert_eq!(serde_json::from_slice::<Evidence>(&written).unwrap(), evidence);
+            let mut read: Evidence = serde_json::from_slice(&written).unwrap();
+            // Decimal texts may change the last bit of a mean, which decides nothing.
+            for (read, written) in [(&mut read.candidate, &evidence.candidate), (&mut read.baseline, &evidence.baseline)] {
+                prop_assert!(read.duration_times.is_nearly(&written.duration_times));
+                prop_assert!(read.first_token_times.is_nearly(&written.first_token_times));
+                (read.duration_times, read.first_token_times) = (written.duration_times, written.first_token_times);
+            }
+            prop_assert_eq!(read, evidence);
         }
     }
 }

@@ -1,21 +1,41 @@
 //! One gate's verdict from a stage's evidence, with the numbers that led to it. Pure.
 
 use spec::amount::Span;
-use spec::rollout::{Gate, GateReport, RolloutSpec, Sli, Verdict};
+use spec::rollout::{Against, Gate, GateReport, OnFail, RolloutSpec, Sli, Verdict};
 
 use crate::evidence::{Counts, Evidence, Readings};
 use crate::statistics::{alpha_of_each, answers_until, answers_until_refuted, ln_evidence, ln_limit, share_interval};
+
+mod beside;
+
+use beside::Beside;
 
 /// Ticks in a row over a scrape gate's threshold that roll back: one reading alone may be a blip.
 pub(crate) const BAD_READINGS: u32 = 3;
 
 /// All gates, in the spec's order.
 pub(crate) fn judge_all(spec: &RolloutSpec, evidence: &Evidence) -> Vec<GateReport> {
-    let judge = |(at, gate): (usize, &Gate)| match allowed(gate) {
-        Some(allowed) => Share { spec, evidence, gate, at, allowed }.judge(),
-        None => judge_readings(gate, evidence.readings.get(at).unwrap_or(&Readings::default())),
+    let judge = |(at, gate): (usize, &Gate)| match (gate.against, allowed(gate)) {
+        (Against::Baseline, _) => Beside { spec, evidence, gate }.judge(),
+        (Against::Slo, Some(allowed)) => Share { spec, evidence, gate, at, allowed }.judge(),
+        (Against::Slo, None) => judge_readings(gate, evidence.readings.get(at).unwrap_or(&Readings::default())),
     };
-    spec.gates.iter().enumerate().map(judge).collect()
+    spec.gates.iter().enumerate().map(judge).map(as_the_gate_says).collect()
+}
+
+/// A gate that only holds does not roll back.
+fn as_the_gate_says(mut report: GateReport) -> GateReport {
+    if report.verdict == Verdict::RollBack && report.gate.on_fail == OnFail::Hold {
+        report.verdict = Verdict::Hold;
+        report.reason.push_str("; it failed, and holds as it should");
+    }
+    report
+}
+
+/// A gate's part of the rollout's chance: tests that decide share it; scrapes are none, dry runs do not decide.
+fn alpha(spec: &RolloutSpec) -> f64 {
+    let is_test = |gate: &&Gate| !gate.dry_run && !matches!(gate.sli, Sli::Scrape(_));
+    alpha_of_each(spec.alpha, spec.gates.iter().filter(is_test).count())
 }
 
 /// The share of answers that may speak against a gate; none for a gate that isn't about answers.
@@ -23,7 +43,7 @@ const fn allowed(gate: &Gate) -> Option<f64> {
     match &gate.sli {
         Sli::ErrorRatio | Sli::TruncatedRatio => Some(gate.threshold),
         Sli::TimeToFirstToken(quantile) | Sli::Latency(quantile) => Some(quantile.allowed_above()),
-        Sli::Scrape(_) => None,
+        Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => None,
     }
 }
 
@@ -47,7 +67,7 @@ impl Share<'_> {
 
     fn verdict(&self, total: u64, bad: u64) -> (Verdict, String) {
         let ln_evidence = ln_evidence(self.allowed, bad, total);
-        let ln_limit = ln_limit(self.alpha(), self.spec.stages.len());
+        let ln_limit = ln_limit(alpha(self.spec), self.spec.stages.len());
         let gate = self.gate;
         let seen = format!("{gate}: {}{}", self.counts(total, bad), self.baseline());
         if total == 0 {
@@ -65,11 +85,6 @@ impl Share<'_> {
         }
     }
 
-    /// This gate's part of the rollout's chance: gates on answers share it, scrapes are no test and use up none.
-    fn alpha(&self) -> f64 {
-        alpha_of_each(self.spec.alpha, self.spec.gates.iter().filter(|gate| allowed(gate).is_some()).count())
-    }
-
     /// How many more answers decide, and what the truth can be by now.
     fn ahead(&self, total: u64, bad: u64, ln_limit: f64) -> String {
         let better = match answers_until(|more| self.is_below(total + more, bad)) {
@@ -81,7 +96,7 @@ impl Share<'_> {
             Some(answers) => format!("about {answers} more like these roll back"),
             None => "more like these do not decide".to_owned(),
         };
-        let share = share_interval(bad, total, self.alpha());
+        let share = share_interval(bad, total, alpha(self.spec));
         let (low, high) = (percent(share.low), percent(share.high));
         format!("{better}, {worse} (the share lies between {low} and {high})")
     }
@@ -95,7 +110,7 @@ impl Share<'_> {
             Sli::ErrorRatio | Sli::TruncatedRatio => (bad as f64) < self.allowed * total as f64,
             // At most this share may lie above: that is what makes the quantile no more than the threshold.
             Sli::TimeToFirstToken(_) | Sli::Latency(_) => bad as f64 <= self.allowed * total as f64 + 1e-9,
-            Sli::Scrape(_) => false,
+            Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => false,
         }
     }
 
@@ -106,7 +121,7 @@ impl Share<'_> {
             }
             Sli::TimeToFirstToken(quantile) => counts.first_tokens.quantile(quantile.allowed_above()),
             Sli::Latency(quantile) => counts.durations.quantile(quantile.allowed_above()),
-            Sli::Scrape(_) => None,
+            Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => None,
         }
     }
 
@@ -124,7 +139,7 @@ impl Share<'_> {
                 "{bad} of {total} answers took longer than {threshold} ({share}, {} allowed)",
                 percent(self.allowed)
             ),
-            Sli::Scrape(_) => String::new(),
+            Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => String::new(),
         }
     }
 

@@ -22,6 +22,7 @@ pub mod ports;
 pub mod replay;
 mod scrape;
 pub mod statistics;
+pub mod tally;
 
 pub use clock::{Clock, SystemClock};
 pub use controller::Controller;

@@ -148,6 +148,7 @@ impl Rollout {
     fn begin_stage(&mut self, at: Timestamp) {
         self.stage_since = at;
         self.evidence = self.evidence.next_stage(&self.spec.gates, self.generation);
+        self.evidence.tallies.begin(self.generation, self.position.weight(&self.spec));
     }
 
     fn go(&mut self, attempted: Move, record: &Record<Event>) -> Result<(), ReplayError> {

@@ -1,6 +1,6 @@
 //! A rollout for the eye: where it is, why, and the evidence of each gate.
 
-use spec::rollout::{Gate, GateReport, RolloutEvent, RolloutReport, Sli};
+use spec::rollout::{Against, Gate, GateReport, RolloutEvent, RolloutReport, Sli};
 
 use super::{clock, coloured, table};
 
@@ -41,10 +41,13 @@ fn gate_row(gate: &GateReport) -> Vec<String> {
 }
 
 fn observed(gate: &Gate, value: f64) -> String {
+    if gate.against == Against::Baseline {
+        return format!("{value:.2}x");
+    }
     match gate.sli {
         Sli::ErrorRatio | Sli::TruncatedRatio => format!("{:.2}%", value * 100.0),
         Sli::TimeToFirstToken(_) | Sli::Latency(_) => format!("{value:.3}s"),
-        Sli::Scrape(_) => value.to_string(),
+        Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => value.to_string(),
     }
 }
 

@@ -49,10 +49,8 @@ struct Gates {
 
 impl Gates {
     fn new(scene: &Scene) -> Self {
-        let gates = vec![
-            Gate { sli: Sli::ErrorRatio, threshold: scene.slo },
-            Gate { sli: Sli::TimeToFirstToken(Quantile::P95), threshold: SLOW_SECONDS },
-        ];
+        let gates =
+            vec![Gate::slo(Sli::ErrorRatio, scene.slo), Gate::slo(Sli::TimeToFirstToken(Quantile::P95), SLOW_SECONDS)];
         let spec = RolloutSpec { gates, alpha: ALPHA, ..RolloutSpec::default() };
         Self { evidence: Evidence::new(&spec.gates, 1), spec, stage: 0 }
     }

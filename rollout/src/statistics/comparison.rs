@@ -9,11 +9,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ln_sum;
+use super::{Interval, ln_sum};
 
 /// Alternatives reach from a fifth worse than the bound to 200 times as bad.
 const RATIO_STEP: f64 = 1.25;
 const ALTERNATIVES: i32 = 24;
+/// No ratio that is told is larger, and none smaller than one to that.
+const LARGEST_RATIO: f64 = 1_000.0;
 
 /// What both variants had (failures, or requests for the sample ratio) while the candidate's weight was one value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,40 @@ pub fn ln_evidence_above(ratio: f64, tallies: &[Tally]) -> f64 {
 /// The same against "at least `ratio` times as often": what shows that a candidate is no worse.
 pub fn ln_evidence_below(ratio: f64, tallies: &[Tally]) -> f64 {
     ln_mixture(ratio, 1.0 / RATIO_STEP, tallies)
+}
+
+/// How many times as often the candidate fails (Mantel and Haenszel 1959, over the weights); none without failures.
+pub fn estimate(tallies: &[Tally]) -> Option<f64> {
+    let candidate: f64 = tallies.iter().map(|tally| tally.candidate as f64 * (1.0 - tally.weight)).sum();
+    let baseline: f64 = tallies.iter().map(|tally| tally.baseline as f64 * tally.weight).sum();
+    (candidate + baseline > 0.0).then(|| (candidate / baseline).min(LARGEST_RATIO))
+}
+
+/// The ratios that the failures do not refute, each side by the evidence `ln_limit`.
+pub fn ratio_interval(tallies: &[Tally], ln_limit: f64) -> Interval {
+    let last_refuted = |refutes: &dyn Fn(f64) -> bool| {
+        // Halved in logarithms: the refuted side is where the search starts.
+        let (mut refuted, mut possible) = (LARGEST_RATIO.ln(), -LARGEST_RATIO.ln());
+        for _ in 0..40 {
+            let middle = f64::midpoint(refuted, possible);
+            if refutes(middle) { refuted = middle } else { possible = middle }
+        }
+        refuted.exp()
+    };
+    let high = last_refuted(&|ln_ratio| ln_evidence_below(ln_ratio.exp(), tallies) >= ln_limit);
+    let low = 1.0 / last_refuted(&|ln_ratio| ln_evidence_above((-ln_ratio).exp(), tallies) >= ln_limit);
+    Interval { low, high }
+}
+
+/// So many times as many of each, for looking ahead.
+pub fn scaled(tallies: &[Tally], factor: f64) -> Vec<Tally> {
+    let times = |count: u64| (count as f64 * factor) as u64;
+    let scaled = |tally: &Tally| Tally {
+        weight: tally.weight,
+        candidate: times(tally.candidate),
+        baseline: times(tally.baseline),
+    };
+    tallies.iter().map(scaled).collect()
 }
 
 fn ln_mixture(ratio: f64, step: f64, tallies: &[Tally]) -> f64 {
@@ -97,6 +133,28 @@ mod tests {
             assert!(ln_evidence_above(1.5, tallies).abs() < 1e-12);
             assert!(ln_evidence_below(1.5, tallies).abs() < 1e-12);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn the_interval_holds_the_estimate(counts in (0u64..400, 0u64..400, 0u64..400, 0u64..400)) {
+            let tallies = [tally(0.1, counts.0, counts.1), tally(0.6, counts.2, counts.3)];
+            let Interval { low, high } = ratio_interval(&tallies, 100f64.ln());
+            prop_assert!(low < high);
+            let one = [tallies[1]];
+            let Interval { low, high } = ratio_interval(&one, 100f64.ln());
+            if let Some(ratio) = estimate(&one).filter(|ratio| (0.002..500.0).contains(ratio)) {
+                prop_assert!(low <= ratio && ratio <= high, "{low} {ratio} {high}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_estimate_is_of_the_rates_and_not_of_the_counts() {
+        let even = [tally(0.1, 10, 90), tally(0.6, 60, 40)];
+        assert!((estimate(&even).unwrap() - 1.0).abs() < 1e-12);
+        assert_eq!(estimate(&[tally(0.1, 0, 0)]), None);
+        assert_eq!(estimate(&[tally(0.1, 3, 0)]), Some(LARGEST_RATIO));
     }
 
     #[test]

@@ -33,6 +33,25 @@ impl LogTimes {
         self.squares += deviation * (value - self.mean);
     }
 
+    /// How many times as long as the others these are (ratio of geometric means).
+    pub fn times_as_long(&self, others: &Self) -> f64 {
+        (self.mean - others.mean).exp()
+    }
+
+    /// So many times as many with the same mean and variance, for looking ahead.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        let count = (self.count as f64 * factor) as u64;
+        Self { count, mean: self.mean, squares: self.squares * factor }
+    }
+
+    /// The same but for the last bits.
+    #[cfg(test)]
+    pub(crate) fn is_nearly(&self, other: &Self) -> bool {
+        let is_near = |one: f64, other: f64| (one - other).abs() <= 1e-9 * one.abs().max(1.0);
+        self.count == other.count && is_near(self.mean, other.mean) && is_near(self.squares, other.squares)
+    }
+
     /// Holds the true mean logarithm at all looks with a chance of at least 1 - alpha.
     pub fn interval(&self, alpha: f64) -> Option<Interval> {
         if self.count < LEAST {
