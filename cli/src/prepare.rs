@@ -52,7 +52,9 @@ pub async fn prepare(context: &Context, args: &SpecArgs, command: &str) -> Resul
 
 /// What a plan file says, and nothing beside it.
 pub async fn prepare_saved(context: &Context, path: &Path, args: &SpecArgs) -> Result<Prepared, Failure> {
-    if args.file.is_some() || from_flags(args)? != Deployment::default() {
+    // What watches may come out of the environment, and be meant for other commands.
+    let wishes = Deployment { monitoring: MonitoringWish::default(), ..from_flags(args)? };
+    if args.file.is_some() || wishes != Deployment::default() {
         return Err(Failure::usage("a plan file says all there is to do; it goes with no --file and no other wishes"));
     }
     let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
