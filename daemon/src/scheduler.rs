@@ -219,11 +219,12 @@ impl Scheduler {
 
     /// How many rows each running sequence gets.
     fn share_rows(&mut self) -> Vec<usize> {
-        let decoding = self.running.iter().filter(|text| text.rest() == 1).count();
-        let mut left = STEP_ROWS.saturating_sub(decoding).max(LEAST_PROMPT_ROWS);
+        // First of all: what is found can leave a prompt with its last token alone, which counts among the single ones.
         for at in 0..self.running.len() {
             self.look_again(at);
         }
+        let single = self.running.iter().filter(|text| text.rest() == 1).count();
+        let mut left = STEP_ROWS.saturating_sub(single).max(LEAST_PROMPT_ROWS);
         let mut shares: Vec<usize> = self.running.iter().map(|text| usize::from(text.rest() == 1)).collect();
         let mut prompts: Vec<usize> = (0..shares.len()).filter(|at| self.running[*at].rest() > 1).collect();
         if prompts.len() > 1 {
