@@ -14,6 +14,7 @@ use providers::secret::{CHANGE, KeyChange};
 use spec::action::{Act, Action, ActionOutcome};
 use spec::deployment::Cloud;
 use spec::host::HostStatus;
+use spec::id::DeploymentName;
 use spec::layout::BucketLayout;
 
 use crate::context::Context;
@@ -26,6 +27,8 @@ use crate::site::{CloudSite, Kept, Site};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const HOST_SPEC: &str = "host-spec";
 const SECRET: &str = "secret";
+/// What a deployment is called that nobody gave a name.
+const DEFAULT: &str = "default";
 
 /// A deployment's host.
 pub struct HostDesk {
@@ -144,6 +147,11 @@ impl HostDesk {
             }
             None => Ok(gateway_files(&self.kept.layout)?.api_key_file.display().to_string()),
         }
+    }
+
+    /// Its name, where a command must give it.
+    pub fn named(&self) -> Option<&DeploymentName> {
+        (self.kept.name.as_str() != DEFAULT).then_some(&self.kept.name)
     }
 
     pub fn name(&self) -> &str {

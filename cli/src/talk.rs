@@ -55,13 +55,18 @@ pub fn confirm(question: &str, command: &str) -> Result<(), Failure> {
 }
 
 /// Commands about one deployment; what follows one of these words in a hint is completed with its name.
-const ABOUT_A_DEPLOYMENT: [&str; 11] = [
+const ABOUT_A_DEPLOYMENT: [&str; 16] = [
     "dsctl up",
     "dsctl plan",
     "dsctl down",
     "dsctl status",
     "dsctl logs",
     "dsctl alerts",
+    "dsctl host restart",
+    "dsctl host drain",
+    "dsctl host limit",
+    "dsctl host diagnostics",
+    "dsctl keys retire-others",
     "dsctl runbook run",
     "dsctl rollout start",
     "dsctl rollout status",

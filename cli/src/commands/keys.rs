@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exit::{Failure, Kind};
 use crate::host_desk::HostDesk;
 use crate::site::Kept;
-use crate::talk::{print, print_json, say};
+use crate::talk::{print, print_json, say, with_name};
 
 #[derive(Debug, Serialize)]
 struct KeysReport<'a> {
@@ -46,13 +46,14 @@ async fn change(context: &Context, args: &HostAskArgs, changes: &[KeyChange]) ->
     if args.json.json {
         return print_json(&KeysReport { deployment: desk.name(), changes, api_key: &api_key, outcome: &outcome });
     }
-    print(said(changes, &api_key))
+    print(said(changes, &api_key, &desk))
 }
 
-fn said(changes: &[KeyChange], api_key: &str) -> String {
+fn said(changes: &[KeyChange], api_key: &str, desk: &HostDesk) -> String {
+    let retire = with_name("dsctl keys retire-others", desk.named());
     match changes {
         [KeyChange::Add] => format!(
-            "The first line of {api_key} is the new key; the others are still taken. When all clients have it: dsctl keys retire-others"
+            "The first line of {api_key} is the new key; the others are still taken. When all clients have it: {retire}"
         ),
         _ => format!("{api_key} holds the one key that is taken from now on"),
     }
