@@ -581,10 +581,10 @@ pub enum RunbookCommand {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Starter to write
+    /// Starter to write: local, aws, gcp, azure, rollout, prometheus, prometheus-rules, or monitoring (a folder)
     #[arg(default_value = "local")]
     pub starter: String,
-    /// File to write; never one that exists [default: as the starter says]
+    /// File (of monitoring: folder) to write; never one that exists [default: as the starter says]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -188,6 +188,7 @@ fn unwatched_as_said(mut deployment: Deployment, monitoring: Option<Part>) -> De
         deployment.monitoring.receivers = Receivers::default();
         deployment.monitoring.alertmanager = None;
         deployment.monitoring.grafana = None;
+        deployment.monitoring.grafana_repository = None;
     }
     deployment
 }

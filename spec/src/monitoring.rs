@@ -6,6 +6,7 @@
 //!   node_exporter: enabled     # the same
 //!   alertmanager: enabled      # enabled, none
 //!   grafana: none              # enabled, none
+//!   grafana_repository: {url: https://apt.grafana.com, fingerprint: B53A…8545}  # or a mirror of yours; its key is at URL/gpg.key
 //!   budget_per_day: 150        # US dollars; an alert says when serving costs more
 //!   receivers:                 # secrets come from an environment variable (key_env) or a file (key_file), never inline
 //!     slack: {channel: "#on-call", key_env: SLACK_WEBHOOK_URL}
@@ -35,6 +36,8 @@ pub struct MonitoringWish {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grafana: Option<Part>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub grafana_repository: Option<PackageRepository>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_per_day: Option<Usd>,
     #[serde(skip_serializing_if = "Receivers::is_empty")]
     pub receivers: Receivers,
@@ -49,6 +52,27 @@ pub enum Part {
     /// Its endpoints are there to be read; what reads them is the user's.
     ScrapeOnly,
     None,
+}
+
+/// Packages that the distribution does not have. What its index is signed with is pinned: the key itself is fetched from
+/// `URL/gpg.key`, and another one than that of the fingerprint signs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageRepository {
+    /// Of the suite `stable`, component `main`.
+    pub url: String,
+    /// Of the OpenPGP key, in 40 hexadecimal digits.
+    pub fingerprint: String,
+}
+
+impl PackageRepository {
+    /// Grafana Labs' own, and the key that they say signs it.
+    pub fn of_grafana_labs() -> Self {
+        Self {
+            url: "https://apt.grafana.com".to_owned(),
+            fingerprint: "B53AE77BADB630A683046005963FA27710458545".to_owned(),
+        }
+    }
 }
 
 /// Who is told. Each is told of some severities: see `severities` of each.
@@ -259,6 +283,9 @@ pub struct Monitoring {
     pub node_exporter: Part,
     pub alertmanager: Part,
     pub grafana: Part,
+    /// Where Grafana is installed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grafana_repository: Option<PackageRepository>,
     pub budget_per_day: Usd,
     #[serde(default, skip_serializing_if = "Receivers::is_empty")]
     pub receivers: Receivers,
@@ -285,6 +312,7 @@ impl MonitoringWish {
             node_exporter: top.node_exporter.or(self.node_exporter),
             alertmanager: top.alertmanager.or(self.alertmanager),
             grafana: top.grafana.or(self.grafana),
+            grafana_repository: top.grafana_repository.or(self.grafana_repository),
             budget_per_day: top.budget_per_day.or(self.budget_per_day),
             receivers: Receivers {
                 slack: top.receivers.slack.or(self.receivers.slack),
@@ -300,11 +328,14 @@ impl MonitoringWish {
     pub fn resolve(self) -> Result<Monitoring, InvalidMonitoring> {
         let prometheus = self.prometheus.unwrap_or(Part::Enabled);
         let follows = if prometheus == Part::Enabled { Part::Enabled } else { Part::None };
+        let grafana = self.grafana.unwrap_or(Part::None);
+        let its_own = || (grafana == Part::Enabled).then(PackageRepository::of_grafana_labs);
         let monitoring = Monitoring {
             prometheus,
             node_exporter: self.node_exporter.unwrap_or(prometheus),
             alertmanager: self.alertmanager.unwrap_or(follows),
-            grafana: self.grafana.unwrap_or(Part::None),
+            grafana,
+            grafana_repository: self.grafana_repository.or_else(its_own),
             budget_per_day: self.budget_per_day.unwrap_or(Usd::from_millionths(150_000_000)),
             receivers: self.receivers,
         };
@@ -330,8 +361,26 @@ impl Monitoring {
         if self.alertmanager != Part::Enabled && !self.receivers.is_empty() {
             return Err(invalid("receivers", "nobody tells them: they need alertmanager: enabled"));
         }
+        self.validate_repository()?;
         self.receivers.each().iter().try_for_each(validate_receiver)?;
         self.validate_addresses()
+    }
+
+    fn validate_repository(&self) -> Result<(), InvalidMonitoring> {
+        let Some(PackageRepository { url, fingerprint }) = &self.grafana_repository else { return Ok(()) };
+        let refused = |field: &str, message: &str| Err(invalid(format!("grafana_repository{field}"), message));
+        if self.grafana != Part::Enabled {
+            return refused("", "nothing is installed from it without grafana: enabled");
+        }
+        // It becomes a line of a file that has a form of its own.
+        let has_scheme = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
+        if !has_scheme || url.contains(|char: char| char.is_whitespace() || char.is_control() || char == '@') {
+            return refused(".url", "begins with https:// or http://, and holds no spaces, user name or password");
+        }
+        if fingerprint.len() != 40 || !fingerprint.chars().all(|char| char.is_ascii_hexdigit()) {
+            return refused(".fingerprint", "is that of an OpenPGP key: 40 hexadecimal digits without spaces");
+        }
+        Ok(())
     }
 
     fn validate_addresses(&self) -> Result<(), InvalidMonitoring> {
@@ -401,6 +450,9 @@ receivers:
             (Part::Enabled, Part::Enabled, Part::Enabled)
         );
         assert_eq!((plain.grafana, plain.budget_per_day.to_string().as_str()), (Part::None, "150.00"));
+        assert_eq!(plain.grafana_repository, None);
+        let shown = wish("grafana: enabled").resolve().unwrap();
+        assert_eq!(shown.grafana_repository, Some(PackageRepository::of_grafana_labs()));
         let bare = wish("prometheus: scrape-only").resolve().unwrap();
         assert_eq!((bare.node_exporter, bare.alertmanager), (Part::ScrapeOnly, Part::None));
     }
@@ -430,6 +482,19 @@ receivers:
             ("{prometheus: none, alertmanager: enabled}", "monitoring.alertmanager: needs prometheus: enabled"),
             ("{prometheus: scrape-only, grafana: enabled}", "monitoring.grafana: needs prometheus: enabled"),
             ("{grafana: scrape-only}", "monitoring.grafana: is enabled or none"),
+            (
+                "{grafana_repository: {url: 'https://a', fingerprint: ab}}",
+                "nothing is installed from it without grafana",
+            ),
+            (
+                "{grafana: enabled, grafana_repository: {url: a, fingerprint: ab}}",
+                "grafana_repository.url: begins with https://",
+            ),
+            ("{grafana: enabled, grafana_repository: {url: 'https://a b', fingerprint: ab}}", "and holds no spaces"),
+            (
+                "{grafana: enabled, grafana_repository: {url: 'https://a', fingerprint: ab}}",
+                "fingerprint: is that of an OpenPGP key",
+            ),
             ("{budget_per_day: 0}", "monitoring.budget_per_day: must be more than nothing"),
             ("{alertmanager: none, receivers: {pagerduty: {key_env: K}}}", "monitoring.receivers: nobody tells them"),
             ("{receivers: {pagerduty: {}}}", "monitoring.receivers.pagerduty: needs key_env or key_file"),

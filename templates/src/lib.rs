@@ -90,6 +90,9 @@ const ALL: &[Template] = &[
     },
 ];
 
+/// What `dsctl init` takes for rules, dashboards and configurations of a monitoring of one's own: a folder, not a file.
+pub const MONITORING_FOLDER: &str = "monitoring";
+
 /// First boot of a machine on AWS (cloud-init); its placeholders are filled in when the machine is made.
 pub const AWS_BOOT: &str = include_str!("../data/cloud-init/aws.yaml");
 /// The same on Azure.
@@ -113,7 +116,7 @@ pub fn find(name: &str) -> Result<&'static Template, UnknownTemplate> {
 }
 
 fn names() -> Vec<&'static str> {
-    ALL.iter().map(|template| template.name).collect()
+    ALL.iter().map(|template| template.name).chain([MONITORING_FOLDER]).collect()
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ mod tests {
         assert_eq!(
             error,
             "unknown starter \"rolout\", did you mean \"rollout\"?; known are local, aws, gcp, azure, rollout, prometheus, \
-             prometheus-rules"
+             prometheus-rules, monitoring"
         );
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::monitoring::tests::{full, plain};
-use crate::monitoring::{MonitoringInputs, render};
+use crate::monitoring::{MonitoringFile, MonitoringInputs, render};
 
 /// What a tool said; it must have been content.
 fn content(command: &mut Command) -> String {
@@ -48,20 +48,32 @@ fn written(inputs: MonitoringInputs) -> TempDir {
         fs::write(secrets.join(receiver.kind.secret()), "secret").unwrap();
     }
     let inputs = MonitoringInputs { gateway_tls, secrets, folder: folder.path().to_owned(), ..inputs };
-    for file in render(&inputs).unwrap() {
-        let path = folder.path().join(file.path);
+    write_all(folder.path(), render(&inputs).unwrap());
+    folder
+}
+
+/// As `dsctl init monitoring` writes it.
+fn written_starter() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    write_all(folder.path(), crate::monitoring::starter(folder.path().to_owned()).unwrap());
+    folder
+}
+
+fn write_all(folder: &Path, files: Vec<MonitoringFile>) {
+    for file in files {
+        let path = folder.join(file.path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, file.content).unwrap();
     }
-    folder
 }
 
 #[test]
 #[ignore = "needs promtool: .ci/monitoring"]
 fn promtool_reads_the_rules_and_every_configuration() {
     content(Command::new("promtool").args(["check", "rules", "--lint-fatal"]).args(rule_files(&data())));
-    for inputs in [full(), plain()] {
-        let folder = written(inputs);
+    let mut folders: Vec<TempDir> = [full(), plain()].map(written).into();
+    folders.push(written_starter());
+    for folder in folders {
         let configuration = folder.path().join("prometheus/prometheus.yml");
         let said = content(Command::new("promtool").args(["check", "config", "--lint-fatal"]).arg(configuration));
         assert_eq!(said.matches("rules found").count(), rule_files(&data()).len(), "{said}");
@@ -111,8 +123,9 @@ fn a_rule_that_is_changed_is_noticed() {
 #[test]
 #[ignore = "needs amtool: .ci/monitoring"]
 fn amtool_reads_every_configuration_and_routes_by_severity() {
-    for inputs in [full(), plain()] {
-        let folder = written(inputs);
+    let mut folders: Vec<TempDir> = [full(), plain()].map(written).into();
+    folders.push(written_starter());
+    for folder in folders {
         let configuration = folder.path().join("alertmanager/alertmanager.yml");
         content(Command::new("amtool").arg("check-config").arg(&configuration));
         for (labels, wanted) in [("severity=page", "page"), ("severity=none", "none"), ("severity=odd", "nobody")] {

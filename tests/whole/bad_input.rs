@@ -139,4 +139,11 @@ fn a_starter_never_overwrites() {
     std::fs::write(&path, "mine").unwrap();
     home.dsctl(&["init", "--output", &path]).exits(2).says("exists");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    let folder = home.scratch().join("watch").display().to_string();
+    home.dsctl(&["init", "monitoring", "--output", &folder]).exits(0).says("promtool check config");
+    for file in ["prometheus/rules/gpu.yaml", "grafana/dashboards/dsctl-overview.json", "alertmanager/alertmanager.yml"]
+    {
+        assert!(std::path::Path::new(&folder).join(file).is_file(), "{file}");
+    }
+    home.dsctl(&["init", "monitoring", "--output", &folder]).exits(2).says("exists");
 }

@@ -8,45 +8,38 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::plan::{FOLDER, Plan, Service};
+use engine::store::write_durably;
+
+use super::packages;
+use super::plan::{FOLDER, Origin, Plan, Service};
 use crate::supervisor::number_of;
 
 /// Debian's and Ubuntu's packages run all three services as this user.
 const SERVICES_USER: &str = "prometheus";
 const UNITS: &str = "/etc/systemd/system";
+/// What each service was started with; private, since it tells a little of the keys in it.
+const STARTED: &str = "/etc/dsctl/monitoring-started";
 /// Prometheus reads its log of the last hours first.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What there is then, in a line. `again`: what an earlier try left is not known, so everything is started anew.
-pub(super) fn install(plan: &Plan, again: bool) -> Result<String, String> {
-    let wanted: Vec<&Service> = plan.services.iter().filter(|service| service.is_wanted).collect();
-    let mut changed: Vec<PathBuf> = Vec::new();
+/// What there is then, in a line.
+pub(super) fn install(plan: &Plan) -> Result<String, String> {
     for file in &plan.files {
-        if write(&Path::new(FOLDER).join(&file.path), &file.content)? {
-            changed.push(file.path.clone());
-        }
+        write(&Path::new(FOLDER).join(&file.path), &file.content)?;
     }
-    // Before the packages: they start their services at once, and shall not listen to the outside even for a moment.
-    let mut anew: Vec<&str> = Vec::new();
+    // What is dropped goes first, so that a repository out of reach keeps none of it.
+    for service in plan.services.iter().filter(|service| !service.is_wanted) {
+        drop_service(service)?;
+    }
+    let wanted: Vec<&Service> = plan.services.iter().filter(|service| service.is_wanted).collect();
+    // The distribution's run before anybody else's repository is asked for anything.
+    let own: Vec<&Service> = wanted.iter().copied().filter(|service| service.origin == Origin::Distribution).collect();
+    begin(plan, &own, || packages::bring(&own.iter().map(|service| service.package).collect::<Vec<_>>()))?;
     for service in &wanted {
-        let has_new_files = changed.iter().any(|path| path.starts_with(service.files));
-        if write(&drop_in_path(service), &service.drop_in())? || has_new_files || again {
-            anew.push(service.name);
+        if let Origin::Beside(repository) = &service.origin {
+            begin(plan, &[service], || packages::bring_from(repository, service.package))?;
         }
-    }
-    bring_packages(&wanted)?;
-    // After the packages, since they make the user who reads them.
-    for file in &plan.private {
-        if write_private(&Path::new(FOLDER).join(&file.path), &file.content)? {
-            anew.extend(
-                wanted.iter().map(|it| (it.name, it.files)).filter(|it| file.path.starts_with(it.1)).map(|it| it.0),
-            );
-        }
-    }
-    systemctl(&["daemon-reload"])?;
-    for service in &plan.services {
-        if service.is_wanted { run(service, anew.contains(&service.name))? } else { drop_service(service)? }
     }
     let names: Vec<&str> = wanted.iter().map(|service| service.name).collect();
     Ok(if names.is_empty() {
@@ -56,38 +49,30 @@ pub(super) fn install(plan: &Plan, again: bool) -> Result<String, String> {
     })
 }
 
-fn bring_packages(wanted: &[&Service]) -> Result<(), String> {
-    let missing: Vec<&str> =
-        wanted.iter().map(|service| service.package).filter(|package| !is_installed(package)).collect();
-    if missing.is_empty() {
-        return Ok(());
+/// Services from their packages to their answers. The same again changes nothing that runs.
+fn begin(plan: &Plan, services: &[&Service], bring: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    // Before the packages: some start their services at once, and shall not listen to the outside even for a moment.
+    for service in services {
+        write(&drop_in_path(service), &service.drop_in())?;
     }
-    tracing::info!(?missing, "installing packages");
-    // What a power cut left half-way.
-    ended(Command::new("dpkg").args(["--configure", "-a"]))?;
-    apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"][..], &missing].concat())
+    bring()?;
+    // After the packages, since they make the user who reads them.
+    for file in plan.private.iter().filter(|file| services.iter().any(|service| service.reads(&file.path))) {
+        write_private(&Path::new(FOLDER).join(&file.path), &file.content)?;
+    }
+    systemctl(&["daemon-reload"])?;
+    services.iter().try_for_each(|service| run(service, &plan.fingerprint(service)))
 }
 
-/// Whole, and not in the middle of it.
-fn is_installed(package: &str) -> bool {
-    let asked = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
-    asked.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
-}
-
-/// Another package manager's work is waited for.
-fn apt(words: &[&str]) -> Result<(), String> {
-    let mut command = Command::new("apt-get");
-    command.args(["--quiet", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]).args(words);
-    ended(command.env("DEBIAN_FRONTEND", "noninteractive"))
-}
-
-fn run(service: &Service, anew: bool) -> Result<(), String> {
+/// What runs already with the same files goes on. With which it was started is on disk, since the power may go in between.
+fn run(service: &Service, fingerprint: &str) -> Result<(), String> {
     let unit = format!("{}.service", service.name);
+    let record = Path::new(STARTED).join(service.name);
+    let is_the_same = fs::read_to_string(&record).is_ok_and(|there| there == fingerprint);
     systemctl(&["enable", "--quiet", &unit])?;
-    // What runs already with the same files goes on.
-    systemctl(&[if anew { "restart" } else { "start" }, &unit])?;
-    answers(service)
+    systemctl(&[if is_the_same { "start" } else { "restart" }, &unit])?;
+    answers(service)?;
+    write_durably(&record, fingerprint.as_bytes()).map_err(|error| format!("writing {}: {error}", record.display()))
 }
 
 /// A service that ends at once over its configuration counts as started all the same.
@@ -112,12 +97,16 @@ fn last_words(service: &Service) -> String {
 
 /// What we made of it; one that somebody else set up stays.
 fn drop_service(service: &Service) -> Result<(), String> {
+    if service.origin != Origin::Distribution {
+        packages::forget_repository()?;
+    }
     let path = drop_in_path(service);
     if !path.exists() {
         return Ok(());
     }
     systemctl(&["disable", "--quiet", "--now", &format!("{}.service", service.name)])?;
-    fs::remove_file(&path).map_err(|error| format!("removing {}: {error}", path.display()))?;
+    remove(&path)?;
+    remove(&Path::new(STARTED).join(service.name))?;
     systemctl(&["daemon-reload"])
 }
 
@@ -125,24 +114,28 @@ fn drop_in_path(service: &Service) -> PathBuf {
     Path::new(UNITS).join(format!("{}.service.d/dsctl.conf", service.name))
 }
 
-/// Whether it was another before. Everybody may read it: services run as users of their own.
-fn write(path: &Path, content: &str) -> Result<bool, String> {
+/// Everybody may read it: services run as users of their own.
+pub(super) fn write(path: &Path, content: &str) -> Result<(), String> {
     if fs::read_to_string(path).is_ok_and(|there| there == content) {
-        return Ok(false);
+        return Ok(());
     }
     let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
     make_folder(path).map_err(failed)?;
     // One that was private before is not written into, whoever may read it now.
     fs::remove_file(path).or_else(absent).map_err(failed)?;
     fs::write(path, content).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(failed)?;
-    Ok(true)
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(failed)
+}
+
+/// The absent is as good as removed.
+pub(super) fn remove(path: &Path) -> Result<(), String> {
+    fs::remove_file(path).or_else(absent).map_err(|error| format!("removing {}: {error}", path.display()))
 }
 
 /// The same for the services' user alone: at no moment may anybody else read it, and it is there whole or not at all.
-fn write_private(path: &Path, content: &str) -> Result<bool, String> {
+fn write_private(path: &Path, content: &str) -> Result<(), String> {
     if fs::read_to_string(path).is_ok_and(|there| there == content) {
-        return Ok(false);
+        return Ok(());
     }
     let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
     make_folder(path).map_err(failed)?;
@@ -152,11 +145,10 @@ fn write_private(path: &Path, content: &str) -> Result<bool, String> {
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     let user = number_of("/etc/passwd", SERVICES_USER).map_err(failed)?;
     chown(&part, Some(user), Some(0)).map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)?;
-    Ok(true)
+    fs::rename(&part, path).map_err(failed)
 }
 
-fn make_folder(path: &Path) -> std::io::Result<()> {
+pub(super) fn make_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     for folder in folder.ancestors().take_while(|folder| folder.starts_with("/etc") && *folder != Path::new("/etc")) {
@@ -173,7 +165,7 @@ fn systemctl(words: &[&str]) -> Result<(), String> {
     ended(Command::new("systemctl").args(words))
 }
 
-fn ended(command: &mut Command) -> Result<(), String> {
+pub(super) fn ended(command: &mut Command) -> Result<(), String> {
     let line = format!("{command:?}").replace('"', "");
     let output = command.output().map_err(|error| format!("{line}: {error}"))?;
     if output.status.success() {

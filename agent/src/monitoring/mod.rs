@@ -1,13 +1,14 @@
 //! What watches the host: Prometheus, Alertmanager and node exporter of the distribution, with our rules and our addresses, and Grafana
-//! where it is installed. The host serves without all this: what fails here is told, and tried again.
+//! of its own repository. The host serves without all this: what fails here is told, and tried again.
 //!
 //! ```text
-//! HostMonitoring -> plan (pure: files, services, packages) -> install (writes, apt-get, systemctl)
+//! HostMonitoring -> plan (pure: files, services, packages) -> install (writes, packages, systemctl)
 //!                        ^ keys of those who are told, out of the folder of secrets
 //! ```
 
 mod install;
 mod local;
+mod packages;
 mod page;
 mod plan;
 mod receivers;
@@ -47,11 +48,10 @@ impl MonitoringWork {
         }
         self.under_way = Some(wanted.clone());
         let (wanted, site, reports) = (wanted.clone(), site.clone(), reports.clone());
-        let again = self.failure.is_some();
         tokio::task::spawn_blocking(move || {
             let keys = receivers::keys(&site, &wanted);
             let plan = keys.and_then(|keys| plan::plan(&wanted, site.name.as_str(), &keys));
-            let answer = plan.and_then(|plan| install::install(&plan, again));
+            let answer = plan.and_then(|plan| install::install(&plan));
             // Nobody takes it when the agent ends.
             reports.send(Report::Monitoring(answer)).unwrap_or(());
         });

@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use spec::host_monitoring::HostMonitoring;
-use spec::monitoring::{Monitoring, Part};
+use spec::monitoring::{Monitoring, PackageRepository, Part};
 use templates::monitoring::{Job, MonitoringFile, MonitoringInputs, Target, render};
 
 use super::receivers::{Keys, with_keys};
@@ -16,6 +17,7 @@ pub(super) const ALERTMANAGER_FILE: &str = "alertmanager/alertmanager.yml";
 const PROMETHEUS_PORT: u16 = 9090;
 const ALERTMANAGER_PORT: u16 = 9093;
 const NODE_EXPORTER_PORT: u16 = 9100;
+const GRAFANA_PORT: u16 = 3000;
 /// How long measurements are kept.
 const RETENTION: &str = "30d";
 
@@ -27,20 +29,37 @@ pub(super) struct Plan {
     pub services: Vec<Service>,
 }
 
-/// A service of the distribution, run with our configuration.
+/// A service that a package brings, run with our configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Service {
     /// Of systemd, without its ending.
     pub name: &'static str,
     pub package: &'static str,
-    pub program: &'static str,
-    pub args: Vec<String>,
+    pub origin: Origin,
+    pub settings: Settings,
     /// Where it answers on loopback once it runs.
     pub port: u16,
     /// Whether it shall run; if not, what we made of it goes.
     pub is_wanted: bool,
     /// Beginning of the paths below [`FOLDER`] whose change asks for a restart.
     pub files: &'static str,
+}
+
+/// Where its package is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Distribution,
+    /// A repository beside it.
+    Beside(PackageRepository),
+}
+
+/// How it is told what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Settings {
+    /// In place of its unit's own command.
+    Command { program: &'static str, args: Vec<String> },
+    /// Beside its unit's own.
+    Environment(Vec<(&'static str, String)>),
 }
 
 pub(super) fn plan(wanted: &HostMonitoring, host: &str, keys: &Keys) -> Result<Plan, String> {
@@ -89,6 +108,47 @@ pub(super) fn inputs(
 }
 
 fn services(wanted: &Monitoring) -> Vec<Service> {
+    let mut services = of_the_distribution(wanted);
+    services.push(grafana(wanted));
+    services
+}
+
+/// It shows what anybody on the machine may read anyway, and changes nothing: there is no user, and so no password.
+fn grafana(wanted: &Monitoring) -> Service {
+    let off = || "false".to_owned();
+    let on = || "true".to_owned();
+    let settings = vec![
+        ("GF_SERVER_HTTP_ADDR", Ipv4Addr::LOCALHOST.to_string()),
+        ("GF_SERVER_HTTP_PORT", GRAFANA_PORT.to_string()),
+        ("GF_PATHS_PROVISIONING", format!("{FOLDER}/grafana/provisioning")),
+        ("GF_AUTH_ANONYMOUS_ENABLED", on()),
+        ("GF_AUTH_ANONYMOUS_ORG_ROLE", "Viewer".to_owned()),
+        ("GF_AUTH_BASIC_ENABLED", off()),
+        ("GF_AUTH_DISABLE_LOGIN_FORM", on()),
+        ("GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION", on()),
+        ("GF_USERS_ALLOW_SIGN_UP", off()),
+        // Nothing leaves the machine.
+        ("GF_ANALYTICS_REPORTING_ENABLED", off()),
+        ("GF_ANALYTICS_CHECK_FOR_UPDATES", off()),
+        ("GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES", off()),
+        ("GF_NEWS_NEWS_FEED_ENABLED", off()),
+        ("GF_SECURITY_DISABLE_GRAVATAR", on()),
+        ("GF_PLUGINS_PREINSTALL_DISABLED", on()),
+    ];
+    let repository = wanted.grafana_repository.clone().unwrap_or_else(PackageRepository::of_grafana_labs);
+    Service {
+        name: "grafana-server",
+        package: "grafana",
+        origin: Origin::Beside(repository),
+        settings: Settings::Environment(settings),
+        port: GRAFANA_PORT,
+        is_wanted: wanted.grafana == Part::Enabled,
+        // Dashboards it reads again by itself.
+        files: "grafana/provisioning",
+    }
+}
+
+fn of_the_distribution(wanted: &Monitoring) -> Vec<Service> {
     let listen = |port: u16| format!("--web.listen-address=127.0.0.1:{port}");
     let prometheus = vec![
         format!("--config.file={FOLDER}/prometheus/prometheus.yml"),
@@ -111,8 +171,8 @@ fn services(wanted: &Monitoring) -> Vec<Service> {
     let service = |name, program, args, (part, port), files| Service {
         name,
         package: name,
-        program,
-        args,
+        origin: Origin::Distribution,
+        settings: Settings::Command { program, args },
         port,
         is_wanted: part == Part::Enabled,
         files,
@@ -136,13 +196,33 @@ fn services(wanted: &Monitoring) -> Vec<Service> {
     ]
 }
 
+impl Plan {
+    /// Of all that a service reads when it starts.
+    pub fn fingerprint(&self, service: &Service) -> String {
+        let files = self.files.iter().chain(&self.private).filter(|file| service.reads(&file.path));
+        let read: Vec<(&Path, &str)> = files.map(|file| (file.path.as_path(), file.content.as_str())).collect();
+        hex::encode(Sha256::digest(format!("{}{read:?}", service.drop_in())))
+    }
+}
+
 impl Service {
-    /// Over the distribution's own unit.
+    pub fn reads(&self, path: &Path) -> bool {
+        path.starts_with(self.files)
+    }
+
+    /// Over the package's own unit.
     pub fn drop_in(&self) -> String {
-        let words = self.args.join(" ").replace('%', "%%");
-        let program = self.program;
+        let settings = match &self.settings {
+            Settings::Command { program, args } => {
+                format!("ExecStart=\nExecStart={program} {}\n", args.join(" ").replace('%', "%%"))
+            }
+            Settings::Environment(all) => all
+                .iter()
+                .map(|(name, value)| format!("Environment=\"{name}={}\"\n", value.replace('%', "%%")))
+                .collect(),
+        };
         format!(
-            "# Made by dsctl's agent.\n[Service]\nExecStart=\nExecStart={program} {words}\nRestart=always\nRestartSec=5\n\
+            "# Made by dsctl's agent.\n[Service]\n{settings}Restart=always\nRestartSec=5\n\
              NoNewPrivileges=yes\nProtectSystem=full\nProtectHome=yes\nPrivateTmp=yes\n"
         )
     }
@@ -177,10 +257,9 @@ pub(super) mod tests {
             assert!(text.contains(&format!("127.0.0.1:{address}")), "{address} in\n{text}");
         }
         assert!(text.contains("host: main"), "{text}");
-        assert!(plan.services.iter().all(|service| service.is_wanted));
-        let listens =
-            |service: &Service| service.args.iter().any(|arg| arg.starts_with("--web.listen-address=127.0.0.1:"));
-        assert!(plan.services.iter().all(listens));
+        let wanted: Vec<&Service> = plan.services.iter().filter(|service| service.is_wanted).collect();
+        assert_eq!(wanted.len(), 3);
+        assert!(wanted.iter().all(|service| service.drop_in().contains("--web.listen-address=127.0.0.1:")));
     }
 
     #[test]
@@ -206,6 +285,38 @@ pub(super) mod tests {
         assert!(plan.private[0].content.contains("hooks.example.org"));
         assert!(plan.files.iter().all(|file| !file.content.contains("hooks.example.org")));
         assert!(plan.files.iter().all(|file| file.path != plan.private[0].path));
+    }
+
+    #[test]
+    fn grafana_listens_on_loopback_knows_no_user_and_is_from_its_own_repository() {
+        let mut monitoring = monitoring();
+        assert!(!plan(&monitoring, "main", &Keys::new()).unwrap().services[3].is_wanted);
+        monitoring.wanted.grafana = Part::Enabled;
+        let plan = plan(&monitoring, "main", &Keys::new()).unwrap();
+        let grafana = &plan.services[3];
+        assert!(grafana.is_wanted && grafana.origin == Origin::Beside(PackageRepository::of_grafana_labs()));
+        let text = grafana.drop_in();
+        for line in [
+            "GF_SERVER_HTTP_ADDR=127.0.0.1",
+            "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION=true",
+            "GF_PATHS_PROVISIONING=/etc/dsctl/monitoring/grafana/provisioning",
+        ] {
+            assert!(text.contains(&format!("\nEnvironment=\"{line}\"\n")), "{line} in\n{text}");
+        }
+        assert!(!text.contains("ExecStart"), "{text}");
+    }
+
+    #[test]
+    fn a_service_starts_anew_for_what_it_reads_and_for_nothing_else() {
+        let (before, mut after) = (monitoring(), monitoring());
+        after.wanted.budget_per_day = "7".parse().unwrap();
+        let [before, after] = [before, after].map(|it| plan(&it, "main", &Keys::new()).unwrap());
+        let changed = before
+            .services
+            .iter()
+            .zip(&after.services)
+            .filter(|(old, new)| before.fingerprint(old) != after.fingerprint(new));
+        assert_eq!(changed.map(|(service, _)| service.name).collect::<Vec<_>>(), ["prometheus"]);
     }
 
     #[test]

@@ -97,6 +97,21 @@ pub fn render(inputs: &MonitoringInputs) -> Result<Vec<MonitoringFile>, YamlErro
     Ok(files)
 }
 
+/// For a monitoring of one's own: one host whose programs listen at the ports of a cloud's machine, on loopback, and nobody to
+/// tell. To be completed by hand; `folder` is where it will lie.
+pub fn starter(folder: PathBuf) -> Result<Vec<MonitoringFile>, YamlError> {
+    const PORTS: [u16; 6] = [8081, 8082, 8084, 9100, 9090, 9093];
+    let at = |(job, port)| Target { job, host: "main".to_owned(), address: format!("127.0.0.1:{port}") };
+    render(&MonitoringInputs {
+        targets: Job::ALL.into_iter().zip(PORTS).map(at).collect(),
+        gateway_tls: None,
+        budget_per_day: Usd::from_millionths(150_000_000),
+        receivers: Receivers::default(),
+        secrets: folder.join("secrets"),
+        folder,
+    })
+}
+
 fn file(path: &str, content: String) -> MonitoringFile {
     MonitoringFile { path: path.into(), content }
 }

@@ -12,3 +12,4 @@ pub mod hypervisor;
 pub mod machine;
 pub mod metadata;
 pub mod network;
+pub mod repository;
