@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::Ipv4Net;
-use spec::amount::{Span, Usd, Weight};
+use spec::amount::{Span, Usd, Utilization, Weight};
 use spec::deployment::{BaselineWish, Cloud};
 use spec::id::{DeploymentName, HostName, Sha256};
 use spec::machine::{Egress, Pack, RegionPattern, Tls};
@@ -74,6 +74,11 @@ pub enum Command {
     /// Read and run on-call procedures
     #[command(subcommand)]
     Runbook(RunbookCommand),
+    /// Read what runbooks saw, decided and did
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Break something on purpose, to see that it is noticed and healed
+    Chaos(ChaosArgs),
     /// Write a starter spec to begin from
     Init(InitArgs),
     /// Print a shell's completion script
@@ -134,6 +139,9 @@ pub struct SpecArgs {
     /// Threads of the daemon [default: all cores]
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<u32>,
+    /// Share of the free memory that the daemon may take, weights and cache together [default: 0.9]
+    #[arg(long, value_name = "SHARE")]
+    pub memory_utilization: Option<Utilization>,
     /// The API in force before a rollout: its base URL, or local:MODEL for a second daemon to try with
     #[arg(long, value_name = "URL|local:MODEL")]
     pub baseline: Option<BaselineWish>,
@@ -558,6 +566,13 @@ pub enum RunbookCommand {
     List(JsonArgs),
     /// Print a runbook as Markdown
     Show { runbook: String },
+    /// What was run on a deployment, the last first
+    History {
+        #[command(flatten)]
+        name: NameArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
     /// Go through a runbook: checks first, a remedy only if you agree
     Run {
         /// A runbook's name
@@ -577,6 +592,73 @@ pub enum RunbookCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// All that were kept of a deployment, the last first
+    List {
+        #[command(flatten)]
+        name: NameArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// What happened in one, step by step
+    Show {
+        /// As `dsctl incident list` names it; the last one without it
+        incident: Option<String>,
+        #[command(flatten)]
+        name: NameArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// The same as a page of Markdown, for the post-mortem
+    Export {
+        /// As `dsctl incident list` names it; the last one without it
+        incident: Option<String>,
+        #[command(flatten)]
+        name: NameArgs,
+        /// File to write; never one that exists [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+impl IncidentCommand {
+    pub const fn name(&self) -> &DeploymentName {
+        match self {
+            Self::List { name, .. } | Self::Show { name, .. } | Self::Export { name, .. } => &name.name,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ChaosArgs {
+    /// What to break
+    pub fault: Fault,
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// Something that breaks in the night.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// End the daemon as if it had crashed
+    KillDaemon,
+    /// End the gateway as if it had crashed; clients get no answer until it is back
+    KillGateway,
+    /// End the agent, so that nothing else is started again
+    KillAgent,
+    /// The agent first, then the daemon: nobody starts it again
+    KillAgentAndDaemon,
+    /// Change one byte of the weights in the cache that all deployments of this machine share
+    DamageWeights,
 }
 
 #[derive(Debug, Args)]

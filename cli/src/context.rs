@@ -60,6 +60,14 @@ fn default_home() -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::usage("no home folder: HOME is not set; name one with --home DIR"))
 }
 
+/// Who types here, for records.
+pub fn user_at_machine() -> String {
+    let named =
+        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let user = named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    format!("{user}@{}", sysinfo::System::host_name().unwrap_or_else(|| "unknown".to_owned()))
+}
+
 /// This process, for the lease.
 pub fn holder(command: &str) -> Holder {
     let pid = std::process::id();

@@ -13,6 +13,7 @@ mod folder;
 mod gateway;
 mod given;
 mod host_desk;
+mod incidents;
 mod judge;
 #[cfg(test)]
 mod judge_contract;
@@ -98,6 +99,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Weights(command) => commands::weights::run(context, command).await.map(done),
         Command::Rollout(command) => commands::rollout::run(context, command).await,
         Command::Runbook(command) => commands::runbook::run(context, command).await,
+        Command::Incident(command) => commands::incident::run(context, &command).map(done),
+        Command::Chaos(args) => commands::chaos::run(context, args).await.map(done),
         Command::Agent(args) => commands::agent::run(context, args).await.map(done),
         Command::Gpus(args) => commands::gpus::run_live(&args).await.map(done),
         Command::Completion { .. } | Command::Models(_) | Command::Init(_) => Ok(ExitCode::SUCCESS),
@@ -125,7 +128,9 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
         Command::Host(command) => &command.ask().place.name.name,
         Command::Keys(command) => &command.ask().place.name.name,
         Command::Agent(args) => &args.name.name,
-        Command::Runbook(RunbookCommand::Run { name, .. }) => &name.name,
+        Command::Runbook(RunbookCommand::Run { name, .. } | RunbookCommand::History { name, .. }) => &name.name,
+        Command::Incident(command) => command.name(),
+        Command::Chaos(args) => &args.name.name,
         Command::Rollout(command) => match command {
             RolloutCommand::Start(args) => &args.name.name,
             RolloutCommand::Status { name, .. }
@@ -147,7 +152,7 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
 }
 
 fn wants_json(command: &Command) -> bool {
-    use args::{RolloutCommand, RunbookCommand, WeightsCommand};
+    use args::{IncidentCommand, RolloutCommand, RunbookCommand, WeightsCommand};
     match command {
         Command::Up(args) => args.json.json,
         Command::Plan(args) => args.json.json,
@@ -170,7 +175,12 @@ fn wants_json(command: &Command) -> bool {
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => args.json.json,
             RolloutCommand::Watch { .. } => false,
         },
-        Command::Runbook(RunbookCommand::List(json) | RunbookCommand::Run { json, .. }) => json.json,
+        Command::Runbook(
+            RunbookCommand::List(json) | RunbookCommand::Run { json, .. } | RunbookCommand::History { json, .. },
+        ) => json.json,
+        Command::Incident(IncidentCommand::List { json, .. } | IncidentCommand::Show { json, .. }) => json.json,
+        Command::Incident(IncidentCommand::Export { .. }) => false,
+        Command::Chaos(args) => args.json.json,
         Command::Runbook(RunbookCommand::Show { .. }) => false,
         Command::Logs(_) | Command::Top(_) | Command::Init(_) | Command::Completion { .. } | Command::Agent(_) => false,
     }

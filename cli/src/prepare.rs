@@ -221,7 +221,12 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         cloud: args.cloud,
         model: args.model.clone(),
         gateway: GatewayWish { port: args.port, certificate: None },
-        daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
+        daemon: DaemonWish {
+            context: args.context,
+            max_sequences: args.max_sequences,
+            threads: args.threads,
+            memory_utilization: args.memory_utilization,
+        },
         baseline: baseline_from_flags(args)?,
         guards: None,
         weights,

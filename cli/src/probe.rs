@@ -1,34 +1,36 @@
 //! A deployment on this machine as a runbook sees it, and the remedies as what dsctl does anyway.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use agent::weights::{Verdict, WeightsCache};
-use agent::{AgentLife, ObservedState};
+use agent::{AgentLife, Observed, ObservedState};
 use async_trait::async_trait;
-use engine::lease::HeldLease;
-use engine::store::{DirectoryStore, Store};
 use providers::local::host_name;
 use runbooks::runbook::Unit;
 use runbooks::{MetricSource, PhaseSeen, Probe, ProbeError, Remedy, Sample, StateSeen, StatusSeen, WeightsSeen};
-use spec::action::{Act, Action};
-use spec::host::HostSpec;
-use spec::id::{DeploymentName, Variant};
-use spec::layout::DeploymentLayout;
+use spec::action::{Act, DaemonLimits, Standing};
+use spec::id::{DeploymentName, UnitName, Variant};
 use spec::rollout::RolloutReport;
 use spec::route::GatewayStatus;
 
 use crate::commands::status;
-use crate::context::{Context, holder, is_dead};
+use crate::context::Context;
 use crate::exit::Failure;
 use crate::gateway::{Gateway, gateway_files, host_spec};
+use crate::host_desk::HostDesk;
 use crate::scrape;
+use crate::site::Kept;
+
+/// Of each unit, that a runbook looks into.
+const LOG_LINES: usize = 50;
+/// Tokens; below this a prompt hardly fits.
+const LEAST_CONTEXT: u32 = 256;
 
 #[derive(Debug)]
 pub struct DeploymentProbe {
     context: Context,
-    name: DeploymentName,
+    pub name: DeploymentName,
 }
 
 fn failed(what: &str) -> impl FnOnce(Failure) -> ProbeError + '_ {
@@ -57,28 +59,36 @@ impl DeploymentProbe {
         }
     }
 
-    /// Asks the agent for an act through the host spec.
+    /// Asks the agent for an act through the host spec, under the lease.
     async fn ask_agent(&self, act: Act) -> Result<String, ProbeError> {
-        let layout = self.context.home.deployment(&self.name);
-        // Under the lease: an `up` or `down` beside it writes the same file.
-        let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(layout.state()));
-        let lease = HeldLease::acquire(store, holder("dsctl runbook"), jiff::Timestamp::now(), is_dead);
-        let lease = lease.await.map_err(|error| ProbeError::new(error.to_string()))?;
-        let asked = Self::write_action(&layout, act);
-        lease.release().await.map_err(|error| ProbeError::new(error.to_string()))?;
-        asked
+        let kept = Kept::named(&self.context, &self.name).map_err(failed("deployment"))?;
+        let desk = HostDesk::of(&self.context, kept).await.map_err(failed("host"))?;
+        let action = desk.ask(act).await.map_err(failed("host"))?;
+        Ok(format!("asked the agent (action {})", action.id))
     }
 
-    fn write_action(layout: &DeploymentLayout, act: Act) -> Result<String, ProbeError> {
-        let mut spec: HostSpec = host_spec(layout).map_err(failed("host spec"))?;
-        let id = format!("runbook-{}", jiff::Timestamp::now().as_millisecond());
-        spec.actions.push(Action { id: id.clone(), act });
-        spec.generation += 1;
-        let bytes = serde_json::to_vec_pretty(&spec).map_err(|error| ProbeError::new(error.to_string()))?;
-        let path = layout.bucket().desired(&host_name());
-        engine::store::write_durably(&path, &bytes)
-            .map_err(|error| ProbeError::new(format!("{}: {error}", path.display())))?;
-        Ok(format!("asked the agent (action {id})"))
+    /// Half of the context length that is in force.
+    async fn smaller_context(&self, unit: UnitName) -> Result<String, ProbeError> {
+        let spec = host_spec(&self.context.home.deployment(&self.name)).map_err(failed("host spec"))?;
+        let seen = agent::observe(&self.context.home, &self.name, &host_name()).await;
+        let outcomes = seen.map_err(|error| ProbeError::new(error.to_string()))?.status.map(|status| status.outcomes);
+        let in_force = Standing::of(&spec.actions, &outcomes.unwrap_or_default()).apply(&spec);
+        let now = spec::action::context_of(&in_force, &unit)
+            .ok_or_else(|| ProbeError::new(format!("{unit} has no context length")))?;
+        let context = now / 2;
+        if context < LEAST_CONTEXT {
+            let message = format!("{unit} has a context of {now} tokens, and less than {LEAST_CONTEXT} serves nobody");
+            return Err(ProbeError::new(message));
+        }
+        let asked =
+            self.ask_agent(Act::Limit(DaemonLimits { unit, context: Some(context), max_sequences: None })).await?;
+        Ok(format!("context {now} -> {context} tokens: {asked}"))
+    }
+
+    fn logs(&self) -> BTreeMap<Unit, Vec<String>> {
+        let host = self.context.home.deployment(&self.name).host();
+        let of = |unit: Unit| Some((unit, agent::logs::tail(&host, unit.as_str(), LOG_LINES).ok()?));
+        [Unit::Dsserve, Unit::DsserveBaseline, Unit::Dsgate].into_iter().filter_map(of).collect()
     }
 
     async fn up(&self) -> Result<String, ProbeError> {
@@ -124,7 +134,7 @@ impl Probe for DeploymentProbe {
         let known = [Unit::Dsserve, Unit::DsserveBaseline, Unit::Dsgate];
         for seen in &report.host.units {
             if let Some(unit) = known.iter().find(|unit| unit.as_str() == seen.name.as_str()) {
-                units.insert(*unit, unit_state(seen.state));
+                units.insert(*unit, told_or_seen(&report.host, &seen.name, unit_state(seen.state)));
             }
         }
         let phases = report
@@ -133,7 +143,7 @@ impl Probe for DeploymentProbe {
             .iter()
             .flat_map(|status| &status.phases)
             .map(|line| (line.phase, PhaseSeen { state: line.state, detail: line.detail.clone() }));
-        Ok(StatusSeen { units, phases: phases.collect() })
+        Ok(StatusSeen { units, phases: phases.collect(), logs: self.logs() })
     }
 
     async fn scrape(&self, source: MetricSource) -> Result<Vec<Sample>, ProbeError> {
@@ -183,10 +193,9 @@ impl Probe for DeploymentProbe {
     async fn act(&self, remedy: &Remedy) -> Result<String, ProbeError> {
         match remedy {
             Remedy::Restart(Unit::Agent) | Remedy::Up => self.up().await,
-            Remedy::Restart(unit) => {
-                let name = unit.as_str().parse().map_err(|error| ProbeError::new(format!("{error}")))?;
-                self.ask_agent(Act::Restart(name)).await
-            }
+            Remedy::Restart(unit) => self.ask_agent(Act::Restart(unit_name(*unit)?)).await,
+            Remedy::Drain(unit) => self.ask_agent(Act::Drain(unit_name(*unit)?)).await,
+            Remedy::SmallerContext(unit) => self.smaller_context(unit_name(*unit)?).await,
             Remedy::RolloutAbort => {
                 let report: RolloutReport =
                     self.gateway()?.post("/admin/rollout/abort", None::<&()>).await.map_err(failed("abort"))?;
@@ -198,6 +207,22 @@ impl Probe for DeploymentProbe {
 
     async fn wait(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+}
+
+fn unit_name(unit: Unit) -> Result<UnitName, ProbeError> {
+    unit.as_str().parse().map_err(|error| ProbeError::new(format!("{error}")))
+}
+
+/// Of a unit without a process a living agent knows why: it waits to be started again, or is not to run.
+fn told_or_seen(host: &Observed, name: &UnitName, seen: StateSeen) -> StateSeen {
+    if seen != StateSeen::Dead || host.agent != AgentLife::Alive {
+        return seen;
+    }
+    let told = host.status.iter().flat_map(|status| &status.units).find(|unit| unit.name == *name);
+    match told.map(|unit| StateSeen::from(unit.state)) {
+        Some(told @ (StateSeen::Waiting | StateSeen::Backoff | StateSeen::Stopped | StateSeen::Failed)) => told,
+        _ => seen,
     }
 }
 

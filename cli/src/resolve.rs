@@ -73,6 +73,7 @@ fn resolve_daemon(wish: &DaemonWish) -> Result<ResolvedDaemon, Failure> {
         context: at_least("daemon.context", wish.context, 16)?,
         max_sequences: at_least("daemon.max_sequences", wish.max_sequences, 1)?.unwrap_or(DEFAULT_MAX_SEQUENCES),
         threads: at_least("daemon.threads", wish.threads, 1)?,
+        memory_utilization: wish.memory_utilization,
     })
 }
 

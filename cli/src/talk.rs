@@ -55,7 +55,7 @@ pub fn confirm(question: &str, command: &str) -> Result<(), Failure> {
 }
 
 /// Commands about one deployment; what follows one of these words in a hint is completed with its name.
-const ABOUT_A_DEPLOYMENT: [&str; 16] = [
+const ABOUT_A_DEPLOYMENT: [&str; 19] = [
     "dsctl up",
     "dsctl plan",
     "dsctl down",
@@ -68,6 +68,9 @@ const ABOUT_A_DEPLOYMENT: [&str; 16] = [
     "dsctl host diagnostics",
     "dsctl keys retire-others",
     "dsctl runbook run",
+    "dsctl incident list",
+    "dsctl incident export",
+    "dsctl chaos",
     "dsctl rollout start",
     "dsctl rollout status",
     "dsctl rollout watch",

@@ -256,6 +256,13 @@ impl HostPlan<'_> {
                 args.extend([text(flag), text(value)]);
             }
         }
+        args.extend(
+            self.spec
+                .daemon
+                .memory_utilization
+                .into_iter()
+                .flat_map(|share| [text("--memory-utilization"), text(share)]),
+        );
         Ok(args)
     }
 

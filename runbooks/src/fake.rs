@@ -17,6 +17,8 @@ use crate::runbook::{MetricSource, Remedy, Unit};
 pub struct World {
     pub units: BTreeMap<Unit, StateSeen>,
     pub weights_phase: PhaseState,
+    /// The last line that the daemon wrote.
+    pub daemon_said: &'static str,
     /// Attempts a second, by variant and outcome.
     pub attempts: Vec<(&'static str, &'static str, f64)>,
     /// Answers a second, by variant and status.
@@ -45,6 +47,7 @@ impl World {
         Self {
             units: units.into(),
             weights_phase: PhaseState::Done,
+            daemon_said: "ready",
             attempts: vec![("baseline", "ok", 9.0), ("candidate", "ok", 1.0), ("candidate", "client_error", 3.0)],
             answers: vec![("baseline", "200", 9.0), ("baseline", "429", 0.0), ("candidate", "200", 1.0)],
             first_token: [("baseline", 0.5), ("candidate", 0.7)].into(),
@@ -81,6 +84,8 @@ impl World {
         match remedy {
             Remedy::RolloutAbort => self.rollout = Some((RolloutPhase::Aborted, Verdict::Hold)),
             Remedy::Restart(unit) => *self.units.entry(*unit).or_insert(StateSeen::Ready) = StateSeen::Ready,
+            Remedy::Drain(unit) => *self.units.entry(*unit).or_insert(StateSeen::Stopped) = StateSeen::Stopped,
+            Remedy::SmallerContext(unit) => *self.units.entry(*unit).or_insert(StateSeen::Ready) = StateSeen::Ready,
             Remedy::Up | Remedy::RefetchWeights => *self = Self::healthy(),
         }
     }
@@ -174,7 +179,11 @@ impl Probe for Fake {
     async fn status(&self) -> Result<StatusSeen, ProbeError> {
         let inside = self.inside.lock().unwrap();
         let weights = PhaseSeen { state: inside.world.weights_phase, detail: "as it was set".to_owned() };
-        Ok(StatusSeen { units: inside.world.units.clone(), phases: [(Phase::Weights, weights)].into() })
+        Ok(StatusSeen {
+            units: inside.world.units.clone(),
+            phases: [(Phase::Weights, weights)].into(),
+            logs: [(Unit::Dsserve, vec![inside.world.daemon_said.to_owned()])].into(),
+        })
     }
 
     async fn scrape(&self, source: MetricSource) -> Result<Vec<Sample>, ProbeError> {

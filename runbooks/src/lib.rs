@@ -7,6 +7,7 @@
 //!
 //! The runner decides; what it sees and does goes through the port [`Probe`]. Nothing is changed but in [`Mode::Act`].
 
+pub mod incident;
 pub mod library;
 pub mod markdown;
 pub mod measure;
@@ -20,6 +21,7 @@ mod fake;
 #[cfg(test)]
 mod scenarios;
 
+pub use incident::{Event, Incident, Opening, Record, Witness};
 pub use library::{Library, LibraryError, runbooks};
 pub use probe::{PhaseSeen, Probe, ProbeError, Sample, StateSeen, StatusSeen, WeightsSeen};
 pub use run::{Decision, Mode, Outcome, RemedyOutcome, RemedyReport, Report, StepSeen, run};

@@ -1,4 +1,4 @@
-//! The runbooks that come with the program.
+//! The runbooks that come with the program, and those that somebody puts beside them.
 
 use spec::yaml::{self, YamlError};
 
@@ -18,9 +18,11 @@ const FILES: &[(&str, &str)] = &files![
     "config-reload-failed",
     "cost-high",
     "daemon-not-ready",
+    "data-breach",
     "disk-filling",
     "disk-full",
     "error-ratio-high",
+    "fail-over",
     "fallback-in-use",
     "first-token-slow",
     "gateway-down",
@@ -33,13 +35,18 @@ const FILES: &[(&str, &str)] = &files![
     "host-resources",
     "host-unit-failed",
     "host-went-back",
+    "key-leaked",
     "kv-cache-full",
+    "lock-held",
     "monitoring-broken",
+    "orphan-found",
+    "out-of-memory",
     "queue-growing",
     "requests-slow",
     "rollout-held",
     "rollout-rolled-back",
     "routing-off",
+    "spot-notice",
     "streams-truncated",
     "weights-corrupt",
 ];
@@ -81,6 +88,20 @@ pub fn parse(text: &str, file: &str) -> Result<Runbook, LibraryError> {
 }
 
 impl Library {
+    /// With runbooks of one's own, by their file names without the ending: one of the same name takes the place of the program's, and
+    /// so does one that answers the same alert, for that alert.
+    pub fn with_own(mut self, own: &[(String, String)]) -> Result<Self, LibraryError> {
+        let files: Vec<(&str, &str)> = own.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let own = Self::parse(&files)?;
+        self.all.retain(|theirs| own.all.iter().all(|ours| ours.name != theirs.name));
+        for theirs in &mut self.all {
+            theirs.alerts.retain(|alert| own.all.iter().all(|ours| !ours.alerts.contains(alert)));
+        }
+        self.all.extend(own.all);
+        self.all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(self)
+    }
+
     /// Reads (name, text) pairs; the name must be the runbook's own.
     fn parse(files: &[(&str, &str)]) -> Result<Self, LibraryError> {
         let mut all: Vec<Runbook> = Vec::new();
@@ -149,6 +170,23 @@ mod tests {
         assert!(error.contains("did you mean \"gateway-down\"?"), "{error}");
         let error = library.for_alert("DaemonDwn").unwrap_err().to_string();
         assert!(error.contains("did you mean \"DaemonDown\"?"), "{error}");
+    }
+
+    #[test]
+    fn ones_own_take_the_place_of_those_that_come_with_the_program() {
+        let own = |name: &str, alerts: &str| {
+            let text = GOOD.replace("name: x", &format!("name: {name}\nalerts: [{alerts}]"));
+            vec![(name.to_owned(), text)]
+        };
+        let count = runbooks().unwrap().all().len();
+        let library = runbooks().unwrap().with_own(&own("gateway-down", "GatewayDown")).unwrap();
+        assert_eq!((library.all().len(), library.find("gateway-down").unwrap().symptom.as_str()), (count, "s"));
+        let library = runbooks().unwrap().with_own(&own("mine", "GatewayDown, PagerSilent")).unwrap();
+        assert_eq!(library.for_alert("GatewayDown").unwrap().name, "mine");
+        assert_eq!(library.for_alert("PagerSilent").unwrap().name, "mine");
+        assert!(library.find("gateway-down").unwrap().alerts.is_empty());
+        let error = runbooks().unwrap().with_own(&[("other".to_owned(), GOOD.to_owned())]).unwrap_err().to_string();
+        assert!(error.contains("other.yaml") && error.contains("is not the file's"), "{error}");
     }
 
     const GOOD: &str = "

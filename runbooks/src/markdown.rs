@@ -104,6 +104,10 @@ fn check_text(check: &Check) -> String {
             };
             format!("{reading}`{}`{labels}{window} is {bound}; the {}'s `/metrics`", check.name, check.source.as_str())
         }
+        Check::Log(check) => {
+            let texts: Vec<String> = check.says.iter().map(|text| format!("\"{text}\"")).collect();
+            format!("the last lines of {} hold {}; `dsctl logs {}`", check.unit, texts.join(" or "), check.unit)
+        }
         Check::FreeSpace(check) => format!("less than {} GiB are free; `df -h`", check.below_gib),
         Check::Rollout(check) => {
             let phases: Vec<&str> = check.phase.iter().map(|phase| phase.as_str()).collect();

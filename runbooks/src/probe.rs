@@ -69,6 +69,8 @@ pub struct StatusSeen {
     /// Only the units that the deployment has, and the agent.
     pub units: BTreeMap<Unit, StateSeen>,
     pub phases: BTreeMap<Phase, PhaseSeen>,
+    /// The last lines that each unit wrote, oldest first; only of units that have a log.
+    pub logs: BTreeMap<Unit, Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

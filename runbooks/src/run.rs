@@ -8,9 +8,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spec::amount::{Span, bytes_text};
 
+use crate::incident::{Event, Witness};
 use crate::measure::measure;
 use crate::probe::{Probe, WeightsSeen};
 use crate::runbook::{Branch, Cause, Check, MetricCheck, Reading, Remedy, Runbook, Step, Verification, WeightsWord};
@@ -18,7 +19,7 @@ use crate::runbook::{Branch, Cause, Check, MetricCheck, Reading, Remedy, Runbook
 /// Between two looks of a verification.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Looks, and says what it would do.
@@ -40,7 +41,7 @@ pub struct Report {
 }
 
 /// The answer to one question.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepSeen {
     pub step: String,
     pub ask: String,
@@ -50,7 +51,7 @@ pub struct StepSeen {
     pub seen: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Decision {
     Cause { name: String, meaning: String, by_hand: Option<String> },
@@ -67,7 +68,7 @@ pub struct RemedyReport {
     pub outcome: RemedyOutcome,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum RemedyOutcome {
     /// Dry run.
@@ -88,7 +89,7 @@ pub enum RemedyOutcome {
 }
 
 /// A report in a word, for exit codes and summaries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Nothing was changed.
@@ -103,6 +104,19 @@ pub enum Outcome {
     Undecided,
     /// The remedy failed, or did not help.
     NotHealed,
+}
+
+impl Outcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotThis => "not this",
+            Self::Healed => "healed",
+            Self::WouldHeal => "there is a remedy, and it was not carried out",
+            Self::ByHand => "the rest is for a person",
+            Self::Undecided => "undecided",
+            Self::NotHealed => "not healed",
+        }
+    }
 }
 
 impl Report {
@@ -121,12 +135,18 @@ impl Report {
 }
 
 /// Goes through a runbook. Failures are part of the report: someone has to act on it either way.
-pub async fn run(runbook: &Runbook, probe: &dyn Probe, mode: Mode) -> Report {
-    let (steps, end) = walk(runbook, probe).await;
-    let (decision, remedy) = match end {
-        End::Cause(cause) => (decided(cause), heal(cause, probe, mode).await),
+pub async fn run(runbook: &Runbook, probe: &dyn Probe, witness: &dyn Witness, mode: Mode) -> Report {
+    witness.note(Event::Began { mode });
+    let (steps, end) = walk(runbook, probe, witness).await;
+    let (decision, cause) = match end {
+        End::Cause(cause) => (decided(cause), Some(cause)),
         End::NotThis(why) => (Decision::NotThis { why }, None),
         End::Undecided { step, why } => (Decision::Undecided { step, why }, None),
+    };
+    witness.note(Event::Decided { decision: decision.clone() });
+    let remedy = match cause {
+        Some(cause) => heal(cause, probe, witness, mode).await,
+        None => None,
     };
     let mut report = Report { runbook: runbook.name.clone(), mode, steps, decision, remedy, call: None };
     if matches!(report.outcome(), Outcome::Undecided | Outcome::NotHealed) {
@@ -141,12 +161,13 @@ enum End<'a> {
     Undecided { step: String, why: String },
 }
 
-async fn walk<'a>(runbook: &'a Runbook, probe: &dyn Probe) -> (Vec<StepSeen>, End<'a>) {
+async fn walk<'a>(runbook: &'a Runbook, probe: &dyn Probe, witness: &dyn Witness) -> (Vec<StepSeen>, End<'a>) {
     let mut seen = Vec::new();
     let mut next = runbook.steps.first();
     while let Some(step) = next {
         let answer = look(&step.see, probe).await;
         seen.push(step_seen(step, &answer));
+        witness.note(Event::Seen(step_seen(step, &answer)));
         let branch = match answer {
             Ok(Look { yes: true, .. }) => &step.yes,
             Ok(Look { yes: false, .. }) => &step.no,
@@ -177,15 +198,19 @@ fn decided(cause: &Cause) -> Decision {
     Decision::Cause { name: cause.name.clone(), meaning: cause.meaning.clone(), by_hand: cause.by_hand.clone() }
 }
 
-async fn heal(cause: &Cause, probe: &dyn Probe, mode: Mode) -> Option<RemedyReport> {
+async fn heal(cause: &Cause, probe: &dyn Probe, witness: &dyn Witness, mode: Mode) -> Option<RemedyReport> {
     let remedy = cause.remedy?;
     let outcome = match mode {
         Mode::DryRun => RemedyOutcome::WouldBeDone,
-        Mode::Act => match probe.act(&remedy).await {
-            Err(error) => RemedyOutcome::Failed { error: error.chain() },
-            Ok(done) => verify(cause.verify.as_ref(), done, probe).await,
-        },
+        Mode::Act => {
+            witness.note(Event::Acting { what: remedy.to_string(), back: cause.back.clone() });
+            match probe.act(&remedy).await {
+                Err(error) => RemedyOutcome::Failed { error: error.chain() },
+                Ok(done) => verify(cause.verify.as_ref(), done, probe).await,
+            }
+        }
     };
+    witness.note(Event::Acted { outcome: outcome.clone() });
     Some(RemedyReport { remedy, what: remedy.to_string(), back: cause.back.clone(), outcome })
 }
 
@@ -246,6 +271,13 @@ async fn look(check: &Check, probe: &dyn Probe) -> Result<Look, String> {
             Ok(Look { yes: phase.is_some_and(|phase| check.is.contains(&phase.state)), seen })
         }
         Check::Metric(check) => look_at_metric(check, probe).await,
+        Check::Log(check) => {
+            let status = probe.status().await.map_err(|error| error.chain())?;
+            let log = status.logs.get(&check.unit).ok_or_else(|| format!("{} has no log here", check.unit))?;
+            let found = log.iter().rev().find(|line| check.says.iter().any(|text| contains(line, text)));
+            let nothing = || format!("the last lines of {} say nothing of it", check.unit);
+            Ok(Look { yes: found.is_some(), seen: found.map_or_else(nothing, |line| line.trim().to_owned()) })
+        }
         Check::FreeSpace(check) => {
             let free = probe.free_space().await.map_err(|error| error.chain())?;
             Ok(Look { yes: free < check.below_gib << 30, seen: format!("{} are free", bytes_text(free)) })
@@ -268,6 +300,10 @@ async fn look(check: &Check, probe: &dyn Probe) -> Result<Look, String> {
             Ok(Look { yes: word == check.is, seen })
         }
     }
+}
+
+fn contains(line: &str, text: &str) -> bool {
+    line.to_lowercase().contains(&text.to_lowercase())
 }
 
 async fn look_at_metric(check: &MetricCheck, probe: &dyn Probe) -> Result<Look, String> {

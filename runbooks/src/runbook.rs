@@ -90,6 +90,10 @@ pub enum Remedy {
     Up,
     /// Take the damaged file out of the cache and fetch it again.
     RefetchWeights,
+    /// Let a unit finish what it has, then stop it; it stays down until it is restarted.
+    Drain(Unit),
+    /// Run a daemon with half of the context that it has.
+    SmallerContext(Unit),
 }
 
 impl fmt::Display for Remedy {
@@ -99,6 +103,8 @@ impl fmt::Display for Remedy {
             Self::RolloutAbort => f.write_str("abort the rollout: all traffic goes back to the baseline"),
             Self::Up => f.write_str("bring the deployment to what its spec says (dsctl up)"),
             Self::RefetchWeights => f.write_str("take the damaged weights out of the cache and fetch them again"),
+            Self::Drain(unit) => write!(f, "drain {unit}: it finishes what it has, then stays down"),
+            Self::SmallerContext(unit) => write!(f, "run {unit} with half of its context length"),
         }
     }
 }
@@ -138,6 +144,7 @@ pub enum Check {
     Status(StatusCheck),
     Phase(PhaseCheck),
     Metric(MetricCheck),
+    Log(LogCheck),
     FreeSpace(FreeSpaceCheck),
     Rollout(RolloutCheck),
     Weights(WeightsCheck),
@@ -149,6 +156,14 @@ pub enum Check {
 pub struct StatusCheck {
     pub unit: Unit,
     pub is: Vec<StateSeen>,
+}
+
+/// Yes if one of the last lines that a unit wrote holds one of these texts, whatever their case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogCheck {
+    pub unit: Unit,
+    pub says: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -290,12 +305,15 @@ one_of!(RemedyKeys -> Remedy, "a remedy", {
     rollout_abort: Nothing => |_| Remedy::RolloutAbort,
     up: Nothing => |_| Remedy::Up,
     refetch_weights: Nothing => |_| Remedy::RefetchWeights,
+    drain: UnitKey => |key| Remedy::Drain(key.unit),
+    smaller_context: UnitKey => |key| Remedy::SmallerContext(key.unit),
 });
 
 one_of!(CheckKeys -> Check, "a check", {
     status: StatusCheck => Check::Status,
     phase: PhaseCheck => Check::Phase,
     metric: MetricCheck => Check::Metric,
+    log: LogCheck => Check::Log,
     free_space: FreeSpaceCheck => Check::FreeSpace,
     rollout: RolloutCheck => Check::Rollout,
     weights: WeightsCheck => Check::Weights,

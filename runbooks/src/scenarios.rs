@@ -10,9 +10,11 @@ use crate::run::{Decision, Mode, Outcome, RemedyOutcome, Report, run};
 use crate::runbook::Unit;
 
 /// What the alert saw is nothing that a check here can see: these ask how urgent it is, and leave the act to a person.
-const SEEN_BY_THE_ALERT_ALONE: [&str; 10] = [
+const SEEN_BY_THE_ALERT_ALONE: [&str; 16] = [
     "cost-high",
+    "data-breach",
     "disk-filling",
+    "fail-over",
     "gpu-fault",
     "gpu-load",
     "gpu-throttled",
@@ -20,7 +22,11 @@ const SEEN_BY_THE_ALERT_ALONE: [&str; 10] = [
     "host-resources",
     "host-unit-failed",
     "host-went-back",
+    "key-leaked",
+    "lock-held",
     "monitoring-broken",
+    "orphan-found",
+    "spot-notice",
 ];
 
 /// (runbook, state, cause).
@@ -28,7 +34,7 @@ type Scenario = (&'static str, World, &'static str);
 
 /// One for every cause of every runbook.
 fn scenarios() -> Vec<Scenario> {
-    [units(), traffic(), load(), rollouts(), stores(), machines()].concat()
+    [units(), memory(), traffic(), load(), rollouts(), stores(), machines(), asked_for()].concat()
 }
 
 fn healthy() -> World {
@@ -76,6 +82,48 @@ fn units() -> Vec<Scenario> {
         ("generation-stuck", stuck(), "stuck"),
         ("config-reload-failed", refusing(), "refused"),
     ]
+}
+
+fn memory() -> Vec<Scenario> {
+    let says = |said| unit(Unit::Dsserve, StateSeen::Backoff).with(|world| world.daemon_said = said);
+    let context = "a sequence of 8192 tokens needs 4 GiB of key-value cache, the weights 2 GiB";
+    let model = "the weights need 40 GiB and 20 GiB of memory can be used: use a smaller model or a larger machine";
+    vec![
+        ("daemon-not-ready", says(context), "context-too-long"),
+        ("out-of-memory", says(context), "context-too-long"),
+        ("out-of-memory", says("memory allocation of 8 bytes failed"), "context-too-long"),
+        ("out-of-memory", says(model), "model-too-large"),
+    ]
+}
+
+/// What a person comes with, or hears from elsewhere.
+fn asked_for() -> Vec<Scenario> {
+    let gateway_down = || unit(Unit::Dsgate, StateSeen::Backoff);
+    let agent_dead = || unit(Unit::Agent, StateSeen::Dead);
+    vec![
+        ("fail-over", baking(healthy()), "in-a-rollout"),
+        ("fail-over", healthy(), "outside-a-rollout"),
+        ("key-leaked", healthy(), "key-out"),
+        ("key-leaked", gateway_down(), "key-out-and-gateway-down"),
+        ("data-breach", healthy(), "open"),
+        ("data-breach", gateway_down(), "closed"),
+        ("lock-held", healthy(), "held-while-it-serves"),
+        ("lock-held", agent_dead(), "held-and-down"),
+        ("orphan-found", healthy(), "beside-a-deployment"),
+        ("orphan-found", gateway_down(), "perhaps-this-one"),
+        ("spot-notice", healthy(), "about-to-go"),
+        ("spot-notice", agent_dead(), "gone"),
+    ]
+}
+
+/// A daemon that ends for another reason is not given less to work with.
+#[tokio::test]
+async fn who_says_nothing_of_memory_keeps_its_context() {
+    let crashing = || unit(Unit::Dsserve, StateSeen::Backoff).with(|world| world.daemon_said = "address in use");
+    let (report, fake) = go("out-of-memory", crashing(), Remedies::Help, Mode::Act).await;
+    assert_eq!((report.outcome(), fake.acts()), (Outcome::NotThis, Vec::new()));
+    let (report, fake) = go("daemon-not-ready", crashing(), Remedies::Help, Mode::Act).await;
+    assert_eq!((report.outcome(), fake.acts()), (Outcome::ByHand, Vec::new()));
 }
 
 fn stuck() -> World {
@@ -191,7 +239,7 @@ fn machines() -> Vec<Scenario> {
 
 async fn go(runbook: &str, world: World, remedies: Remedies, mode: Mode) -> (Report, Fake) {
     let fake = Fake::new(world, remedies);
-    let report = run(runbooks().unwrap().find(runbook).unwrap(), &fake, mode).await;
+    let report = run(runbooks().unwrap().find(runbook).unwrap(), &fake, &(), mode).await;
     (report, fake)
 }
 
@@ -241,6 +289,35 @@ async fn where_nothing_is_the_matter_each_says_so_and_changes_nothing() {
         let wanted = if is_blind { Outcome::ByHand } else { Outcome::NotThis };
         assert_eq!(report.outcome(), wanted, "{report:?}");
         assert_eq!(fake.acts(), [], "{}", runbook.name);
+    }
+}
+
+#[derive(Default)]
+struct Notes(std::sync::Mutex<Vec<crate::incident::Event>>);
+
+impl crate::incident::Witness for Notes {
+    fn note(&self, event: crate::incident::Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// Whatever the run comes to, the witness has all of the report, and hears of an act before it is done.
+#[tokio::test]
+async fn a_witness_hears_everything_in_order() {
+    use crate::incident::Event;
+    for (name, world, _) in scenarios() {
+        let (fake, notes) = (Fake::new(world, Remedies::Help), Notes::default());
+        let report = run(runbooks().unwrap().find(name).unwrap(), &fake, &notes, Mode::Act).await;
+        let heard = notes.0.into_inner().unwrap();
+        let steps = report.steps.iter().cloned().map(Event::Seen);
+        let mut wanted = vec![Event::Began { mode: Mode::Act }];
+        wanted.extend(steps);
+        wanted.push(Event::Decided { decision: report.decision.clone() });
+        if let Some(remedy) = &report.remedy {
+            wanted.push(Event::Acting { what: remedy.what.clone(), back: remedy.back.clone() });
+            wanted.push(Event::Acted { outcome: remedy.outcome.clone() });
+        }
+        assert_eq!(heard, wanted, "{name}");
     }
 }
 

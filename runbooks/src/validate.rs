@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use spec::metric::MetricKind;
 
-use crate::runbook::{Branch, Cause, Check, MetricCheck, Reading, Remedy, Runbook, Unit};
+use crate::runbook::{Branch, Cause, Check, LogCheck, MetricCheck, Reading, Remedy, Runbook, Unit};
 
 impl Runbook {
     /// Checks what types can't: names, the tree's shape, metrics, and that no remedy stands alone.
@@ -71,6 +71,10 @@ fn validate_cause(cause: &Cause) -> Result<(), String> {
         }
         (None, Some(_)) => return Ok(()),
         (Some(Remedy::Restart(Unit::Agent)), None) => return Err("remedy: the agent is started by up".to_owned()),
+        (Some(Remedy::Drain(Unit::Agent)), None) => return Err("remedy: the agent is never drained".to_owned()),
+        (Some(Remedy::SmallerContext(Unit::Agent | Unit::Dsgate)), None) => {
+            return Err("remedy: only a daemon has a context".to_owned());
+        }
         (Some(_), None) => {}
     }
     match (&cause.verify, &cause.back) {
@@ -83,6 +87,10 @@ fn validate_cause(cause: &Cause) -> Result<(), String> {
 fn validate_check(check: &Check) -> Result<(), String> {
     match check {
         Check::Status(check) if check.is.is_empty() => Err("status.is: at least one state is needed".to_owned()),
+        Check::Log(check) if check.says.is_empty() => Err("log.says: at least one text is needed".to_owned()),
+        Check::Log(LogCheck { unit: Unit::Agent, .. }) => {
+            Err("log.unit: the agent's log is not looked into".to_owned())
+        }
         Check::Phase(check) if check.is.is_empty() => Err("phase.is: at least one state is needed".to_owned()),
         Check::Rollout(check) if check.phase.is_empty() => Err("rollout.phase: at least one is needed".to_owned()),
         Check::Metric(check) => validate_metric(check).map_err(|message| format!("metric: {message}")),

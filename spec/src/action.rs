@@ -16,6 +16,8 @@ use crate::id::UnitName;
 
 /// Of dsserve: tokens that a sequence may have.
 pub const CONTEXT_FLAG: &str = "--context";
+/// Tokens that dsserve lets a sequence have if nothing is said, unless the model has fewer.
+const DEFAULT_CONTEXT: u32 = 4096;
 /// Of dsserve: sequences generated at once.
 pub const MAX_SEQUENCES_FLAG: &str = "--max-sequences";
 /// Actions that a host spec carries; older ones that are over and leave nothing in force are taken out.
@@ -119,6 +121,18 @@ impl Standing {
     }
 }
 
+/// Tokens that a sequence of a daemon may have, as a host spec says; of one that it says nothing of, the daemon's own default.
+pub fn context_of(spec: &HostSpec, unit: &UnitName) -> Option<u32> {
+    let unit = spec.units.iter().find(|it| it.name == *unit).filter(|unit| is_daemon(unit))?;
+    match unit.args.iter().position(|arg| matches!(arg, Arg::Text(word) if word == CONTEXT_FLAG)) {
+        None => Some(DEFAULT_CONTEXT),
+        Some(at) => match unit.args.get(at + 1) {
+            Some(Arg::Text(value)) => value.parse().ok(),
+            _ => None,
+        },
+    }
+}
+
 /// Whether limits mean anything to it.
 pub fn is_daemon(unit: &UnitSpec) -> bool {
     matches!(unit.phase, Phase::Daemon | Phase::BaselineDaemon)
@@ -200,6 +214,24 @@ mod tests {
 
     fn failed(id: &str) -> ActionOutcome {
         ActionOutcome { id: id.to_owned(), at: Timestamp::UNIX_EPOCH, result: Err("no".to_owned()) }
+    }
+
+    #[test]
+    fn the_context_in_force_is_what_was_asked_for_last_and_of_a_daemon_alone() {
+        let host = |args: &[&str]| -> HostSpec {
+            let mut host: HostSpec = serde_json::from_value(serde_json::json!({"deployment": "d", "host": "local",
+                "generation": 1, "run": "running", "weights": [], "files": [], "units": [], "first_token": []}))
+            .unwrap();
+            host.units.push(unit(args));
+            host
+        };
+        let daemon = name("a");
+        assert_eq!(context_of(&host(&["--context", "8192"]), &daemon), Some(8192));
+        assert_eq!(context_of(&host(&[]), &daemon), Some(4096));
+        assert_eq!(context_of(&host(&["--context"]), &daemon), None);
+        assert_eq!(context_of(&host(&[]), &name("dsgate")), None);
+        let halved = Standing::of(&[action("1", limit("a", Some(512)))], &[]);
+        assert_eq!(context_of(&halved.apply(&host(&["--context", "8192"])), &daemon), Some(512));
     }
 
     #[test]

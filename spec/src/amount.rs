@@ -84,6 +84,51 @@ impl<'de> Deserialize<'de> for Weight {
     }
 }
 
+/// A share of what there is, above 0 and at most 1, in steps of 0.0001.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Utilization(u16);
+
+impl Utilization {
+    const WANTED: &'static str = "a share above 0 and at most 1";
+
+    fn from_share(share: f64, given: &str) -> Result<Self, InvalidAmount> {
+        let parts = (share * 10_000.0).round();
+        if !(1.0..=10_000.0).contains(&parts) {
+            return Err(InvalidAmount { given: given.to_owned(), wanted: Self::WANTED });
+        }
+        // Between 1 and 10,000, and whole.
+        Ok(Self(parts as u16))
+    }
+}
+
+impl fmt::Display for Utilization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&(f64::from(self.0) / 10_000.0).to_string())
+    }
+}
+
+impl FromStr for Utilization {
+    type Err = InvalidAmount;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAmount> {
+        let share = text.trim().parse().map_err(|_| InvalidAmount { given: text.to_owned(), wanted: Self::WANTED })?;
+        Self::from_share(share, text)
+    }
+}
+
+impl Serialize for Utilization {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / 10_000.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Utilization {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(deserializer)?;
+        Self::from_share(share, &share.to_string()).map_err(de::Error::custom)
+    }
+}
+
 /// A span of time, written `30s`, `15m`, `1h 30m`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub Duration);

@@ -10,6 +10,7 @@
 //! daemon:
 //!   context: 4096          # tokens a sequence
 //!   max_sequences: 8
+//!   memory_utilization: 0.9
 //!   threads: 2
 //! baseline: local:smollm2-135m
 //! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY,
@@ -34,6 +35,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::amount::Utilization;
 use crate::guards::GuardsConfig;
 use crate::id::{DeploymentName, Sha256};
 use crate::machine::{BudgetWish, MachineWish, NetworkWish, Pack, RegionPattern};
@@ -146,6 +148,8 @@ pub struct DaemonWish {
     pub max_sequences: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_utilization: Option<Utilization>,
 }
 
 /// The weights to serve in place of the catalogue's.
@@ -256,6 +260,7 @@ impl Deployment {
                 context: top.daemon.context.or(self.daemon.context),
                 max_sequences: top.daemon.max_sequences.or(self.daemon.max_sequences),
                 threads: top.daemon.threads.or(self.daemon.threads),
+                memory_utilization: top.daemon.memory_utilization.or(self.daemon.memory_utilization),
             },
             baseline: top.baseline.or(self.baseline),
             guards: top.guards.or(self.guards),

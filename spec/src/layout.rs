@@ -4,6 +4,8 @@
 //! $DSCTL_HOME/                       default: the user's data folder + dsctl
 //!   weights/                         content-addressed cache, shared by deployments
 //!   artifacts/<sha256>/NAME          binaries, by digest
+//!   incidents/<name>/<id>.jsonl      what runbooks saw and did to a deployment; outlives it
+//!   runbooks/<name>.yaml             runbooks of one's own
 //!   trusted/<name>.pem               whom clients of a deployment's gateway may trust that was not made here
 //!   deployments/<name>/
 //!     dsctl.yaml                     the deployment as it was written last
@@ -53,6 +55,16 @@ impl HomeLayout {
     /// Whom clients of a gateway may trust that somebody else of a team made, in PEM.
     pub fn trusted(&self, name: &DeploymentName) -> PathBuf {
         self.root.join("trusted").join(format!("{name}.pem"))
+    }
+
+    /// What runbooks saw and did to a deployment; it outlives the deployment.
+    pub fn incidents(&self, name: &DeploymentName) -> PathBuf {
+        self.root.join("incidents").join(name.as_str())
+    }
+
+    /// Runbooks of one's own.
+    pub fn runbooks(&self) -> PathBuf {
+        self.root.join("runbooks")
     }
 
     pub fn deployments(&self) -> PathBuf {

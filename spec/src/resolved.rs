@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::amount::Utilization;
 use crate::deployment::{CertificateWish, Cloud};
 use crate::encryption_key::EncryptionKey;
 use crate::guards::GuardsConfig;
@@ -84,6 +85,9 @@ pub struct ResolvedDaemon {
     pub max_sequences: u32,
     /// None = as many as the machine has cores.
     pub threads: Option<u32>,
+    /// Of the memory that is free when it starts; none = the daemon's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_utilization: Option<Utilization>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,11 +2,13 @@
 
 pub mod agent;
 pub mod alerts;
+pub mod chaos;
 pub mod down;
 pub mod drift;
 pub mod forget;
 pub mod gpus;
 pub mod host;
+pub mod incident;
 pub mod init;
 pub mod keys;
 pub mod logs;

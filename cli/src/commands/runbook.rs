@@ -6,12 +6,23 @@ use runbooks::markdown::markdown;
 use runbooks::{Decision, Library, Mode, Outcome, RemedyOutcome, Report, Runbook};
 use serde::Serialize;
 
-use crate::args::RunbookCommand;
+use crate::args::{IncidentCommand, JsonArgs, NameArgs, RunbookCommand};
+use crate::commands;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::incidents::OpenIncident;
 use crate::probe::DeploymentProbe;
 use crate::talk::{confirm, print, print_json, print_text, say};
 use crate::view::table;
+
+/// A report, and where it is kept.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    outcome: Outcome,
+    incident: &'a str,
+}
 
 #[derive(Debug, Serialize)]
 struct Row<'a> {
@@ -21,7 +32,7 @@ struct Row<'a> {
 }
 
 pub async fn run(context: &Context, command: RunbookCommand) -> Result<ExitCode, Failure> {
-    let library = runbooks::runbooks().map_err(Failure::failed)?;
+    let library = library(context)?;
     match command {
         RunbookCommand::List(args) => list(&library, args.json)?,
         RunbookCommand::Show { runbook } => print_text(&markdown(find(&library, &runbook)?))?,
@@ -33,14 +44,24 @@ pub async fn run(context: &Context, command: RunbookCommand) -> Result<ExitCode,
             };
             context.local_deployment(&name.name, "dsctl runbook")?;
             let probe = DeploymentProbe::new(context.clone(), name.name);
-            let report = go_through(runbook, &probe, dry_run, yes).await?;
-            if json.json {
-                print_json(&report)?
+            let incident = OpenIncident::open(context, &probe.name, runbook, alert.as_deref());
+            let consent = if yes {
+                Consent::Given
+            } else if dry_run {
+                Consent::Refused
             } else {
-                print(text(&report))?
+                Consent::Asked
+            };
+            let report = go_through(runbook, &probe, &incident, consent).await?;
+            if json.json {
+                print_json(&Told { report: &report, outcome: report.outcome(), incident: &incident.id })?
+            } else {
+                print(text(&report))?;
+                say(format!("kept: dsctl incident show {}", incident.id));
             }
             return Ok(exit_code(report.outcome()));
         }
+        RunbookCommand::History { name, json } => return history(context, name, json),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -60,18 +81,67 @@ fn list(library: &Library, json: bool) -> Result<(), Failure> {
     print(table(&lines))
 }
 
-/// Looks first; a remedy is carried out only with `--yes` or after a yes.
-async fn go_through(runbook: &Runbook, probe: &DeploymentProbe, dry_run: bool, yes: bool) -> Result<Report, Failure> {
-    if yes {
-        return Ok(runbooks::run(runbook, probe, Mode::Act).await);
+fn history(context: &Context, name: NameArgs, json: JsonArgs) -> Result<ExitCode, Failure> {
+    commands::incident::run(context, &IncidentCommand::List { name, json }).map(|()| ExitCode::SUCCESS)
+}
+
+/// Those of the program, and the user's own beside them.
+fn library(context: &Context) -> Result<Library, Failure> {
+    let folder = context.home.runbooks();
+    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", folder.display()));
+    let mut own = Vec::new();
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return runbooks::runbooks().map_err(Failure::failed);
+        }
+        other => other.map_err(failed)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|ending| ending == "yaml") {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            own.push((name, std::fs::read_to_string(&path).map_err(failed)?));
+        }
     }
-    let looked = runbooks::run(runbook, probe, Mode::DryRun).await;
-    if dry_run || looked.outcome() != Outcome::WouldHeal {
-        return Ok(looked);
+    let library = runbooks::runbooks().and_then(|library| library.with_own(&own));
+    library.map_err(|error| Failure::usage(format!("{}: {error}", folder.display())))
+}
+
+/// Whether remedies are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consent {
+    /// `--yes`.
+    Given,
+    /// After a look.
+    Asked,
+    /// `--dry-run`.
+    Refused,
+}
+
+/// Looks first; a remedy is carried out only with `--yes` or after a yes.
+async fn go_through(
+    runbook: &Runbook,
+    probe: &DeploymentProbe,
+    incident: &OpenIncident,
+    consent: Consent,
+) -> Result<Report, Failure> {
+    let ended = |report: Report| {
+        incident.close(&report);
+        Ok(report)
+    };
+    if consent == Consent::Given {
+        return ended(runbooks::run(runbook, probe, incident, Mode::Act).await);
+    }
+    let looked = runbooks::run(runbook, probe, incident, Mode::DryRun).await;
+    if consent == Consent::Refused || looked.outcome() != Outcome::WouldHeal {
+        return ended(looked);
     }
     say(text(&looked));
-    confirm("\nCarry it out?", &format!("dsctl runbook run {}", runbook.name))?;
-    Ok(runbooks::run(runbook, probe, Mode::Act).await)
+    if let Err(refused) = confirm("\nCarry it out?", &format!("dsctl runbook run {}", runbook.name)) {
+        incident.close(&looked);
+        return Err(refused);
+    }
+    ended(runbooks::run(runbook, probe, incident, Mode::Act).await)
 }
 
 /// 0: healed, would heal, or not this; 1: a person is needed.

@@ -88,7 +88,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         model: ResolvedModel { name: "70b-int8".parse().unwrap(), served_name: "m".to_owned(), weights: vec![weights] },
         gateway_port: PortChoice::Fixed(443),
         tls: ResolvedTls::Issued,
-        daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
+        daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None, memory_utilization: None },
         guards: None,
         baseline: None,
         monitoring: MonitoringWish::default().resolve().unwrap(),

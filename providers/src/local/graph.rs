@@ -148,7 +148,7 @@ mod tests {
             model: model("m", &["m-1", "m-2"]),
             gateway_port: PortChoice::Fixed(1),
             tls: ResolvedTls::Plain,
-            daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
+            daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None, memory_utilization: None },
             baseline,
             guards: None,
             monitoring: spec::monitoring::MonitoringWish::default().resolve().unwrap(),
