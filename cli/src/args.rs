@@ -494,6 +494,13 @@ pub enum RolloutCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
+    /// Address of a page for a browser on this machine: weights, gates, latencies and events; it holds the admin token
+    Page {
+        #[command(flatten)]
+        name: NameArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
     /// The same, again and again until it is over
     Watch {
         #[command(flatten)]

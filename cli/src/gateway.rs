@@ -69,6 +69,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// For a browser; what stands behind the `#` is sent to nobody.
+    pub fn page(&self) -> String {
+        format!("{}/page#token={}", self.base, self.token)
+    }
+
     pub fn of(layout: &DeploymentLayout) -> Result<Self, Failure> {
         let files = gateway_files(layout)?;
         let path = layout.bucket().secret(&secret(ADMIN_TOKEN)?);

@@ -135,6 +135,7 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
             RolloutCommand::Start(args) => &args.name.name,
             RolloutCommand::Status { name, .. }
             | RolloutCommand::Watch { name }
+            | RolloutCommand::Page { name, .. }
             | RolloutCommand::History { name, .. } => &name.name,
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
         },
@@ -171,7 +172,9 @@ fn wants_json(command: &Command) -> bool {
         Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
         Command::Rollout(command) => match command {
             RolloutCommand::Start(args) => args.json.json,
-            RolloutCommand::Status { json, .. } | RolloutCommand::History { json, .. } => json.json,
+            RolloutCommand::Status { json, .. }
+            | RolloutCommand::History { json, .. }
+            | RolloutCommand::Page { json, .. } => json.json,
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => args.json.json,
             RolloutCommand::Watch { .. } => false,
         },

@@ -18,8 +18,8 @@ use spec::route::RouteTableChange;
 use crate::answer::{self, refusal, refusal_with};
 use crate::carrier::{CarrierError, Move};
 use crate::control::{Control, ReloadError};
-use crate::public;
 use crate::table::TableError;
+use crate::{page, public};
 
 /// More than any change or rollout needs.
 const BODY_BYTES: u64 = 1 << 20;
@@ -40,10 +40,12 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/admin/rollout/resume", moved(Move::Resume))
         .route("/admin/rollout/abort", moved(Move::Abort))
         .route("/admin/rollout/history", get(history))
+        .route("/admin/rollout/trail", get(trail))
         .fallback(answer::unknown_path)
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&control), require_token))
         .merge(public::signs(Arc::clone(&control.plane)))
+        .merge(page::router())
         .with_state(control)
 }
 
@@ -111,6 +113,10 @@ async fn report(State(control): State<Arc<Control>>) -> Response {
 
 async fn history(State(control): State<Arc<Control>>) -> Response {
     answered(StatusCode::OK, control.carrier.history().await)
+}
+
+async fn trail(State(control): State<Arc<Control>>) -> Response {
+    answer::json(StatusCode::OK, &control.trail.points())
 }
 
 fn answered(status: StatusCode, result: Result<impl serde::Serialize, CarrierError>) -> Response {

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use crate::carrier::{Carrier, CarrierError};
 use crate::config::{ConfigError, Settings};
 use crate::plane::DataPlane;
+use crate::trail::Trail;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -23,13 +24,14 @@ pub enum ReloadError {
 pub struct Control {
     pub plane: Arc<DataPlane>,
     pub carrier: Carrier,
+    pub trail: Trail,
     config: PathBuf,
     reloading: Mutex<()>,
 }
 
 impl Control {
     pub fn new(plane: Arc<DataPlane>, carrier: Carrier, config: PathBuf) -> Self {
-        Self { plane, carrier, config, reloading: Mutex::default() }
+        Self { plane, carrier, trail: Trail::default(), config, reloading: Mutex::default() }
     }
 
     pub fn status(&self) -> GatewayStatus {

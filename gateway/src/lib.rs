@@ -25,6 +25,7 @@ mod keys;
 mod listen;
 mod metrics;
 mod observe;
+mod page;
 mod pick;
 mod plane;
 mod proxy;
@@ -34,6 +35,7 @@ mod serve;
 mod sse;
 mod table;
 mod tls;
+mod trail;
 mod upstream;
 mod watchdog;
 

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::plane::DataPlane;
 use crate::table::TableError;
 use crate::tls::{Tls, TlsError};
-use crate::{admin, follow, listen, public, watchdog};
+use crate::{admin, follow, listen, public, trail, watchdog};
 
 /// What requests under way get to finish after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -79,6 +79,7 @@ pub fn run(args: &Args) -> Result<(), RunError> {
             }
         });
         tokio::spawn(watchdog::run());
+        tokio::spawn(trail::follow(Arc::clone(&gateway.control)));
         gateway.serve(transport, stop).await;
         Ok(())
     });

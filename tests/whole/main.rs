@@ -22,6 +22,7 @@ mod kills;
 mod memory;
 mod monitoring;
 mod openai_client;
+mod pages;
 mod refusals;
 mod rollout_crash;
 mod rollout_failing;

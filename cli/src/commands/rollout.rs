@@ -30,6 +30,7 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode,
             let report: RolloutReport = gateway(&name)?.get("/admin/rollout").await?;
             show(&report, json.json)?;
         }
+        RolloutCommand::Page { name, json } => page(&gateway(&name)?, json.json)?,
         RolloutCommand::Watch { name } => return watch(&gateway(&name)?).await,
         RolloutCommand::Pause(args) => go(&gateway(&args.name)?, "pause", &args).await?,
         RolloutCommand::Resume(args) => go(&gateway(&args.name)?, "resume", &args).await?,
@@ -49,6 +50,12 @@ fn refuse_without_baseline(layout: &DeploymentLayout) -> Result<(), Failure> {
     }
     let message = "a rollout moves traffic from a baseline to this deployment, and it has no baseline";
     Err(Failure::failed(message).next("dsctl up --baseline URL, or --baseline local:MODEL to try with"))
+}
+
+/// Of the deployment's own machine only: the admin API listens on loopback.
+fn page(gateway: &Gateway, json: bool) -> Result<(), Failure> {
+    let address = gateway.page();
+    if json { print_json(&serde_json::json!({ "page": address })) } else { print(address) }
 }
 
 fn show(report: &RolloutReport, json: bool) -> Result<(), Failure> {
