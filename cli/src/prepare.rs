@@ -223,6 +223,7 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
         baseline: baseline_from_flags(args)?,
         guards: None,
+        audit: None,
         weights,
         region: args.cloud_wishes.region.clone(),
         machine: machine_from_flags(&args.cloud_wishes),

@@ -3,10 +3,11 @@
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
 use guards::Guards;
+use spec::audit::{AuditPolicy, AuditWish};
 use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, DaemonWish, Deployment, WeightsWish};
 use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
 use spec::guards::GuardsConfig;
-use spec::machine::{BudgetWish, MachineWish, NetworkWish, Tls};
+use spec::machine::{BudgetWish, MachineWish, NetworkWish, Pack, Tls};
 use spec::monitoring::{Monitoring, MonitoringWish, Part};
 use spec::resolved::{
     KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
@@ -28,6 +29,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
     let monitoring = monitoring(deployment.monitoring)?;
     let guards = deployment.guards.map(checked_guards).transpose()?;
     let encryption_key = deployment.encryption_key.map(|key| encryption_key(cloud, &key)).transpose()?;
+    let audit = resolve_audit(cloud, deployment.audit, guards.is_some(), &deployment.compliance)?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
     };
@@ -51,6 +53,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         daemon,
         baseline,
         guards,
+        audit,
         monitoring,
         encryption_key,
         machine: None,
@@ -66,6 +69,25 @@ fn checked_guards(config: GuardsConfig) -> Result<GuardsConfig, Failure> {
             Err(Failure::usage(problems.join("; ")))
         }
     }
+}
+
+/// Who has texts looked at on a cloud, or has rules to follow there, has to show later what was done.
+fn resolve_audit(
+    cloud: Cloud,
+    wish: Option<AuditWish>,
+    has_guards: bool,
+    packs: &[Pack],
+) -> Result<Option<AuditPolicy>, Failure> {
+    let is_asked_for = wish.is_some() || (cloud != Cloud::Local && (has_guards || !packs.is_empty()));
+    let wish = wish.unwrap_or_default();
+    if wish.keep == Some(false) && !packs.is_empty() {
+        let message = "audit.keep: false does not go with compliance; leave out one of both";
+        return Err(Failure::usage(message).next("dsctl plan"));
+    }
+    if wish.rotate_mib == Some(0) {
+        return Err(Failure::usage("audit.rotate_mib: 0 is not from 1 on"));
+    }
+    Ok((is_asked_for && wish.keep != Some(false)).then(|| wish.policy()))
 }
 
 fn resolve_daemon(wish: &DaemonWish) -> Result<ResolvedDaemon, Failure> {

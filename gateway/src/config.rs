@@ -65,6 +65,9 @@ impl Settings {
         check_limits(&config.limits, &mut problems);
         let api_keys = problems.keep("api_keys_file", Keys::read(&config.api_keys_file));
         let admin_token = problems.keep("admin_token_file", Keys::read(&config.admin_token_file));
+        if let Some(audit) = &config.audit {
+            problems.keep("audit.key_file", audit::Keys::read(&audit.key_file));
+        }
         let guards = read_guards(&config, &mut problems);
         let configured = Configured::of(config.variants.keys().copied());
         if configured.is_none() {
@@ -151,6 +154,9 @@ fn check_addresses(config: &GatewayConfig, before: Option<&GatewayConfig>, probl
         problems.add("admin_listen", format!("{} is taken by listen", config.admin_listen));
     }
     let Some(before) = before else { return };
+    if before.audit != config.audit {
+        problems.add("audit", "changing it needs a restart");
+    }
     let mut check_same = |field: &str, now: SocketAddr, given: SocketAddr| {
         if now != given {
             problems.add(field, format!("changing it from {now} to {given} needs a restart"));

@@ -9,7 +9,9 @@
 //! Settings and route table are swapped whole while requests go on; the data plane needs nothing but the last of each,
 //! so a controller that fails stops nothing.
 
+mod account;
 mod admin;
+mod allowance;
 mod answer;
 mod args;
 mod body;
@@ -17,6 +19,7 @@ mod carrier;
 mod config;
 mod control;
 mod cost;
+mod entry;
 mod failure;
 mod follow;
 mod guard;
@@ -29,6 +32,7 @@ mod pick;
 mod plane;
 mod proxy;
 mod public;
+mod recorder;
 mod relay;
 mod serve;
 mod sse;

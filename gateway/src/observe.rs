@@ -13,9 +13,12 @@ use spec::metric::gateway;
 use spec::route::{TokenPrice, VariantStatus};
 use tokio::time::Instant;
 
+use crate::allowance::Permit;
 use crate::cost::{self, Usage};
+use crate::entry::{Ended, Entry};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
+use crate::recorder::Unrecorded;
 
 /// Observations that are kept for a controller that does not ask: without a rollout nobody does.
 const MAX_KEPT: usize = 65_536;
@@ -63,7 +66,9 @@ impl Observer {
             first_byte: None,
             took: None,
             line: None,
+            entry: None,
             price: None,
+            permit: None,
             usage: None,
             is_finished: false,
         }
@@ -126,7 +131,10 @@ pub struct Attempt {
     /// Set if its end came before its outcome is known.
     took: Option<Duration>,
     line: Option<RequestLine>,
+    /// The request's record, once the outcome is known.
+    entry: Option<Entry>,
     price: Option<TokenPrice>,
+    permit: Option<Arc<Permit>>,
     /// What the upstream said of it last: some say it with each piece, each time of all so far.
     usage: Option<Usage>,
     is_finished: bool,
@@ -137,6 +145,13 @@ impl Attempt {
     #[must_use]
     pub fn at_price(mut self, price: Option<TokenPrice>) -> Self {
         self.price = price;
+        self
+    }
+
+    /// Whose tokens and money it takes.
+    #[must_use]
+    pub fn charged_to(mut self, permit: &Option<Arc<Permit>>) -> Self {
+        self.permit.clone_from(permit);
         self
     }
 
@@ -175,7 +190,11 @@ impl Attempt {
         }
         if self.is_metered(outcome) {
             cost::meter(&self.observer.metrics, self.variant, self.usage, self.price);
+            if let Some(permit) = &self.permit {
+                permit.charge(self.usage, self.price);
+            }
         }
+        self.permit = None;
         self.observer.finished(Observation {
             variant: self.variant,
             outcome,
@@ -187,6 +206,23 @@ impl Attempt {
         if let Some(mut line) = self.line.take() {
             line.outcome = outcome.as_str();
             line.first_byte = self.first_byte;
+            self.entry = line.conclude(self.usage, self.price);
+        }
+    }
+
+    /// The next bytes of the answer's body, as the client gets them.
+    pub fn note_answer(&mut self, bytes: &[u8]) {
+        let begun = self.line.as_mut().and_then(|line| line.entry.as_mut());
+        if let Some(entry) = self.entry.as_mut().or(begun) {
+            entry.pass(bytes);
+        }
+    }
+
+    /// After the end: returns when the client may have the last bytes.
+    pub async fn settle(&mut self) -> Result<(), Unrecorded> {
+        match self.entry.take() {
+            Some(entry) => entry.settle().await,
+            None => Ok(()),
         }
     }
 }
@@ -209,6 +245,8 @@ pub struct RequestLine {
     /// What went wrong on the variants tried before.
     pub failures: String,
     first_byte: Option<Duration>,
+    /// For the audit log, if one is kept.
+    pub entry: Option<Entry>,
 }
 
 impl RequestLine {
@@ -222,7 +260,16 @@ impl RequestLine {
             outcome: Outcome::ClientAbort.as_str(),
             failures: String::new(),
             first_byte: None,
+            entry: None,
         }
+    }
+
+    /// The record, with all that is known.
+    pub fn conclude(&mut self, usage: Option<Usage>, price: Option<TokenPrice>) -> Option<Entry> {
+        let mut entry = self.entry.take()?;
+        let (status, outcome, variant) = (self.status, self.outcome, self.variant);
+        entry.end(&Ended { status, outcome, variant, generation: Some(self.generation), usage, price });
+        Some(entry)
     }
 
     pub fn add_failure(&mut self, variant: Variant, failure: &Failure) {
@@ -232,6 +279,7 @@ impl RequestLine {
 
 impl Drop for RequestLine {
     fn drop(&mut self) {
+        drop(self.conclude(None, None));
         tracing::info!(
             method = "POST",
             path = self.path,

@@ -3,6 +3,7 @@
 //! A 4xx of the candidate may be the client's fault or say that the candidate can't do what the baseline can: the baseline
 //! is asked, and tells. A 4xx of the baseline is the client's: what it refuses is not offered to another model.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,20 +13,34 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use rollout::ports::Outcome;
 use spec::id::Variant;
 use spec::metric::gateway;
+use spec::openai::ErrorKind;
 use spec::route::Limits;
 use tokio::time::{Instant, timeout_at};
 
+use crate::allowance::{Estimate, Permit};
 use crate::answer::{self, Routed, refusal};
 use crate::body::RequestBody;
 use crate::config::Settings;
+use crate::entry::{Asked, Ended, Entry, Findings, Recorded};
 use crate::failure::{Failure, sum_up};
-use crate::guard::{self, AnswerGuard, Blocked};
+use crate::guard::{self, AnswerGuard, Blocked, Seen};
 use crate::headers;
+use crate::keys::ClientKey;
 use crate::observe::{Attempt, RequestLine, Turn};
 use crate::plane::DataPlane;
+use crate::recorder::Unrecorded;
 use crate::relay::{self, OpenedStream, PlainBody};
 use crate::sse::{EventKind, Said, read_object};
 use crate::upstream::{ModelName, Upstream, described};
+
+/// Of a text in a request, about: what counts is what the answer says.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// Tokens that an answer is taken to have at the most if the request does not say.
+const USUAL_TOKENS: u64 = 1024;
+
+/// The outcome of a request that its key may not send.
+const LIMITED: &str = "limited";
 
 /// One of the API's calls that are passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +74,34 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct ClientRequest {
     pub endpoint: Endpoint,
+    pub caller: Caller,
     pub headers: HeaderMap,
     pub body: RequestBody,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    pub key: Option<ClientKey>,
+    pub address: Option<SocketAddr>,
+}
+
+impl Caller {
+    pub fn asking(&self, path: impl Into<String>) -> Asked {
+        let client = self.address.map(|address| address.ip().to_canonical().to_string());
+        Asked { path: path.into(), key: self.key.as_ref().map(|key| key.0.id.to_string()), client, ..Asked::default() }
+    }
+}
+
 impl ClientRequest {
+    /// The request's record; none if no audit log is kept.
+    fn entry(&self, plane: &DataPlane, findings: &Findings) -> Option<Entry> {
+        let recorder = plane.recorder.as_ref()?;
+        let asked = self.caller.asking(self.endpoint.path());
+        let asked = Asked { user: self.body.user.clone(), model: Some(self.body.model.clone()), ..asked };
+        Some(Entry::begin(recorder, asked, Some(self.body.bytes()), findings.clone()))
+    }
+
     /// What keeps a session with its variant.
     fn session(&self) -> Option<&[u8]> {
         let header = self.headers.get(&headers::SESSION).map(HeaderValue::as_bytes).filter(|value| !value.is_empty());
@@ -71,18 +109,88 @@ impl ClientRequest {
     }
 }
 
-/// Answers a request from one variant or the other, or says why neither could.
+/// Answers a request that the guards let pass. With an audit log the answer says under which id it stands there.
 pub async fn answer(plane: &Arc<DataPlane>, mut request: ClientRequest) -> Response {
     let settings = plane.settings();
-    let screened = guard::screen(settings.guards.as_ref(), &plane.metrics, request.endpoint, &mut request.body);
-    let guard = match screened {
-        Ok(guard) => guard,
-        Err(refused) => return *refused,
+    let seen = Seen { metrics: Arc::clone(&plane.metrics), findings: Findings::default() };
+    let entry = request.entry(plane, &seen.findings);
+    let id = entry.as_ref().and_then(|entry| HeaderValue::from_str(entry.id()).ok());
+    let permit = match permit(plane, &settings, &request) {
+        Ok(permit) => permit,
+        Err(refused) => return turn_away(*refused, LIMITED, entry).await,
     };
+    let screened = guard::screen(settings.guards.as_ref(), &seen, request.endpoint, &mut request.body);
+    let mut response = match screened {
+        Ok(guard) => route(plane, &settings, &request, Passed { guard, entry, permit }).await,
+        Err(refused) => turn_away(*refused, Outcome::Blocked.as_str(), entry).await,
+    };
+    if let Some(id) = id {
+        response.headers_mut().insert(headers::REQUEST_ID.clone(), id);
+    }
+    response
+}
+
+/// An answer of the gateway's own, with its record.
+pub async fn turn_away(response: Response, outcome: &'static str, entry: Option<Entry>) -> Response {
+    let Some(mut entry) = entry else { return response };
+    let status = Some(response.status().as_u16());
+    entry.end(&Ended { status, outcome, variant: None, generation: None, usage: None, price: None });
+    let mut response = match entry.settle().await {
+        Ok(()) => response,
+        Err(unrecorded) => keep_back(unrecorded),
+    };
+    response.extensions_mut().insert(Recorded);
+    response
+}
+
+/// In place of an answer that has no record.
+pub fn keep_back(unrecorded: Unrecorded) -> Response {
+    let mut response = refusal(ErrorKind::Unavailable, unrecorded.to_string(), None, Some(relay::UNRECORDED));
+    response.extensions_mut().insert(Recorded);
+    response
+}
+
+/// What goes with a request that may be sent.
+struct Passed {
+    guard: Option<AnswerGuard>,
+    entry: Option<Entry>,
+    permit: Option<Arc<Permit>>,
+}
+
+/// Whether the key may send this now; none of a request that came by no key.
+fn permit(
+    plane: &DataPlane,
+    settings: &Settings,
+    request: &ClientRequest,
+) -> Result<Option<Arc<Permit>>, Box<Response>> {
+    let Some(ClientKey(known)) = &request.caller.key else { return Ok(None) };
+    let body = &request.body;
+    if !known.may_use(&body.model) {
+        let message = format!("the API key may not use the model {:?}", body.model);
+        return Err(Box::new(refusal(ErrorKind::NotFound, message, Some("model"), Some("model_not_found"))));
+    }
+    let prompt = body.bytes().len() as u64 / BYTES_A_TOKEN;
+    let completion = if request.endpoint == Endpoint::Embeddings { 0 } else { body.max_tokens.unwrap_or(USUAL_TOKENS) };
+    let prices = settings.upstreams.values().filter_map(|upstream| upstream.price());
+    plane.allowances.reserve(known, Estimate::of(prompt, completion, prices)).map(Some).map_err(|exceeded| {
+        let mut response = refusal(ErrorKind::RateLimit, exceeded.to_string(), None, Some(exceeded.code()));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(exceeded.wait()));
+        Box::new(response)
+    })
+}
+
+/// Answers a request from one variant or the other, or says why neither could.
+async fn route(
+    plane: &Arc<DataPlane>,
+    settings: &Settings,
+    request: &ClientRequest,
+    Passed { guard, entry, permit }: Passed,
+) -> Response {
     let table = plane.table();
     let bucket = plane.bucket(&table, request.session());
     let first = settings.configured.pick(table.candidate, bucket);
     let mut line = RequestLine::new(request.endpoint.path(), table.generation);
+    line.entry = entry;
     let mut failures: Vec<(Variant, Failure)> = Vec::new();
     let mut refused: Option<Answered> = None;
     let is_alone = settings.configured.other(first).is_none();
@@ -93,8 +201,9 @@ pub async fn answer(plane: &Arc<DataPlane>, mut request: ClientRequest) -> Respo
             plane.metrics.count(&gateway::FALLBACKS, &[first.as_str(), variant.as_str()], 1);
         }
         line.variant = Some(variant);
-        let mut attempt = plane.observer.begin(variant, table.generation, turn).at_price(upstream.price());
-        let asked = ask(upstream, &request, &settings.config.limits, &mut attempt).await;
+        let mut attempt =
+            plane.observer.begin(variant, table.generation, turn).at_price(upstream.price()).charged_to(&permit);
+        let asked = ask(upstream, request, &settings.config.limits, &mut attempt).await;
         match asked.and_then(|taken| refuse_unseen(taken, guard.as_ref())) {
             Ok(taken) if !is_alone && is_doubtful(&taken, &attempt) => {
                 attempt.stop_clock();
@@ -102,7 +211,7 @@ pub async fn answer(plane: &Arc<DataPlane>, mut request: ClientRequest) -> Respo
             }
             Ok(taken) => {
                 let answered = settle(plane, refused, Answered { taken, attempt }, &mut line);
-                return commit(plane, &settings, answered, guard, line);
+                return commit(plane, settings, answered, guard, line).await;
             }
             Err(failure) => {
                 attempt.finish(Outcome::UpstreamError);
@@ -112,8 +221,8 @@ pub async fn answer(plane: &Arc<DataPlane>, mut request: ClientRequest) -> Respo
         }
     }
     match refused {
-        Some(answered) => commit(plane, &settings, answered, guard, line),
-        None => give_up(plane, &failures, line),
+        Some(answered) => commit(plane, settings, answered, guard, line).await,
+        None => give_up(plane, &failures, line).await,
     }
 }
 
@@ -238,7 +347,7 @@ fn refuse_by_body(status: StatusCode, said: Said) -> Result<(), Failure> {
 }
 
 /// The answer goes to the client: from here on nothing falls back.
-fn commit(
+async fn commit(
     plane: &DataPlane,
     settings: &Settings,
     answered: Answered,
@@ -248,7 +357,7 @@ fn commit(
     let Answered { taken: Taken { status, headers, length, body }, mut attempt } = answered;
     let body = match look_through(body, guard.as_ref()) {
         Ok(body) => body,
-        Err(blocked) => return block(plane, attempt, &blocked, line),
+        Err(blocked) => return block(plane, attempt, &blocked, line).await,
     };
     let (variant, generation) = (attempt.variant, attempt.generation);
     plane.metrics.count(&gateway::ANSWERS, &[variant.as_str(), status.as_str()], 1);
@@ -263,6 +372,10 @@ fn commit(
         TakenBody::Stream(opened) => opened.into_body(attempt, guard, idle_timeout),
         TakenBody::Plain(PlainBody::Whole(bytes)) => {
             attempt.finish(if status.is_success() { Outcome::Ok } else { Outcome::ClientError });
+            attempt.note_answer(&bytes);
+            if let Err(unrecorded) = attempt.settle().await {
+                return sign(keep_back(unrecorded), variant, generation);
+            }
             Body::from(bytes)
         }
         TakenBody::Plain(PlainBody::Long(start, rest)) => {
@@ -298,7 +411,7 @@ fn look_through(body: TakenBody, guard: Option<&AnswerGuard>) -> Result<TakenBod
 }
 
 /// In place of an answer that the guards let nobody see. A 4xx, since asking again would lead to the same.
-fn block(plane: &DataPlane, mut attempt: Attempt, blocked: &Blocked, mut line: RequestLine) -> Response {
+async fn block(plane: &DataPlane, mut attempt: Attempt, blocked: &Blocked, mut line: RequestLine) -> Response {
     let response = answer::json(StatusCode::BAD_REQUEST, &blocked.body());
     let (variant, status) = (attempt.variant, response.status());
     plane.metrics.count(&gateway::ANSWERS, &[variant.as_str(), status.as_str()], 1);
@@ -306,10 +419,11 @@ fn block(plane: &DataPlane, mut attempt: Attempt, blocked: &Blocked, mut line: R
     line.variant = Some(variant);
     attempt.carry(line);
     attempt.finish(Outcome::Blocked);
+    let response = attempt.settle().await.map_or_else(keep_back, |()| response);
     sign(response, variant, attempt.generation)
 }
 
-fn give_up(plane: &DataPlane, failures: &[(Variant, Failure)], mut line: RequestLine) -> Response {
+async fn give_up(plane: &DataPlane, failures: &[(Variant, Failure)], mut line: RequestLine) -> Response {
     let told = sum_up(failures);
     let mut response = refusal(told.kind, told.message, None, Some("no_variant_available"));
     if let Some(wait) = told.retry_after {
@@ -320,6 +434,11 @@ fn give_up(plane: &DataPlane, failures: &[(Variant, Failure)], mut line: Request
     line.status = Some(status.as_u16());
     line.outcome = Outcome::UpstreamError.as_str();
     line.variant = None;
+    if let Some(entry) = line.conclude(None, None)
+        && let Err(unrecorded) = entry.settle().await
+    {
+        response = keep_back(unrecorded);
+    }
     response.headers_mut().insert(headers::GENERATION.clone(), HeaderValue::from(line.generation));
     response.extensions_mut().insert(Routed);
     response

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256 as Hasher};
 use spec::amount::{Span, Usd};
+use spec::audit::{AUDIT_KEY, AuditConfig};
 use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, CertificateSpec, Reach};
 use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, Program, RunState, UnitSpec};
 use spec::host_monitoring::{DaemonMetrics, HostMonitoring};
@@ -125,7 +126,8 @@ pub fn receiver_keys(spec: &ResolvedSpec) -> Vec<(ReceiverKind, KeySource)> {
 pub fn generated_secrets(spec: &ResolvedSpec) -> Vec<(&'static str, &'static str)> {
     let authority =
         (spec.tls == ResolvedTls::Issued).then_some((AUTHORITY, "authority that the gateway's certificate is from"));
-    GENERATED_SECRETS.into_iter().chain(authority).collect()
+    let audit = spec.audit.map(|_| (AUDIT_KEY, "of the audit log: without it nobody can check the log"));
+    GENERATED_SECRETS.into_iter().chain(authority).chain(audit).collect()
 }
 
 /// What is the user's, where each comes from, and its revision.
@@ -308,7 +310,8 @@ impl HostPlan<'_> {
     /// Its configuration names their files.
     fn gateway_secrets(&self) -> Result<Vec<SecretName>, InvalidId> {
         let baseline = baseline_key_source(self.spec).map(|_| BASELINE_KEY);
-        [API_KEY, ADMIN_TOKEN, DAEMON_KEY].into_iter().chain(baseline).map(str::parse).collect()
+        let audit = self.spec.audit.map(|_| AUDIT_KEY);
+        [API_KEY, ADMIN_TOKEN, DAEMON_KEY].into_iter().chain(baseline).chain(audit).map(str::parse).collect()
     }
 
     fn gateway_config(&self) -> Result<GatewayConfig, HostPlanError> {
@@ -330,7 +333,13 @@ impl HostPlan<'_> {
             limits: Limits::default(),
             machine_hourly: self.machine_hourly,
             guards: self.spec.guards.clone(),
+            audit: self.audit_config()?,
         })
+    }
+
+    fn audit_config(&self) -> Result<Option<AuditConfig>, InvalidId> {
+        let Some(policy) = self.spec.audit else { return Ok(None) };
+        Ok(Some(AuditConfig { key_file: self.secret(AUDIT_KEY)?, policy }))
     }
 
     fn baseline_variant(&self, baseline: &ResolvedBaseline) -> Result<VariantConfig, HostPlanError> {

@@ -15,6 +15,7 @@
 //! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY,
 //! #      price: {prompt_per_million: 1.00, completion_per_million: 4.00}}  # US dollars, as its price list has it
 //! guards: {redact: {entities: [EMAIL_ADDRESS, US_SSN]}}  # what the gateway looks for in texts, all of it: crate::guards
+//! audit: {sync: answer, when_full: refuse}  # a record of each request, by itself where compliance is: crate::audit
 //! region: eu-*             # from here on for a cloud only; one region, or a pattern
 //! machine: {type: g6e.12xlarge, zones: [eu-west-1a], market: on-demand, disk_gib: 200, image: ami-…}
 //! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat, tls: gateway}  # tls on this machine too
@@ -34,6 +35,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::audit::AuditWish;
 use crate::guards::GuardsConfig;
 use crate::id::{DeploymentName, Sha256};
 use crate::machine::{BudgetWish, MachineWish, NetworkWish, Pack, RegionPattern};
@@ -87,6 +89,8 @@ pub struct Deployment {
     pub baseline: Option<BaselineWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightsWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,6 +263,7 @@ impl Deployment {
             },
             baseline: top.baseline.or(self.baseline),
             guards: top.guards.or(self.guards),
+            audit: top.audit.or(self.audit),
             weights: top.weights.or(self.weights),
             region: top.region.or(self.region),
             machine: MachineWish {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditPolicy;
 use crate::deployment::{CertificateWish, Cloud};
 use crate::encryption_key::EncryptionKey;
 use crate::guards::GuardsConfig;
@@ -24,6 +25,9 @@ pub struct ResolvedSpec {
     /// None: the gateway looks into nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    /// None: no audit log is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditPolicy>,
     pub monitoring: Monitoring,
     /// None: the cloud's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]

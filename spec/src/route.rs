@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Span, Usd, Weight};
+use crate::audit::AuditConfig;
 use crate::guards::GuardsConfig;
 use crate::id::Variant;
 
@@ -46,6 +47,9 @@ pub struct GatewayConfig {
     /// What is looked for in requests and answers; nothing without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    /// None: no audit log is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditConfig>,
 }
 
 /// A model and settings behind a route.

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod alerts;
+mod audit;
 mod bad_input;
 mod bad_requests;
 mod changes;

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod alerts;
+pub mod audit;
 pub mod down;
 pub mod drift;
 pub mod forget;

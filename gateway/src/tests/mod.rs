@@ -24,9 +24,11 @@ use crate::metrics::OUTCOMES;
 use crate::serve::{Gateway, RunError};
 
 mod admin;
+mod audit;
 mod cost;
 mod fallback;
 mod guard;
+mod keys;
 mod live;
 mod public;
 mod stream;

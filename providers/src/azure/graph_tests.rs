@@ -90,6 +90,7 @@ fn spec(machine: ResolvedMachine) -> ResolvedSpec {
         tls: ResolvedTls::Issued,
         daemon: ResolvedDaemon { context: None, max_sequences: 8, threads: None },
         guards: None,
+        audit: None,
         baseline: None,
         monitoring: MonitoringWish::default().resolve().unwrap(),
         encryption_key: None,

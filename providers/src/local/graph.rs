@@ -151,6 +151,7 @@ mod tests {
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None },
             baseline,
             guards: None,
+            audit: None,
             monitoring: spec::monitoring::MonitoringWish::default().resolve().unwrap(),
             encryption_key: None,
             machine: None,
