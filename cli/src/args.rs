@@ -60,7 +60,7 @@ pub enum Command {
     /// Restart, drain and limit what runs on a deployment's host, and fetch its diagnostics
     #[command(subcommand)]
     Host(HostCommand),
-    /// Make other keys for clients, without a restart
+    /// Make, limit and revoke keys for clients, without a restart
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Check, export and partly forget the log of who asked what

@@ -19,6 +19,7 @@ mod first_minute;
 mod guards;
 mod host;
 mod interrupted;
+mod keys;
 mod kills;
 mod memory;
 mod monitoring;
