@@ -197,6 +197,9 @@ fn with_absolute_paths(mut deployment: Deployment, base: &Path) -> Deployment {
     if let Some(BaselineWish::Api(api)) = &mut deployment.baseline {
         api.key_file = api.key_file.take().map(|path| base.join(path));
     }
+    if let Some(api) = &mut deployment.spare {
+        api.key_file = api.key_file.take().map(|path| base.join(path));
+    }
     if let Some(certificate) = &mut deployment.gateway.certificate {
         certificate.chain_file = base.join(&certificate.chain_file);
         certificate.key_file = base.join(&certificate.key_file);
@@ -222,7 +225,9 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
         gateway: GatewayWish { port: args.port, certificate: None },
         daemon: DaemonWish { context: args.context, max_sequences: args.max_sequences, threads: args.threads },
         baseline: baseline_from_flags(args)?,
+        spare: None,
         guards: None,
+        cache: None,
         audit: None,
         weights,
         region: args.cloud_wishes.region.clone(),
@@ -270,6 +275,7 @@ fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure>
     match (&args.baseline, given) {
         (Some(BaselineWish::Api(api)), _) => Ok(Some(BaselineWish::Api(ApiWish {
             url: api.url.clone(),
+            replicas: api.replicas.clone(),
             model: args.baseline_model.clone(),
             key_env: args.baseline_key_env.clone(),
             key_file: args.baseline_key_file.clone(),

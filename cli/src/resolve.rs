@@ -10,8 +10,9 @@ use spec::guards::GuardsConfig;
 use spec::machine::{BudgetWish, MachineWish, NetworkWish, Pack, Tls};
 use spec::monitoring::{Monitoring, MonitoringWish, Part};
 use spec::resolved::{
-    KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
+    KeySource, PortChoice, ResolvedApi, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
 };
+use spec::route::CacheConfig;
 use spec::weights::WeightsSpec;
 
 use crate::exit::Failure;
@@ -29,6 +30,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
     let monitoring = monitoring(deployment.monitoring)?;
     let guards = deployment.guards.map(checked_guards).transpose()?;
     let encryption_key = deployment.encryption_key.map(|key| encryption_key(cloud, &key)).transpose()?;
+    let cache = deployment.cache.map(checked_cache).transpose()?;
     let audit = resolve_audit(cloud, deployment.audit, guards.is_some(), &deployment.compliance)?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
@@ -40,6 +42,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
     refuse_unserved(catalogue, &model)?;
     let daemon = resolve_daemon(&deployment.daemon)?;
     let tls = resolve_tls(cloud, deployment.network.tls, deployment.gateway.certificate)?;
+    let spare = deployment.spare.map(|wish| resolve_api("spare", wish)).transpose()?;
     let baseline = deployment.baseline.map(|wish| resolve_baseline(wish, catalogue, &model)).transpose()?;
     Ok(ResolvedSpec {
         name: match deployment.name {
@@ -52,7 +55,9 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         tls,
         daemon,
         baseline,
+        spare,
         guards,
+        cache,
         audit,
         monitoring,
         encryption_key,
@@ -69,6 +74,13 @@ fn checked_guards(config: GuardsConfig) -> Result<GuardsConfig, Failure> {
             Err(Failure::usage(problems.join("; ")))
         }
     }
+}
+
+fn checked_cache(cache: CacheConfig) -> Result<CacheConfig, Failure> {
+    if cache.max_mib == 0 || cache.keep_for.0.is_zero() {
+        return Err(Failure::usage("cache: with max_mib or keep_for at 0 nothing is kept; leave it out"));
+    }
+    Ok(cache)
 }
 
 /// Who has texts looked at on a cloud, or has rules to follow there, has to show later what was done.
@@ -220,34 +232,38 @@ fn resolve_baseline(
             let same = model.name == candidate.name;
             Ok(ResolvedBaseline::Local(if same { candidate.clone() } else { model }))
         }
-        BaselineWish::Api(api) => resolve_api(api),
+        BaselineWish::Api(api) => Ok(ResolvedBaseline::Api(resolve_api("baseline", api)?)),
     }
 }
 
-fn resolve_api(api: ApiWish) -> Result<ResolvedBaseline, Failure> {
-    let url = reqwest::Url::parse(&api.url)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
-        .ok_or_else(|| {
-            Failure::usage(format!("baseline.url: \"{}\" is no URL like https://api.openai.com/v1", api.url))
-        })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        let message = "baseline.url: holds a user name or password; give the key by key_env or key_file";
-        return Err(Failure::usage(message));
-    }
+fn resolve_api(field: &str, api: ApiWish) -> Result<ResolvedApi, Failure> {
+    let url = checked_url(&format!("{field}.url"), &api.url)?;
+    let replicas = api.replicas.iter().map(|url| checked_url(&format!("{field}.replicas"), url));
+    let replicas = replicas.collect::<Result<_, _>>()?;
     let key = match (api.key_env, api.key_file) {
         (Some(_), Some(_)) => {
-            return Err(Failure::usage("baseline: key_env and key_file are both given; one is enough"));
+            return Err(Failure::usage(format!("{field}: key_env and key_file are both given; one is enough")));
         }
         (Some(name), None) => KeySource::Environment(name),
         (None, Some(path)) => KeySource::File(path),
         (None, None) => KeySource::None,
     };
     if let Some(price) = &api.price {
-        price.check().map_err(|error| Failure::usage(format!("baseline.price.{}: {error}", error.field)))?;
+        price.check().map_err(|error| Failure::usage(format!("{field}.price.{}: {error}", error.field)))?;
     }
-    let url = url.as_str().trim_end_matches('/').to_owned();
-    Ok(ResolvedBaseline::Api { url, model: api.model, key, price: api.price })
+    Ok(ResolvedApi { url, replicas, model: api.model, key, price: api.price })
+}
+
+fn checked_url(field: &str, given: &str) -> Result<String, Failure> {
+    let url = reqwest::Url::parse(given)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
+        .ok_or_else(|| Failure::usage(format!("{field}: \"{given}\" is no URL like https://api.openai.com/v1")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let message = format!("{field}: holds a user name or password; give the key by key_env or key_file");
+        return Err(Failure::usage(message));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]

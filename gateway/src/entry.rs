@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use audit::{Draft, RequestRecord, Verdict};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use spec::id::Variant;
 use spec::route::TokenPrice;
 use tokio::time::Instant;
 
@@ -32,6 +31,10 @@ impl Findings {
     pub fn add(&self, rule: &str, action: &'static str, direction: &'static str) {
         let found = Found { rule: rule.to_owned(), action, direction };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(found).or_default() += 1;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn verdicts(&self) -> Vec<Verdict> {
@@ -61,7 +64,7 @@ pub struct Asked {
 pub struct Ended {
     pub status: Option<u16>,
     pub outcome: &'static str,
-    pub variant: Option<Variant>,
+    pub variant: Option<&'static str>,
     pub generation: Option<u64>,
     pub usage: Option<Usage>,
     pub price: Option<TokenPrice>,
@@ -102,7 +105,7 @@ impl Entry {
         let record = &mut draft.record;
         record.status = ended.status;
         ended.outcome.clone_into(&mut record.outcome);
-        record.variant = ended.variant;
+        record.variant = ended.variant.map(str::to_owned);
         record.generation = ended.generation;
         record.prompt_tokens = ended.usage.map(|usage| usage.prompt);
         record.completion_tokens = ended.usage.map(|usage| usage.completion);

@@ -1,10 +1,10 @@
 //! dsgate: one OpenAI-compatible endpoint in front of two variants.
 //!
 //! ```text
-//! client -> public: key, body -> proxy: pick -> upstream -> relay -> client
-//!                                  |             |            |
-//!                                table         failure      observe -> metrics, log line
-//! dsctl  -> admin ----------------- | ------ carrier (rollout controller) <- observations
+//! client -> public: key, body -> proxy: limits, guards -> route: table, way -> ask -> commit, relay -> client
+//!                                                           |                |         |
+//!                                                         cache      breaker, health  observe -> metrics, log line, record
+//! dsctl  -> admin -------------------------------------------------- carrier (rollout controller) <- observations
 //! ```
 //! Settings and route table are swapped whole while requests go on; the data plane needs nothing but the last of each,
 //! so a controller that fails stops nothing.
@@ -14,8 +14,12 @@ mod admin;
 mod allowance;
 mod answer;
 mod args;
+mod ask;
 mod body;
+mod breaker;
+mod cache;
 mod carrier;
+mod commit;
 mod config;
 mod control;
 mod cost;
@@ -24,6 +28,7 @@ mod failure;
 mod follow;
 mod guard;
 mod headers;
+mod health;
 mod keys;
 mod listen;
 mod metrics;
@@ -34,12 +39,14 @@ mod proxy;
 mod public;
 mod recorder;
 mod relay;
+mod route;
 mod serve;
 mod sse;
 mod table;
 mod tls;
 mod upstream;
 mod watchdog;
+mod way;
 
 #[cfg(test)]
 mod tests;

@@ -92,6 +92,10 @@ impl Metrics {
         for counter in [&audit::RECORDS, &audit::DROPPED] {
             self.count(counter, &[], 0);
         }
+        for result in ["hit", "miss"] {
+            self.count(&gateway::CACHE, &[result], 0);
+        }
+        self.set(&gateway::CACHE_BYTES, &[], 0.0);
         self.set(&gateway::STAGE, &[], 0.0);
         self.set(&gateway::GENERATION, &[], 0.0);
         self.weights(Weight::NONE);

@@ -42,6 +42,8 @@ pub struct DataPlane {
     /// Requests so far that named no session.
     turns: AtomicU64,
     is_draining: AtomicBool,
+    /// A rollout is going on.
+    is_judged: AtomicBool,
 }
 
 impl DataPlane {
@@ -63,6 +65,7 @@ impl DataPlane {
             metrics,
             turns: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
+            is_judged: AtomicBool::new(false),
         };
         plane.show();
         Ok(plane)
@@ -113,6 +116,16 @@ impl DataPlane {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
+    /// While a rollout goes on, what its weight sends to a variant is asked of it, however often that failed: gates judge by
+    /// what really came back.
+    pub fn judge(&self, is_judged: bool) {
+        self.is_judged.store(is_judged, Ordering::Relaxed);
+    }
+
+    pub fn is_judged(&self) -> bool {
+        self.is_judged.load(Ordering::Relaxed)
+    }
+
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }
@@ -126,7 +139,7 @@ impl DataPlane {
     }
 
     fn candidate(&self) -> Result<Arc<Upstream>, TrafficError> {
-        let candidate = self.settings().upstreams.get(&Variant::Candidate).cloned();
+        let candidate = self.settings().upstreams.get(&Variant::Candidate).and_then(|all| all.first()).cloned();
         candidate.ok_or_else(|| TrafficError::Unreachable("it is not configured".to_owned()))
     }
 

@@ -191,8 +191,8 @@ impl Relay {
 
     fn cut(&mut self, why: &str) -> Bytes {
         self.end(Outcome::Truncated);
-        let variant = self.attempt.variant;
-        let message = format!("the answer of {variant} is incomplete: {why}");
+        let label = self.attempt.label();
+        let message = format!("the answer of {label} is incomplete: {why}");
         error_event(&ErrorKind::BadGateway.body(message, None, Some("stream_truncated")))
     }
 

@@ -13,7 +13,7 @@ use spec::host_monitoring::{DaemonMetrics, HostMonitoring};
 use spec::id::{HostName, InvalidId, SecretName, Variant};
 use spec::layout::DeploymentLayout;
 use spec::monitoring::ReceiverKind;
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
+use spec::resolved::{KeySource, ResolvedApi, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
 use spec::route::{GatewayConfig, Limits, VariantConfig};
 
 use crate::local::facts::Binary;
@@ -24,6 +24,7 @@ pub const API_KEY: &str = spec::host::CLIENT_KEYS;
 pub const ADMIN_TOKEN: &str = "admin-token";
 pub const DAEMON_KEY: &str = "daemon-key";
 pub const BASELINE_KEY: &str = "baseline-key";
+pub const SPARE_KEY: &str = "spare-key";
 pub const DAEMON_UNIT: &str = "dsserve";
 pub const BASELINE_UNIT: &str = "dsserve-baseline";
 pub const GATEWAY_UNIT: &str = "dsgate";
@@ -100,8 +101,13 @@ pub fn summary(host: &HostSpec) -> String {
 
 /// Where a baseline's API key comes from; none if it has no key or is none.
 pub fn baseline_key_source(spec: &ResolvedSpec) -> Option<String> {
-    let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return None };
-    said_of(key)
+    let Some(ResolvedBaseline::Api(api)) = &spec.baseline else { return None };
+    said_of(&api.key)
+}
+
+/// The same of the spare.
+pub fn spare_key_source(spec: &ResolvedSpec) -> Option<String> {
+    said_of(&spec.spare.as_ref()?.key)
 }
 
 /// For the reader; none without a key.
@@ -135,6 +141,9 @@ pub fn given_secrets(spec: &ResolvedSpec, revisions: &Revisions) -> Vec<(&'stati
     let mut all = Vec::new();
     if let Some(from) = baseline_key_source(spec) {
         all.push((BASELINE_KEY, from, revisions.baseline_key));
+    }
+    if let Some(from) = spare_key_source(spec) {
+        all.push((SPARE_KEY, from, revisions.spare_key));
     }
     if let ResolvedTls::Given(files) = &spec.tls {
         let from = |path: &std::path::Path| format!("from {}", path.display());
@@ -267,7 +276,9 @@ impl HostPlan<'_> {
             ResolvedTls::Given(_) => self.revisions.certificate.to_string(),
             ResolvedTls::Plain | ResolvedTls::Issued => String::new(),
         };
-        let digest = hex::encode(Hasher::digest(format!("{config}{}{certificate}", self.revisions.baseline_key)));
+        let spare = self.spec.spare.as_ref().map(|_| self.revisions.spare_key.to_string()).unwrap_or_default();
+        let digest = format!("{config}{}{certificate}{spare}", self.revisions.baseline_key);
+        let digest = hex::encode(Hasher::digest(digest));
         let Listen { gateway, admin, .. } = self.listen;
         let mut args = vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder];
         args.extend(self.certificate_args()?);
@@ -310,8 +321,15 @@ impl HostPlan<'_> {
     /// Its configuration names their files.
     fn gateway_secrets(&self) -> Result<Vec<SecretName>, InvalidId> {
         let baseline = baseline_key_source(self.spec).map(|_| BASELINE_KEY);
+        let spare = spare_key_source(self.spec).map(|_| SPARE_KEY);
         let audit = self.spec.audit.map(|_| AUDIT_KEY);
-        [API_KEY, ADMIN_TOKEN, DAEMON_KEY].into_iter().chain(baseline).chain(audit).map(str::parse).collect()
+        [API_KEY, ADMIN_TOKEN, DAEMON_KEY]
+            .into_iter()
+            .chain(baseline)
+            .chain(spare)
+            .chain(audit)
+            .map(str::parse)
+            .collect()
     }
 
     fn gateway_config(&self) -> Result<GatewayConfig, HostPlanError> {
@@ -329,10 +347,12 @@ impl HostPlan<'_> {
             api_keys_file: self.secret(API_KEY)?,
             admin_token_file: self.secret(ADMIN_TOKEN)?,
             variants,
+            spare: self.spec.spare.as_ref().map(|api| self.api_variant(api, SPARE_KEY)).transpose()?,
             salt: self.salt.to_owned(),
             limits: Limits::default(),
             machine_hourly: self.machine_hourly,
             guards: self.spec.guards.clone(),
+            cache: self.spec.cache,
             audit: self.audit_config()?,
         })
     }
@@ -345,16 +365,21 @@ impl HostPlan<'_> {
     fn baseline_variant(&self, baseline: &ResolvedBaseline) -> Result<VariantConfig, HostPlanError> {
         match baseline {
             ResolvedBaseline::Local(model) => Ok(self.daemon_variant(model, self.listen.baseline_daemon, true)?),
-            ResolvedBaseline::Api { url, model, key, price } => Ok(VariantConfig {
-                base_url: url.clone(),
-                key_file: if *key == KeySource::None { None } else { Some(self.secret(BASELINE_KEY)?) },
-                models: BTreeMap::new(),
-                default_model: model.clone(),
-                ready_url: None,
-                metrics_url: None,
-                price: *price,
-            }),
+            ResolvedBaseline::Api(api) => Ok(self.api_variant(api, BASELINE_KEY)?),
         }
+    }
+
+    fn api_variant(&self, api: &ResolvedApi, key: &str) -> Result<VariantConfig, InvalidId> {
+        Ok(VariantConfig {
+            base_url: api.url.clone(),
+            replicas: api.replicas.clone(),
+            key_file: if api.key == KeySource::None { None } else { Some(self.secret(key)?) },
+            models: BTreeMap::new(),
+            default_model: api.model.clone(),
+            ready_url: None,
+            metrics_url: None,
+            price: api.price,
+        })
     }
 
     fn daemon_variant(
@@ -366,6 +391,7 @@ impl HostPlan<'_> {
         let names = [model.served_name.clone(), model.name.to_string()];
         Ok(VariantConfig {
             base_url: format!("http://{listen}/v1"),
+            replicas: Vec::new(),
             key_file: Some(self.secret(DAEMON_KEY)?),
             models: names.into_iter().map(|name| (name, model.served_name.clone())).collect(),
             default_model: takes_any_name.then(|| model.served_name.clone()),

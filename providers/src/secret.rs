@@ -14,7 +14,7 @@ use spec::monitoring::ReceiverKind;
 use spec::virtual_key::KeyLine;
 
 use crate::authority;
-use crate::host_plan::BASELINE_KEY;
+use crate::host_plan::{BASELINE_KEY, SPARE_KEY};
 
 /// A secret that no log and no debug print shows.
 #[derive(Clone)]
@@ -40,6 +40,7 @@ impl std::fmt::Debug for SecretText {
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     pub baseline_key: Option<SecretText>,
+    pub spare_key: Option<SecretText>,
     pub certificate: Option<GivenCertificate>,
     /// Of those who are told of alerts, by the name of the secret.
     pub receivers: BTreeMap<&'static str, SecretText>,
@@ -49,6 +50,7 @@ pub struct Given {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revisions {
     pub baseline_key: u64,
+    pub spare_key: u64,
     /// 0 without a certificate of the user's own.
     pub certificate: u64,
     /// By the name of the secret.
@@ -85,6 +87,7 @@ impl Given {
         let certificate = self.certificate.as_ref();
         match name {
             BASELINE_KEY => self.baseline_key.as_ref(),
+            SPARE_KEY => self.spare_key.as_ref(),
             CERTIFICATE => certificate.map(|given| &given.chain),
             CERTIFICATE_KEY => certificate.map(|given| &given.key),
             _ => self.receivers.get(name),
@@ -152,7 +155,7 @@ pub fn key(address: &Address) -> Result<String, ProviderError> {
 /// Whether its value is the user's.
 pub fn is_given(address: &Address) -> bool {
     let receivers = ReceiverKind::ALL.map(ReceiverKind::secret);
-    [BASELINE_KEY, CERTIFICATE, CERTIFICATE_KEY].iter().chain(&receivers).any(|name| *name == address.name())
+    [BASELINE_KEY, SPARE_KEY, CERTIFICATE, CERTIFICATE_KEY].iter().chain(&receivers).any(|name| *name == address.name())
 }
 
 /// The user's value for it.
@@ -216,11 +219,12 @@ mod tests {
             |chain: &str, key: &str| GivenCertificate { chain: SecretText::new(chain), key: SecretText::new(key) };
         let all = Given {
             baseline_key: Some(SecretText::new("k")),
+            spare_key: Some(SecretText::new("s")),
             certificate: Some(pair("c", "p")),
             receivers: [(ReceiverKind::Email.secret(), SecretText::new("e"))].into(),
         };
         let value = |name: &str| given(&all, &Address::new("secret", name)).map(str::to_owned).ok();
-        assert_eq!(value(BASELINE_KEY).as_deref(), Some("k"));
+        assert_eq!((value(BASELINE_KEY).as_deref(), value(SPARE_KEY).as_deref()), (Some("k"), Some("s")));
         assert_eq!((value(CERTIFICATE).as_deref(), value(CERTIFICATE_KEY).as_deref()), (Some("c"), Some("p")));
         assert_eq!((value("alerts-email-password").as_deref(), value("alerts-slack-url")), (Some("e"), None));
         assert_eq!(value("api-key"), None);

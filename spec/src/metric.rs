@@ -221,7 +221,16 @@ pub mod gateway {
     pub const DECISIONS: Metric =
         counter("dsctl_rollout_decisions_total", &["verdict"], "Verdicts of the rollout controller.");
 
+    pub const CACHE: Metric = counter(
+        "dsctl_gateway_cache_lookups_total",
+        &["result"],
+        "Requests that were looked for among the answers given before: hit, miss.",
+    );
+    pub const CACHE_BYTES: Metric = gauge("dsctl_gateway_cache_bytes", &[], "Memory that answers given before take.");
+
     pub const ALL: &[Metric] = &[
+        CACHE,
+        CACHE_BYTES,
         REQUESTS,
         ANSWERS,
         FALLBACKS,

@@ -9,6 +9,7 @@ mod alerts;
 mod audit;
 mod bad_input;
 mod bad_requests;
+mod chain;
 mod changes;
 mod client_away;
 mod contracts;

@@ -208,7 +208,7 @@ fn row(record: &Identified) -> Option<[String; 20]> {
         plain(person.map(|who| who.user.clone())),
         client.unwrap_or_default(),
         plain(request.model),
-        request.variant.map(|variant| variant.to_string()).unwrap_or_default(),
+        request.variant.unwrap_or_default(),
         number(request.generation),
         number(request.status.map(u64::from)),
         request.outcome,
