@@ -385,4 +385,20 @@ mod tests {
         assert!(failure.message.starts_with("encryption_key: \"projects/p/"), "{}", failure.message);
         assert!(failure.next.unwrap().starts_with("gcloud kms keys list"));
     }
+
+    #[test]
+    fn an_audit_log_is_kept_where_it_is_asked_for_or_owed() {
+        let keep = |keep| Some(AuditWish { keep: Some(keep), ..AuditWish::default() });
+        let kept =
+            |cloud, wish, has_guards, packs: &[Pack]| resolve_audit(cloud, wish, has_guards, packs).unwrap().is_some();
+        assert!(!kept(Cloud::Local, None, true, &[]));
+        assert!(kept(Cloud::Local, Some(AuditWish::default()), false, &[]));
+        assert!(kept(Cloud::Aws, None, true, &[]) && kept(Cloud::Aws, None, false, &[Pack::Gdpr]));
+        assert!(!kept(Cloud::Aws, None, false, &[]) && !kept(Cloud::Aws, keep(false), true, &[]));
+        let refused = resolve_audit(Cloud::Aws, keep(false), false, &[Pack::Hipaa]).unwrap_err();
+        assert!(refused.message.contains("does not go with compliance"), "{}", refused.message);
+        let grouped = AuditWish { sync: Some(spec::audit::AuditSync::Grouped), ..AuditWish::default() };
+        let policy = resolve_audit(Cloud::Local, Some(grouped), false, &[]).unwrap().unwrap();
+        assert_eq!((policy.sync, policy.rotate_mib), (spec::audit::AuditSync::Grouped, 64));
+    }
 }
