@@ -14,8 +14,10 @@ use spec::rollout::Gate;
 use spec::state_location::StateLocation;
 use spec::weights::WeightsSource;
 
+mod audit;
 mod host;
 
+pub use audit::*;
 pub use host::*;
 
 /// Private LLM serving: sizes a DeepSeek-R1 distill, brings it up on a machine of yours, and moves traffic to it in
@@ -58,9 +60,12 @@ pub enum Command {
     /// Restart, drain and limit what runs on a deployment's host, and fetch its diagnostics
     #[command(subcommand)]
     Host(HostCommand),
-    /// Make other keys for clients, without a restart
+    /// Make, limit and revoke keys for clients, without a restart
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Check, export and partly forget the log of who asked what
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// List, fetch, check and clean up model weights
     #[command(subcommand)]
     Weights(WeightsCommand),

@@ -21,6 +21,7 @@ use crate::exit::Failure;
 pub fn given(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Given, Failure> {
     Ok(Given {
         baseline_key: baseline_key(spec, layout)?,
+        spare_key: spare_key(spec, layout)?,
         certificate: certificate(&spec.tls)?,
         receivers: receiver_keys(spec, layout)?,
     })
@@ -63,9 +64,17 @@ fn has_kept(secret: &str, spec: &ResolvedSpec, layout: &DeploymentLayout) -> Res
 }
 
 fn baseline_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option<SecretText>, Failure> {
-    let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return Ok(None) };
-    let Some(found) = read("baseline", key, || has_kept(graph::BASELINE_KEY, spec, layout))? else { return Ok(None) };
+    let Some(ResolvedBaseline::Api(api)) = &spec.baseline else { return Ok(None) };
+    let Some(found) = read("baseline", &api.key, || has_kept(graph::BASELINE_KEY, spec, layout))? else {
+        return Ok(None);
+    };
     found.word("API key").map(Some)
+}
+
+fn spare_key(spec: &ResolvedSpec, layout: &DeploymentLayout) -> Result<Option<SecretText>, Failure> {
+    let Some(api) = &spec.spare else { return Ok(None) };
+    let has_kept = || has_kept(host_plan::SPARE_KEY, spec, layout);
+    read("spare", &api.key, has_kept)?.map(|found| found.word("API key")).transpose()
 }
 
 fn receiver_keys(

@@ -64,7 +64,7 @@ impl HostDesk {
     }
 
     /// Changes the keys of clients where they lie, and has the host take them up: both under one lease.
-    pub async fn change_keys(&self, change: KeyChange) -> Result<Action, Failure> {
+    pub async fn change_keys(&self, change: &KeyChange) -> Result<Action, Failure> {
         self.refuse_without_agent().await?;
         let action = action(Act::TakeKeys);
         let session = Session::open(self.site.clone(), "dsctl keys").await?;
@@ -147,6 +147,19 @@ impl HostDesk {
             }
             None => Ok(gateway_files(&self.kept.layout)?.api_key_file.display().to_string()),
         }
+    }
+
+    /// The keys of clients, one a line.
+    pub async fn client_keys(&self) -> Result<String, Failure> {
+        let bytes = match &self.cloud {
+            Some((cloud, region)) => {
+                let key = format!("secrets/{API_KEY}");
+                let found = cloud.adapter.object(region, &cloud.peek.state, &key).await?;
+                found.ok_or_else(|| Failure::failed(format!("the bucket has no {key}")).next("dsctl up"))?
+            }
+            None => std::fs::read(gateway_files(&self.kept.layout)?.api_key_file)?,
+        };
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Its name, where a command must give it.

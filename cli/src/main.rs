@@ -96,6 +96,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Logs(args) => commands::logs::run(context, args).await.map(done),
         Command::Host(command) => commands::host::run(context, command).await,
         Command::Keys(command) => commands::keys::run(context, command).await.map(done),
+        Command::Audit(command) => commands::audit::run(context, &command),
         Command::Weights(command) => commands::weights::run(context, command).await.map(done),
         Command::Rollout(command) => commands::rollout::run(context, command).await,
         Command::Runbook(command) => commands::runbook::run(context, command).await,
@@ -127,6 +128,7 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
         Command::Logs(args) => &args.name.name,
         Command::Host(command) => &command.ask().place.name.name,
         Command::Keys(command) => &command.ask().place.name.name,
+        Command::Audit(command) => &command.place().name.name,
         Command::Agent(args) => &args.name.name,
         Command::Runbook(RunbookCommand::Run { name, .. } | RunbookCommand::History { name, .. }) => &name.name,
         Command::Incident(command) => command.name(),
@@ -168,6 +170,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Orphans(args) => args.json.json,
         Command::Host(command) => command.ask().json.json,
         Command::Keys(command) => command.ask().json.json,
+        Command::Audit(command) => command.wants_json(),
         Command::Weights(WeightsCommand::List(json) | WeightsCommand::Verify(json)) => json.json,
         Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
         Command::Rollout(command) => match command {

@@ -198,6 +198,9 @@ fn with_absolute_paths(mut deployment: Deployment, base: &Path) -> Deployment {
     if let Some(BaselineWish::Api(api)) = &mut deployment.baseline {
         api.key_file = api.key_file.take().map(|path| base.join(path));
     }
+    if let Some(api) = &mut deployment.spare {
+        api.key_file = api.key_file.take().map(|path| base.join(path));
+    }
     if let Some(certificate) = &mut deployment.gateway.certificate {
         certificate.chain_file = base.join(&certificate.chain_file);
         certificate.key_file = base.join(&certificate.key_file);
@@ -228,7 +231,10 @@ fn from_flags(args: &SpecArgs) -> Result<Deployment, Failure> {
             memory_utilization: args.memory_utilization,
         },
         baseline: baseline_from_flags(args)?,
+        spare: None,
         guards: None,
+        cache: None,
+        audit: None,
         weights,
         region: args.cloud_wishes.region.clone(),
         machine: machine_from_flags(&args.cloud_wishes),
@@ -275,6 +281,7 @@ fn baseline_from_flags(args: &SpecArgs) -> Result<Option<BaselineWish>, Failure>
     match (&args.baseline, given) {
         (Some(BaselineWish::Api(api)), _) => Ok(Some(BaselineWish::Api(ApiWish {
             url: api.url.clone(),
+            replicas: api.replicas.clone(),
             model: args.baseline_model.clone(),
             key_env: args.baseline_key_env.clone(),
             key_file: args.baseline_key_file.clone(),

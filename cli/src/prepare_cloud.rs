@@ -12,16 +12,16 @@ use advisor::Catalogue;
 use advisor::cost::{MonthlyTotal, monthly_total};
 use engine::graph::Address;
 use providers::cloud::{CloudAdapter, CloudFacts, Handed, Image, Quota, Survey, key_revision, new_salt};
-use providers::host_plan::{BASELINE_KEY, receiver_keys};
+use providers::host_plan::{BASELINE_KEY, SPARE_KEY, receiver_keys};
 use providers::local::facts::{BINARIES, Binary, FactsError, find_binaries};
-use providers::secret::{Given, GivenCertificate, Revisions, slow_revision};
+use providers::secret::{Given, GivenCertificate, Revisions, SecretText, slow_revision};
 use serde::Serialize;
 use spec::amount::Usd;
 use spec::deployment::{Cloud, Deployment};
 use spec::encryption_key::EncryptionKey;
 use spec::layout::DeploymentLayout;
 use spec::machine::ResolvedMachine;
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedSpec, ResolvedTls};
+use spec::resolved::{KeySource, ResolvedApi, ResolvedBaseline, ResolvedSpec, ResolvedTls};
 use spec::route::GatewayConfig;
 
 use crate::clouds;
@@ -125,10 +125,15 @@ fn refuse_missing_key(asked: &Asked<'_>, cloud: &CloudSite) -> Result<(), Failur
     let is_missing = |secret: &str| {
         asked.given.value(secret).is_none() && !cloud.peek.begun.contains_key(&Address::new("secret", secret))
     };
-    if let Some(ResolvedBaseline::Api { key: KeySource::Environment(name), .. }) = &asked.spec.baseline
+    if let Some(ResolvedBaseline::Api(ResolvedApi { key: KeySource::Environment(name), .. })) = &asked.spec.baseline
         && is_missing(BASELINE_KEY)
     {
         return Err(not_set("baseline", name));
+    }
+    if let Some(ResolvedApi { key: KeySource::Environment(name), .. }) = &asked.spec.spare
+        && is_missing(SPARE_KEY)
+    {
+        return Err(not_set("spare", name));
     }
     for (kind, key) in receiver_keys(&asked.spec) {
         if let KeySource::Environment(name) = key
@@ -270,9 +275,12 @@ fn revisions(asked: &Asked<'_>, salt: &str, cloud: &CloudSite) -> Result<Revisio
         };
         receivers.insert(kind.secret(), revision);
     }
-    let kept = || kept_revision(BASELINE_KEY, cloud);
+    let revision = |secret: &str, given: Option<&SecretText>| {
+        given.map_or_else(|| kept_revision(secret, cloud), |key| key_revision(key, salt))
+    };
     Ok(Revisions {
-        baseline_key: given.baseline_key.as_ref().map_or_else(kept, |key| key_revision(key, salt)),
+        baseline_key: revision(BASELINE_KEY, given.baseline_key.as_ref()),
+        spare_key: revision(SPARE_KEY, given.spare_key.as_ref()),
         certificate: given.certificate.as_ref().map_or(0, GivenCertificate::revision),
         receivers,
     })

@@ -3,14 +3,16 @@
 use advisor::model::Family;
 use advisor::{Catalogue, ModelChoice};
 use guards::Guards;
+use spec::audit::{AuditPolicy, AuditWish};
 use spec::deployment::{ApiWish, BaselineWish, CertificateWish, Cloud, DaemonWish, Deployment, WeightsWish};
 use spec::encryption_key::{EncryptionKey, InvalidEncryptionKey};
 use spec::guards::GuardsConfig;
-use spec::machine::{BudgetWish, MachineWish, NetworkWish, Tls};
+use spec::machine::{BudgetWish, MachineWish, NetworkWish, Pack, Tls};
 use spec::monitoring::{Monitoring, MonitoringWish, Part};
 use spec::resolved::{
-    KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
+    KeySource, PortChoice, ResolvedApi, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedSpec, ResolvedTls,
 };
+use spec::route::CacheConfig;
 use spec::weights::WeightsSpec;
 
 use crate::exit::Failure;
@@ -28,6 +30,8 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
     let monitoring = monitoring(deployment.monitoring)?;
     let guards = deployment.guards.map(checked_guards).transpose()?;
     let encryption_key = deployment.encryption_key.map(|key| encryption_key(cloud, &key)).transpose()?;
+    let cache = deployment.cache.map(checked_cache).transpose()?;
+    let audit = resolve_audit(cloud, deployment.audit, guards.is_some(), &deployment.compliance)?;
     let Some(name) = deployment.model else {
         return Err(Failure::usage("model: none is named").next("dsctl models"));
     };
@@ -38,6 +42,7 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
     refuse_unserved(catalogue, &model)?;
     let daemon = resolve_daemon(&deployment.daemon)?;
     let tls = resolve_tls(cloud, deployment.network.tls, deployment.gateway.certificate)?;
+    let spare = deployment.spare.map(|wish| resolve_api("spare", wish)).transpose()?;
     let baseline = deployment.baseline.map(|wish| resolve_baseline(wish, catalogue, &model)).transpose()?;
     Ok(ResolvedSpec {
         name: match deployment.name {
@@ -50,7 +55,10 @@ pub fn resolve(deployment: Deployment, catalogue: &Catalogue) -> Result<Resolved
         tls,
         daemon,
         baseline,
+        spare,
         guards,
+        cache,
+        audit,
         monitoring,
         encryption_key,
         machine: None,
@@ -66,6 +74,32 @@ fn checked_guards(config: GuardsConfig) -> Result<GuardsConfig, Failure> {
             Err(Failure::usage(problems.join("; ")))
         }
     }
+}
+
+fn checked_cache(cache: CacheConfig) -> Result<CacheConfig, Failure> {
+    if cache.max_mib == 0 || cache.keep_for.0.is_zero() {
+        return Err(Failure::usage("cache: with max_mib or keep_for at 0 nothing is kept; leave it out"));
+    }
+    Ok(cache)
+}
+
+/// Who has texts looked at on a cloud, or has rules to follow there, has to show later what was done.
+fn resolve_audit(
+    cloud: Cloud,
+    wish: Option<AuditWish>,
+    has_guards: bool,
+    packs: &[Pack],
+) -> Result<Option<AuditPolicy>, Failure> {
+    let is_asked_for = wish.is_some() || (cloud != Cloud::Local && (has_guards || !packs.is_empty()));
+    let wish = wish.unwrap_or_default();
+    if wish.keep == Some(false) && !packs.is_empty() {
+        let message = "audit.keep: false does not go with compliance; leave out one of both";
+        return Err(Failure::usage(message).next("dsctl plan"));
+    }
+    if wish.rotate_mib == Some(0) {
+        return Err(Failure::usage("audit.rotate_mib: 0 is not from 1 on"));
+    }
+    Ok((is_asked_for && wish.keep != Some(false)).then(|| wish.policy()))
 }
 
 fn resolve_daemon(wish: &DaemonWish) -> Result<ResolvedDaemon, Failure> {
@@ -199,34 +233,38 @@ fn resolve_baseline(
             let same = model.name == candidate.name;
             Ok(ResolvedBaseline::Local(if same { candidate.clone() } else { model }))
         }
-        BaselineWish::Api(api) => resolve_api(api),
+        BaselineWish::Api(api) => Ok(ResolvedBaseline::Api(resolve_api("baseline", api)?)),
     }
 }
 
-fn resolve_api(api: ApiWish) -> Result<ResolvedBaseline, Failure> {
-    let url = reqwest::Url::parse(&api.url)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
-        .ok_or_else(|| {
-            Failure::usage(format!("baseline.url: \"{}\" is no URL like https://api.openai.com/v1", api.url))
-        })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        let message = "baseline.url: holds a user name or password; give the key by key_env or key_file";
-        return Err(Failure::usage(message));
-    }
+fn resolve_api(field: &str, api: ApiWish) -> Result<ResolvedApi, Failure> {
+    let url = checked_url(&format!("{field}.url"), &api.url)?;
+    let replicas = api.replicas.iter().map(|url| checked_url(&format!("{field}.replicas"), url));
+    let replicas = replicas.collect::<Result<_, _>>()?;
     let key = match (api.key_env, api.key_file) {
         (Some(_), Some(_)) => {
-            return Err(Failure::usage("baseline: key_env and key_file are both given; one is enough"));
+            return Err(Failure::usage(format!("{field}: key_env and key_file are both given; one is enough")));
         }
         (Some(name), None) => KeySource::Environment(name),
         (None, Some(path)) => KeySource::File(path),
         (None, None) => KeySource::None,
     };
     if let Some(price) = &api.price {
-        price.check().map_err(|error| Failure::usage(format!("baseline.price.{}: {error}", error.field)))?;
+        price.check().map_err(|error| Failure::usage(format!("{field}.price.{}: {error}", error.field)))?;
     }
-    let url = url.as_str().trim_end_matches('/').to_owned();
-    Ok(ResolvedBaseline::Api { url, model: api.model, key, price: api.price })
+    Ok(ResolvedApi { url, replicas, model: api.model, key, price: api.price })
+}
+
+fn checked_url(field: &str, given: &str) -> Result<String, Failure> {
+    let url = reqwest::Url::parse(given)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
+        .ok_or_else(|| Failure::usage(format!("{field}: \"{given}\" is no URL like https://api.openai.com/v1")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let message = format!("{field}: holds a user name or password; give the key by key_env or key_file");
+        return Err(Failure::usage(message));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -347,5 +385,21 @@ mod tests {
         let failure = on("gcp", &format!("{key}/cryptoKeyVersions/1")).unwrap_err();
         assert!(failure.message.starts_with("encryption_key: \"projects/p/"), "{}", failure.message);
         assert!(failure.next.unwrap().starts_with("gcloud kms keys list"));
+    }
+
+    #[test]
+    fn an_audit_log_is_kept_where_it_is_asked_for_or_owed() {
+        let keep = |keep| Some(AuditWish { keep: Some(keep), ..AuditWish::default() });
+        let kept =
+            |cloud, wish, has_guards, packs: &[Pack]| resolve_audit(cloud, wish, has_guards, packs).unwrap().is_some();
+        assert!(!kept(Cloud::Local, None, true, &[]));
+        assert!(kept(Cloud::Local, Some(AuditWish::default()), false, &[]));
+        assert!(kept(Cloud::Aws, None, true, &[]) && kept(Cloud::Aws, None, false, &[Pack::Gdpr]));
+        assert!(!kept(Cloud::Aws, None, false, &[]) && !kept(Cloud::Aws, keep(false), true, &[]));
+        let refused = resolve_audit(Cloud::Aws, keep(false), false, &[Pack::Hipaa]).unwrap_err();
+        assert!(refused.message.contains("does not go with compliance"), "{}", refused.message);
+        let grouped = AuditWish { sync: Some(spec::audit::AuditSync::Grouped), ..AuditWish::default() };
+        let policy = resolve_audit(Cloud::Local, Some(grouped), false, &[]).unwrap().unwrap();
+        assert_eq!((policy.sync, policy.rotate_mib), (spec::audit::AuditSync::Grouped, 64));
     }
 }

@@ -55,7 +55,8 @@ pub fn confirm(question: &str, command: &str) -> Result<(), Failure> {
 }
 
 /// Commands about one deployment; what follows one of these words in a hint is completed with its name.
-const ABOUT_A_DEPLOYMENT: [&str; 19] = [
+const ABOUT_A_DEPLOYMENT: [&str; 20] = [
+    "dsctl audit erase",
     "dsctl up",
     "dsctl plan",
     "dsctl down",

@@ -45,6 +45,7 @@ pub fn unauthorized(admission: Admission, what: &str) -> Option<Response> {
         Admission::Accepted => return None,
         Admission::Missing => format!("no {what} given: send it as \"Authorization: Bearer KEY\""),
         Admission::Wrong => format!("the {what} given is not valid"),
+        Admission::Expired => format!("the {what} given has expired"),
     };
     let mut response = refusal(ErrorKind::Authentication, message, None, Some("invalid_api_key"));
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -19,6 +19,8 @@ pub struct RequestBody {
     places: Vec<Range<usize>>,
     pub model: String,
     pub user: Option<String>,
+    /// What the answer may have at the most, in tokens, if the request says it.
+    pub max_tokens: Option<u64>,
 }
 
 /// Why a body is refused.
@@ -59,8 +61,10 @@ impl RequestBody {
             Some(other) => return Err(BodyError::ModelNotText(kind_of(&other))),
         };
         let user = head.user.and_then(|user| user.as_str().filter(|user| !user.is_empty()).map(str::to_owned));
+        let limits = [head.max_completion_tokens, head.max_tokens];
+        let max_tokens = limits.iter().flatten().find_map(Value::as_u64);
         let places = places_of(&bytes, "model");
-        Ok(Self { bytes, places, model, user })
+        Ok(Self { bytes, places, model, user, max_tokens })
     }
 
     /// As it is sent, but for the model's name.
@@ -72,7 +76,7 @@ impl RequestBody {
     #[must_use]
     pub fn reworded(&self, bytes: Bytes) -> Self {
         let places = places_of(&bytes, "model");
-        Self { bytes, places, model: self.model.clone(), user: self.user.clone() }
+        Self { bytes, places, model: self.model.clone(), user: self.user.clone(), max_tokens: self.max_tokens }
     }
 
     /// The same body with another model's name.
@@ -109,6 +113,8 @@ const fn kind_of(value: &Value) -> &'static str {
 struct Head {
     model: Option<Value>,
     user: Option<Value>,
+    max_tokens: Option<Value>,
+    max_completion_tokens: Option<Value>,
 }
 
 /// Reads any JSON value: a head from an object, the kind's name from anything else.
@@ -135,6 +141,8 @@ impl<'de> Visitor<'de> for HeadSeed {
             match key.as_str() {
                 "model" => head.model = Some(map.next_value()?),
                 "user" => head.user = Some(map.next_value()?),
+                "max_tokens" => head.max_tokens = Some(map.next_value()?),
+                "max_completion_tokens" => head.max_completion_tokens = Some(map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -210,6 +210,7 @@ impl Carrier {
 
     fn show(&self) {
         let stage = self.report().filter(|report| !report.phase.is_over()).map_or(0, |report| report.stage + 1);
+        self.plane.judge(stage > 0);
         self.plane.metrics.set(&gateway::STAGE, &[], stage as f64);
     }
 }

@@ -12,9 +12,11 @@ use spec::amount::Span;
 use spec::id::Variant;
 use spec::route::{GatewayConfig, Limits, VariantConfig};
 
+use crate::cache::AnswerCache;
 use crate::keys::{Keys, read_authorization};
 use crate::pick::Configured;
 use crate::upstream::Upstream;
+use crate::way::SPARE;
 
 /// Bodies are held in memory to be checked and, on a fallback, sent again.
 const MAX_BODY_BYTES: u64 = 1 << 30;
@@ -25,10 +27,14 @@ pub struct Settings {
     pub config: GatewayConfig,
     pub api_keys: Keys,
     pub admin_token: Keys,
-    pub upstreams: BTreeMap<Variant, Arc<Upstream>>,
+    /// None is empty.
+    pub upstreams: BTreeMap<Variant, Vec<Arc<Upstream>>>,
+    pub spare: Vec<Arc<Upstream>>,
     pub configured: Configured,
     /// Compiled once; None: nothing is looked for.
     pub guards: Option<Arc<Guards>>,
+    /// Begun anew with each reload.
+    pub cache: Option<AnswerCache>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,9 @@ impl Settings {
         check_limits(&config.limits, &mut problems);
         let api_keys = problems.keep("api_keys_file", Keys::read(&config.api_keys_file));
         let admin_token = problems.keep("admin_token_file", Keys::read(&config.admin_token_file));
+        if let Some(audit) = &config.audit {
+            problems.keep("audit.key_file", audit::Keys::read(&audit.key_file));
+        }
         let guards = read_guards(&config, &mut problems);
         let configured = Configured::of(config.variants.keys().copied());
         if configured.is_none() {
@@ -72,14 +81,21 @@ impl Settings {
         }
         let mut upstreams = BTreeMap::new();
         for (variant, given) in &config.variants {
-            let in_force = before.and_then(|before| before.upstreams.get(variant)).map(Arc::as_ref);
-            if let Some(upstream) = read_upstream(*variant, given, &config.limits, in_force, &mut problems) {
-                upstreams.insert(*variant, Arc::new(upstream));
+            let in_force = before.and_then(|before| before.upstreams.get(variant)).map_or(&[][..], Vec::as_slice);
+            let place = Place { label: variant.as_str(), field: format!("variants.{variant}"), in_force };
+            if let Some(read) = read_upstreams(&place, given, &config.limits, &mut problems) {
+                upstreams.insert(*variant, read);
             }
         }
+        let in_force = before.map_or(&[][..], |before| &before.spare);
+        let place = Place { label: SPARE, field: SPARE.to_owned(), in_force };
+        let spare = config.spare.as_ref();
+        let spare = spare.and_then(|given| read_upstreams(&place, given, &config.limits, &mut problems));
         match (api_keys, admin_token, configured) {
             (Some(api_keys), Some(admin_token), Some(configured)) if problems.0.is_empty() => {
-                Ok(Self { config, api_keys, admin_token, upstreams, configured, guards })
+                let spare = spare.unwrap_or_default();
+                let cache = config.cache.map(AnswerCache::new);
+                Ok(Self { config, api_keys, admin_token, upstreams, spare, configured, guards, cache })
             }
             _ => Err(ConfigError::Invalid { path: path.to_owned(), problems: problems.0 }),
         }
@@ -151,6 +167,9 @@ fn check_addresses(config: &GatewayConfig, before: Option<&GatewayConfig>, probl
         problems.add("admin_listen", format!("{} is taken by listen", config.admin_listen));
     }
     let Some(before) = before else { return };
+    if before.audit != config.audit {
+        problems.add("audit", "changing it needs a restart");
+    }
     let mut check_same = |field: &str, now: SocketAddr, given: SocketAddr| {
         if now != given {
             problems.add(field, format!("changing it from {now} to {given} needs a restart"));
@@ -163,6 +182,9 @@ fn check_addresses(config: &GatewayConfig, before: Option<&GatewayConfig>, probl
 fn check_limits(limits: &Limits, problems: &mut Problems) {
     if !(1..=MAX_BODY_BYTES).contains(&limits.body_bytes) {
         problems.add("limits.body_bytes", format!("{} is not from 1 to {MAX_BODY_BYTES}", limits.body_bytes));
+    }
+    if limits.failures_in_a_row == 0 {
+        problems.add("limits.failures_in_a_row", "0 is not from 1 on");
     }
     let times = [
         ("limits.connect_timeout", limits.connect_timeout),
@@ -186,16 +208,24 @@ fn read_guards(config: &GatewayConfig, problems: &mut Problems) -> Option<Arc<Gu
     }
 }
 
-fn read_upstream(
-    variant: Variant,
+/// Where upstreams stand in the configuration, and those that stood there.
+struct Place<'a> {
+    label: &'static str,
+    field: String,
+    in_force: &'a [Arc<Upstream>],
+}
+
+fn read_upstreams(
+    place: &Place<'_>,
     given: &VariantConfig,
     limits: &Limits,
-    in_force: Option<&Upstream>,
     problems: &mut Problems,
-) -> Option<Upstream> {
-    let field = |name: &str| format!("variants.{variant}.{name}");
+) -> Option<Vec<Arc<Upstream>>> {
+    let field = |name: &str| format!("{}.{name}", place.field);
     let before = problems.0.len();
     let base_url = check_url(&field("base_url"), &given.base_url, problems);
+    let replicas = given.replicas.iter().map(|url| check_url(&field("replicas"), url, problems));
+    let base_urls: Vec<Url> = std::iter::once(base_url).chain(replicas.collect::<Vec<_>>()).flatten().collect();
     for (name, url) in [("ready_url", &given.ready_url), ("metrics_url", &given.metrics_url)] {
         if let Some(url) = url {
             check_url(&field(name), url, problems);
@@ -217,8 +247,12 @@ fn read_upstream(
     if problems.0.len() > before {
         return None;
     }
-    let upstream = Upstream::new(variant, given.clone(), &base_url?, authorization, limits, in_force);
-    problems.keep(field("base_url"), upstream)
+    let made = base_urls.iter().map(|base_url| {
+        let same = place.in_force.iter().find(|upstream| upstream.is_at(base_url));
+        let in_force = same.or(place.in_force.first()).map(Arc::as_ref);
+        Upstream::new(place.label, given.clone(), base_url, authorization.clone(), limits, in_force).map(Arc::new)
+    });
+    problems.keep(field("base_url"), made.collect())
 }
 
 fn check_url(field: &str, given: &str, problems: &mut Problems) -> Option<Url> {

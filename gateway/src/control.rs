@@ -36,9 +36,9 @@ impl Control {
 
     pub fn status(&self) -> GatewayStatus {
         let settings = self.plane.settings();
-        let variants = settings.upstreams.iter();
+        let variants = settings.config.variants.iter();
         let variants =
-            variants.map(|(variant, upstream)| (*variant, self.plane.observer.status(*variant, upstream.base_url())));
+            variants.map(|(variant, given)| (*variant, self.plane.observer.status(*variant, &given.base_url)));
         GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             variants: variants.collect(),

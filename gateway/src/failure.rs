@@ -1,9 +1,12 @@
 //! Why a variant could not answer, and what the client is told when none could.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode};
 use spec::amount::Span;
-use spec::id::Variant;
 use spec::openai::ErrorKind;
+
+use crate::health::wait_of;
 
 /// Why an attempt failed before the first byte went to the client. The texts go to clients: no address, no key, nothing
 /// that the upstream said.
@@ -21,6 +24,8 @@ pub enum Failure {
     Status { status: StatusCode, retry_after: Option<HeaderValue> },
     #[error("refused the gateway's own request with {}", .0.as_u16())]
     Refused(StatusCode),
+    #[error("failed again and again, and is not asked for a while")]
+    HeldBack,
     #[error("broke off its answer")]
     Broken,
     #[error("gave an answer that is none: {0}")]
@@ -32,13 +37,21 @@ impl Failure {
     const fn kind(&self) -> ErrorKind {
         match self {
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) | Self::Stalled(_) => ErrorKind::Timeout,
-            Self::Unreachable => ErrorKind::Unavailable,
+            Self::Unreachable | Self::HeldBack => ErrorKind::Unavailable,
             Self::Status { status, .. } => match status.as_u16() {
                 429 | 503 => ErrorKind::Unavailable,
                 408 | 504 => ErrorKind::Timeout,
                 _ => ErrorKind::BadGateway,
             },
             Self::Refused(_) | Self::Broken | Self::NoAnswer(_) => ErrorKind::BadGateway,
+        }
+    }
+
+    /// After which it wants to be asked again.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { status, retry_after: Some(wait) } if matches!(status.as_u16(), 429 | 503) => wait_of(wait),
+            _ => None,
         }
     }
 
@@ -59,7 +72,7 @@ pub struct NoVariant {
 }
 
 /// One kind for all failures if they agree, else 502; a time to wait only if all are busy.
-pub fn sum_up(failures: &[(Variant, Failure)]) -> NoVariant {
+pub fn sum_up(failures: &[(&'static str, Failure)]) -> NoVariant {
     let mut kinds = failures.iter().map(|(_, failure)| failure.kind());
     let first = kinds.next().unwrap_or(ErrorKind::Unavailable);
     let kind = if kinds.all(|kind| kind == first) { first } else { ErrorKind::BadGateway };
@@ -94,7 +107,7 @@ mod tests {
             (status(500, None), Failure::Broken, ErrorKind::BadGateway),
             (timeout, Failure::Unreachable, ErrorKind::BadGateway),
         ] {
-            let told = sum_up(&[(Variant::Candidate, candidate), (Variant::Baseline, baseline)]);
+            let told = sum_up(&[("candidate", candidate), ("baseline", baseline)]);
             assert_eq!(told.kind, kind, "{}", told.message);
             assert!(told.message.contains("candidate ") && told.message.contains("baseline "), "{}", told.message);
         }
@@ -102,9 +115,9 @@ mod tests {
 
     #[test]
     fn a_wait_is_passed_on_only_if_all_are_busy() {
-        let both = |candidate, baseline| sum_up(&[(Variant::Candidate, candidate), (Variant::Baseline, baseline)]);
+        let both = |candidate, baseline| sum_up(&[("candidate", candidate), ("baseline", baseline)]);
         assert_eq!(both(status(429, Some("30")), status(429, Some("7"))).retry_after.unwrap(), "7");
         assert_eq!(both(status(429, Some("30")), status(500, None)).retry_after, None);
-        assert_eq!(sum_up(&[(Variant::Candidate, status(429, Some("9")))]).retry_after.unwrap(), "9");
+        assert_eq!(sum_up(&[("candidate", status(429, Some("9")))]).retry_after.unwrap(), "9");
     }
 }

@@ -17,6 +17,7 @@ use spec::openai::{ErrorBody, ErrorKind};
 
 use crate::answer::refusal;
 use crate::body::RequestBody;
+use crate::entry::Findings;
 use crate::metrics::Metrics;
 use crate::proxy::Endpoint;
 use crate::sse::data_of;
@@ -29,7 +30,14 @@ pub const CODE: &str = "content_policy";
 pub struct AnswerGuard {
     guards: Arc<Guards>,
     vault: Vault,
-    metrics: Arc<Metrics>,
+    seen: Seen,
+}
+
+/// Where findings are told.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub metrics: Arc<Metrics>,
+    pub findings: Findings,
 }
 
 /// A guard that ended an answer; the rule's name.
@@ -54,7 +62,7 @@ pub enum Checked {
 /// Looks at a request; gives it as it may be sent, and what its answer is looked at with.
 pub fn screen(
     guards: Option<&Arc<Guards>>,
-    metrics: &Arc<Metrics>,
+    seen: &Seen,
     endpoint: Endpoint,
     body: &mut RequestBody,
 ) -> Result<Option<AnswerGuard>, Box<Response>> {
@@ -62,7 +70,7 @@ pub fn screen(
     let mut vault = Vault::default();
     let text = String::from_utf8_lossy(body.bytes()).into_owned();
     let screened = screen_request(&guards.request, &text, &mut vault);
-    count(metrics, &guards.request, &screened.findings);
+    seen.note(&guards.request, &screened.findings);
     if let Some(rule) = screened.blocked {
         let message = format!("the request was blocked by the rule {}", guards.request.treatments[rule].name);
         return Err(Box::new(refusal(ErrorKind::InvalidRequest, message, None, Some(CODE))));
@@ -72,7 +80,7 @@ pub fn screen(
     }
     // Numbers are no text, and an answer that nothing is done about may pass as it comes.
     let is_needed = endpoint != Endpoint::Embeddings && !(guards.answer.is_blind() && vault.is_empty());
-    let guard = || AnswerGuard { guards: Arc::clone(guards), vault, metrics: Arc::clone(metrics) };
+    let guard = || AnswerGuard { guards: Arc::clone(guards), vault, seen: seen.clone() };
     Ok(is_needed.then(guard))
 }
 
@@ -85,7 +93,7 @@ impl AnswerGuard {
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
         let json = if is_json { text } else { serde_json::Value::from(text.as_ref()).to_string().into() };
         let screened = screen_answer(lens, &json, &self.vault);
-        count(&self.metrics, lens, &screened.findings);
+        self.seen.note(lens, &screened.findings);
         if let Some(rule) = screened.blocked {
             return Err(self.blocked(rule));
         }
@@ -117,7 +125,7 @@ impl StreamGuard {
         let (name, data) = data_of(event);
         let passed = std::str::from_utf8(&data).ok().and_then(|json| self.stream.event(json).ok());
         let Some(passed) = passed else { return Checked::Unreadable };
-        count(&self.guard.metrics, &self.guard.guards.answer, &passed.findings);
+        self.guard.seen.note(&self.guard.guards.answer, &passed.findings);
         match (passed.blocked, passed.changed) {
             (Some(rule), _) => Checked::Blocked(self.guard.blocked(rule)),
             (None, None) => Checked::Passes(event.clone()),
@@ -128,7 +136,7 @@ impl StreamGuard {
     /// Before the end mark: what is held still.
     pub fn close(&mut self) -> Checked {
         let passed = self.stream.close();
-        count(&self.guard.metrics, &self.guard.guards.answer, &passed.findings);
+        self.guard.seen.note(&self.guard.guards.answer, &passed.findings);
         match (passed.blocked, passed.changed) {
             (Some(rule), _) => Checked::Blocked(self.guard.blocked(rule)),
             (None, json) => {
@@ -138,9 +146,13 @@ impl StreamGuard {
     }
 }
 
-fn count(metrics: &Metrics, lens: &Lens, findings: &[Finding]) {
-    for finding in findings {
-        add(metrics, lens.direction, &lens.treatments[finding.treatment], 1);
+impl Seen {
+    fn note(&self, lens: &Lens, findings: &[Finding]) {
+        for finding in findings {
+            let treatment = &lens.treatments[finding.treatment];
+            add(&self.metrics, lens.direction, treatment, 1);
+            self.findings.add(&treatment.name, treatment.action.as_str(), lens.direction.as_str());
+        }
     }
 }
 

@@ -53,6 +53,8 @@ const ACCOUNT_LIMITS: &str = "x-ratelimit-";
 
 pub static VARIANT: HeaderName = HeaderName::from_static("x-dsctl-variant");
 pub static GENERATION: HeaderName = HeaderName::from_static("x-dsctl-generation");
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-dsctl-request-id");
+pub static CACHE: HeaderName = HeaderName::from_static("x-dsctl-cache");
 pub static SESSION: HeaderName = HeaderName::from_static("x-session-id");
 
 /// The client's headers as an upstream gets them.

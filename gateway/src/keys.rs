@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use spec::virtual_key::{DIGEST, InvalidKeyLine, KeyLine, VirtualKey};
 use subtle::{Choice, ConstantTimeEq};
-
-/// Before a key's digest, in place of the key.
-const DIGEST: &str = "sha256:";
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -22,13 +22,29 @@ pub enum KeyError {
     Several { path: String },
     #[error("{path}: line {line} can't be sent in a header: only printable ASCII without spaces can")]
     Unprintable { path: String, line: usize },
-    #[error("{path}: a line begins with {DIGEST} and has not 64 hexadecimal digits after it")]
-    Digest { path: String },
+    #[error("{path}: {source}")]
+    Line { path: String, source: InvalidKeyLine },
 }
 
 /// The keys that are accepted, as their SHA-256: 256 random bits need no slower digest, and none is kept here to be read.
 #[derive(Clone)]
-pub struct Keys(Vec<[u8; 32]>);
+pub struct Keys(Vec<Arc<KnownKey>>);
+
+/// One of them.
+pub struct KnownKey {
+    digest: [u8; 32],
+    /// For records and metrics: its name, or the start of its digest, which opens nothing.
+    pub id: Arc<str>,
+    /// None: it may do all.
+    pub limits: Option<VirtualKey>,
+}
+
+/// Digits of a digest that tell keys apart.
+const ID_DIGITS: usize = 12;
+
+/// The key that a request was admitted with.
+#[derive(Debug, Clone)]
+pub struct ClientKey(pub Arc<KnownKey>);
 
 /// What a request's `Authorization` header is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +52,21 @@ pub enum Admission {
     Accepted,
     Missing,
     Wrong,
+    /// It was right once.
+    Expired,
 }
 
 impl Keys {
-    /// One key a line, or `sha256:` and its digest; blank lines and lines that begin with `#` are no keys.
+    /// One key a line, or `sha256:` and its digest, or that with limits; blank lines and lines that begin with `#` are no keys.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let digests = lines(path)?.iter().map(|line| digest_of(line)).collect::<Option<_>>();
-        digests.map(Self).ok_or_else(|| KeyError::Digest { path: path.display().to_string() })
+        let known = lines(path)?.iter().map(|line| known_key(line).map(Arc::new)).collect::<Result<_, _>>();
+        known.map(Self).map_err(|source| KeyError::Line { path: path.display().to_string(), source })
+    }
+
+    /// Which key it is, of a request that was admitted.
+    pub fn find(&self, headers: &http::HeaderMap) -> Option<ClientKey> {
+        let token: [u8; 32] = Sha256::digest(headers.get(AUTHORIZATION)?.to_str().ok().and_then(bearer_token)?).into();
+        self.0.iter().find(|known| known.digest == token).map(|known| ClientKey(Arc::clone(known)))
     }
 
     /// Every key is compared, whichever matches, so that the time taken says nothing.
@@ -50,14 +74,40 @@ impl Keys {
         let Some(header) = headers.get(AUTHORIZATION) else { return Admission::Missing };
         let Some(token) = header.to_str().ok().and_then(bearer_token) else { return Admission::Wrong };
         let token: [u8; 32] = Sha256::digest(token).into();
-        let found = self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&token));
-        if found.into() { Admission::Accepted } else { Admission::Wrong }
+        let now = Timestamp::now();
+        let none = (Choice::from(0), Choice::from(0));
+        let (found, expired) = self.0.iter().fold(none, |(found, expired), known| {
+            let is_it = known.digest.ct_eq(&token);
+            (found | is_it, expired | (is_it & Choice::from(u8::from(known.is_over(now)))))
+        });
+        match (found.into(), expired.into()) {
+            (false, _) => Admission::Wrong,
+            (true, true) => Admission::Expired,
+            (true, false) => Admission::Accepted,
+        }
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.0.len())
+    }
+}
+
+impl KnownKey {
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.limits.as_ref().and_then(|limits| limits.expires).is_some_and(|expires| expires <= now)
+    }
+
+    pub fn may_use(&self, model: &str) -> bool {
+        let models = self.limits.as_ref().map_or(&[][..], |limits| &limits.models);
+        models.is_empty() || models.iter().any(|name| name == model)
+    }
+}
+
+impl fmt::Debug for KnownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KnownKey({})", self.id)
     }
 }
 
@@ -80,7 +130,8 @@ fn lines(path: &Path) -> Result<Vec<String>, KeyError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if !line.bytes().all(|b| b.is_ascii_graphic()) {
+        let is_sendable = line.starts_with(DIGEST) || line.bytes().all(|b| b.is_ascii_graphic());
+        if !is_sendable {
             return Err(KeyError::Unprintable { path: shown(), line: at + 1 });
         }
         keys.push(line.to_owned());
@@ -88,12 +139,18 @@ fn lines(path: &Path) -> Result<Vec<String>, KeyError> {
     if keys.is_empty() { Err(KeyError::Empty { path: shown() }) } else { Ok(keys) }
 }
 
-/// None if it should be a digest and is none.
-fn digest_of(line: &str) -> Option<[u8; 32]> {
-    match line.strip_prefix(DIGEST) {
-        None => Some(Sha256::digest(line).into()),
-        Some(digits) => hex::decode(digits).ok()?.try_into().ok(),
+fn known_key(line: &str) -> Result<KnownKey, InvalidKeyLine> {
+    let bytes = |digits: &str| hex::decode(digits).ok().and_then(|digest| digest.try_into().ok());
+    if let Some(KeyLine { digest, key }) = KeyLine::read(line)? {
+        let digest = bytes(digest.as_str()).ok_or(InvalidKeyLine::Digest)?;
+        return Ok(KnownKey { digest, id: key.name.as_str().into(), limits: Some(key) });
     }
+    let digest: [u8; 32] = match line.strip_prefix(DIGEST) {
+        None => Sha256::digest(line).into(),
+        Some(digits) => bytes(digits).ok_or(InvalidKeyLine::Digest)?,
+    };
+    let id = format!("key-{}", &hex::encode(digest)[..ID_DIGITS]).into();
+    Ok(KnownKey { digest, id, limits: None })
 }
 
 fn bearer_token(header: &str) -> Option<&str> {

@@ -1,26 +1,34 @@
 //! dsgate: one OpenAI-compatible endpoint in front of two variants.
 //!
 //! ```text
-//! client -> public: key, body -> proxy: pick -> upstream -> relay -> client
-//!                                  |             |            |
-//!                                table         failure      observe -> metrics, log line
-//! dsctl  -> admin ----------------- | ------ carrier (rollout controller) <- observations
+//! client -> public: key, body -> proxy: limits, guards -> route: table, way -> ask -> commit, relay -> client
+//!                                                           |                |         |
+//!                                                         cache      breaker, health  observe -> metrics, log line, record
+//! dsctl  -> admin -------------------------------------------------- carrier (rollout controller) <- observations
 //! ```
 //! Settings and route table are swapped whole while requests go on; the data plane needs nothing but the last of each,
 //! so a controller that fails stops nothing.
 
+mod account;
 mod admin;
+mod allowance;
 mod answer;
 mod args;
+mod ask;
 mod body;
+mod breaker;
+mod cache;
 mod carrier;
+mod commit;
 mod config;
 mod control;
 mod cost;
+mod entry;
 mod failure;
 mod follow;
 mod guard;
 mod headers;
+mod health;
 mod keys;
 mod listen;
 mod metrics;
@@ -30,7 +38,9 @@ mod pick;
 mod plane;
 mod proxy;
 mod public;
+mod recorder;
 mod relay;
+mod route;
 mod serve;
 mod sse;
 mod table;
@@ -38,6 +48,7 @@ mod tls;
 mod trail;
 mod upstream;
 mod watchdog;
+mod way;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Regist
 use rollout::ports::Outcome;
 use spec::amount::Weight;
 use spec::id::Variant;
-use spec::metric::{Metric, MetricKind, cost, gateway, guard};
+use spec::metric::{Metric, MetricKind, audit, cost, gateway, guard, key};
 use spec::rollout::Verdict;
 
 /// The values of the label `outcome`.
@@ -41,7 +41,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut metrics = Self { registry: Registry::new(), families: HashMap::new() };
-        for metric in gateway::ALL.iter().chain(cost::ALL).chain(guard::ALL) {
+        for metric in gateway::ALL.iter().chain(cost::ALL).chain(guard::ALL).chain(audit::ALL).chain(key::ALL) {
             metrics.register(metric)?;
         }
         metrics.begin_at_zero();
@@ -89,6 +89,13 @@ impl Metrics {
             self.count(&gateway::DECISIONS, &[verdict.as_str()], 0);
         }
         self.set(&gateway::CONFIG_RELOADED, &[], 1.0);
+        for counter in [&audit::RECORDS, &audit::DROPPED] {
+            self.count(counter, &[], 0);
+        }
+        for result in ["hit", "miss"] {
+            self.count(&gateway::CACHE, &[result], 0);
+        }
+        self.set(&gateway::CACHE_BYTES, &[], 0.0);
         self.set(&gateway::STAGE, &[], 0.0);
         self.set(&gateway::GENERATION, &[], 0.0);
         self.weights(Weight::NONE);

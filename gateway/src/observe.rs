@@ -13,9 +13,15 @@ use spec::metric::gateway;
 use spec::route::{TokenPrice, VariantStatus};
 use tokio::time::Instant;
 
+use crate::allowance::Permit;
+use crate::breaker::Seen;
 use crate::cost::{self, Usage};
+use crate::entry::{Ended, Entry};
 use crate::failure::Failure;
+use crate::health::Visit;
 use crate::metrics::Metrics;
+use crate::recorder::Unrecorded;
+use crate::way::SPARE;
 
 /// Observations that are kept for a controller that does not ask: without a rollout nobody does.
 const MAX_KEPT: usize = 65_536;
@@ -32,8 +38,20 @@ pub struct Observer {
 pub enum Turn {
     /// Where the weight sent it.
     First,
-    /// On the other variant, after the first.
+    /// After the first, on the other variant or on another upstream of the same.
     Fallback,
+    /// On what is no variant: no rollout looks at it.
+    Spare,
+}
+
+impl Turn {
+    /// By which name metrics, logs and clients know who was asked.
+    pub const fn label(self, variant: Variant) -> &'static str {
+        match self {
+            Self::First | Self::Fallback => variant.as_str(),
+            Self::Spare => SPARE,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,10 +68,12 @@ impl Observer {
 
     /// An attempt on a variant begins.
     pub fn begin(self: &Arc<Self>, variant: Variant, generation: u64, turn: Turn) -> Attempt {
-        let counts = self.counts(variant);
-        counts.attempts.fetch_add(1, Ordering::Relaxed);
-        counts.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.metrics.add(&gateway::IN_FLIGHT, &[variant.as_str()], 1.0);
+        if turn != Turn::Spare {
+            let counts = self.counts(variant);
+            counts.attempts.fetch_add(1, Ordering::Relaxed);
+            counts.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        self.metrics.add(&gateway::IN_FLIGHT, &[turn.label(variant)], 1.0);
         Attempt {
             observer: Arc::clone(self),
             variant,
@@ -63,7 +83,11 @@ impl Observer {
             first_byte: None,
             took: None,
             line: None,
+            entry: None,
             price: None,
+            permit: None,
+            visit: None,
+            wait: None,
             usage: None,
             is_finished: false,
         }
@@ -84,26 +108,34 @@ impl Observer {
         }
     }
 
-    fn finished(&self, seen: Observation) {
+    fn finished(&self, seen: Observation, turn: Turn) {
+        let label = turn.label(seen.variant);
+        self.measure(&seen, label);
+        if turn == Turn::Spare {
+            return;
+        }
         let counts = self.counts(seen.variant);
         if seen.outcome.is_failure() {
             counts.failures.fetch_add(1, Ordering::Relaxed);
         }
-        let variant = [seen.variant.as_str()];
         counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == MAX_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(seen);
+    }
+
+    fn measure(&self, seen: &Observation, label: &str) {
+        let variant = [label];
         self.metrics.add(&gateway::IN_FLIGHT, &variant, -1.0);
-        self.metrics.count(&gateway::REQUESTS, &[seen.variant.as_str(), seen.outcome.as_str()], 1);
+        self.metrics.count(&gateway::REQUESTS, &[label, seen.outcome.as_str()], 1);
         if seen.outcome.is_counted() {
             // Without a byte it took at least that long: left out, an outage would look fast.
             let first_byte = seen.time_to_first_token.unwrap_or(seen.duration);
             self.metrics.observe(&gateway::TIME_TO_FIRST_TOKEN, &variant, first_byte.as_secs_f64());
             self.metrics.observe(&gateway::REQUEST_DURATION, &variant, seen.duration.as_secs_f64());
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == MAX_KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(seen);
     }
 
     const fn counts(&self, variant: Variant) -> &Counts {
@@ -126,7 +158,13 @@ pub struct Attempt {
     /// Set if its end came before its outcome is known.
     took: Option<Duration>,
     line: Option<RequestLine>,
+    /// The request's record, once the outcome is known.
+    entry: Option<Entry>,
     price: Option<TokenPrice>,
+    permit: Option<Arc<Permit>>,
+    visit: Option<Visit>,
+    /// After which its upstream wants to be asked again.
+    wait: Option<Duration>,
     /// What the upstream said of it last: some say it with each piece, each time of all so far.
     usage: Option<Usage>,
     is_finished: bool,
@@ -140,6 +178,28 @@ impl Attempt {
         self
     }
 
+    /// Whose tokens and money it takes.
+    #[must_use]
+    pub fn charged_to(mut self, permit: &Option<Arc<Permit>>) -> Self {
+        self.permit.clone_from(permit);
+        self
+    }
+
+    /// The upstream that has it in hand.
+    #[must_use]
+    pub fn visiting(mut self, visit: Visit) -> Self {
+        self.visit = Some(visit);
+        self
+    }
+
+    pub const fn label(&self) -> &'static str {
+        self.turn.label(self.variant)
+    }
+
+    pub const fn note_wait(&mut self, wait: Option<Duration>) {
+        self.wait = wait;
+    }
+
     /// The first byte of the answer's body is here.
     pub fn first_byte(&mut self) {
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
@@ -148,6 +208,13 @@ impl Attempt {
     /// The answer is here whole; what it is worth is settled later.
     pub fn stop_clock(&mut self) {
         self.took.get_or_insert_with(|| self.began.elapsed());
+        self.leave(Seen::Answered);
+    }
+
+    fn leave(&mut self, seen: Seen) {
+        if let Some(mut visit) = self.visit.take() {
+            visit.note(seen);
+        }
     }
 
     /// This attempt is the one that answers: its end is the request's.
@@ -174,19 +241,46 @@ impl Attempt {
             return;
         }
         if self.is_metered(outcome) {
-            cost::meter(&self.observer.metrics, self.variant, self.usage, self.price);
+            cost::meter(&self.observer.metrics, self.label(), self.usage, self.price);
+            if let Some(permit) = &self.permit {
+                permit.charge(self.usage, self.price);
+            }
         }
-        self.observer.finished(Observation {
+        self.permit = None;
+        self.leave(match outcome {
+            Outcome::Ok | Outcome::ClientError | Outcome::Blocked => Seen::Answered,
+            Outcome::UpstreamError | Outcome::Truncated => Seen::Failed { wait: self.wait },
+            Outcome::ClientAbort => Seen::Nothing,
+        });
+        let seen = Observation {
             variant: self.variant,
             outcome,
             time_to_first_token: self.first_byte,
             duration: self.took.unwrap_or_else(|| self.began.elapsed()),
             is_fallback: self.turn == Turn::Fallback,
             generation: self.generation,
-        });
+        };
+        self.observer.finished(seen, self.turn);
         if let Some(mut line) = self.line.take() {
             line.outcome = outcome.as_str();
             line.first_byte = self.first_byte;
+            self.entry = line.conclude(self.usage, self.price);
+        }
+    }
+
+    /// The next bytes of the answer's body, as the client gets them.
+    pub fn note_answer(&mut self, bytes: &[u8]) {
+        let begun = self.line.as_mut().and_then(|line| line.entry.as_mut());
+        if let Some(entry) = self.entry.as_mut().or(begun) {
+            entry.pass(bytes);
+        }
+    }
+
+    /// After the end: returns when the client may have the last bytes.
+    pub async fn settle(&mut self) -> Result<(), Unrecorded> {
+        match self.entry.take() {
+            Some(entry) => entry.settle().await,
+            None => Ok(()),
         }
     }
 }
@@ -203,12 +297,15 @@ pub struct RequestLine {
     path: &'static str,
     began: Instant,
     pub generation: u64,
-    pub variant: Option<Variant>,
+    /// Who was asked last.
+    pub variant: Option<&'static str>,
     pub status: Option<u16>,
     pub outcome: &'static str,
     /// What went wrong on the variants tried before.
     pub failures: String,
     first_byte: Option<Duration>,
+    /// For the audit log, if one is kept.
+    pub entry: Option<Entry>,
 }
 
 impl RequestLine {
@@ -222,21 +319,31 @@ impl RequestLine {
             outcome: Outcome::ClientAbort.as_str(),
             failures: String::new(),
             first_byte: None,
+            entry: None,
         }
     }
 
-    pub fn add_failure(&mut self, variant: Variant, failure: &Failure) {
+    /// The record, with all that is known.
+    pub fn conclude(&mut self, usage: Option<Usage>, price: Option<TokenPrice>) -> Option<Entry> {
+        let mut entry = self.entry.take()?;
+        let (status, outcome, variant) = (self.status, self.outcome, self.variant);
+        entry.end(&Ended { status, outcome, variant, generation: Some(self.generation), usage, price });
+        Some(entry)
+    }
+
+    pub fn add_failure(&mut self, variant: &str, failure: &Failure) {
         self.failures = format!("{} {variant} {failure}", self.failures).trim().to_owned();
     }
 }
 
 impl Drop for RequestLine {
     fn drop(&mut self) {
+        drop(self.conclude(None, None));
         tracing::info!(
             method = "POST",
             path = self.path,
             status = self.status,
-            variant = self.variant.map(Variant::as_str),
+            variant = self.variant,
             generation = self.generation,
             outcome = self.outcome,
             first_byte_ms = self.first_byte.map(|time| time.as_millis() as u64),

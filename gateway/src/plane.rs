@@ -12,12 +12,22 @@ use spec::id::Variant;
 use spec::metric::gateway;
 use spec::route::{RouteTable, RouteTableChange};
 
+use crate::allowance::{Allowances, SpendingError};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::pick::{Configured, bucket_of_key, bucket_of_turn};
+use crate::recorder::Recorder;
 use crate::table::{Table, TableError};
 use crate::upstream::Upstream;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Spending(#[from] SpendingError),
+}
 
 #[derive(Debug)]
 pub struct DataPlane {
@@ -25,24 +35,37 @@ pub struct DataPlane {
     table: Table,
     pub metrics: Arc<Metrics>,
     pub observer: Arc<Observer>,
+    /// What keys may still use.
+    pub allowances: Arc<Allowances>,
+    /// Of the audit log; none if none is kept.
+    pub recorder: Option<Arc<Recorder>>,
     /// Requests so far that named no session.
     turns: AtomicU64,
     is_draining: AtomicBool,
+    /// A rollout is going on.
+    is_judged: AtomicBool,
 }
 
 impl DataPlane {
     /// Takes up the route table that was in force, or the first one: all to the baseline. That counts from the moment
     /// there is one: also a baseline that comes later has the traffic until a rollout takes it away.
-    pub async fn open(settings: Settings, store: Arc<dyn Store>, metrics: Metrics) -> Result<Self, TableError> {
+    pub async fn open(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        recorder: Option<Recorder>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
         let first = RouteTable { generation: 1, salt: settings.config.salt.clone(), candidate: Weight::NONE };
-        let metrics = Arc::new(metrics);
         let plane = Self {
             settings: ArcSwap::from_pointee(settings),
-            table: Table::open(store, first).await?,
+            table: Table::open(Arc::clone(&store), first).await?,
             observer: Arc::new(Observer::new(Arc::clone(&metrics))),
+            allowances: Arc::new(Allowances::open(Arc::clone(&store), Arc::clone(&metrics)).await?),
+            recorder: recorder.map(Arc::new),
             metrics,
             turns: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
+            is_judged: AtomicBool::new(false),
         };
         plane.show();
         Ok(plane)
@@ -93,6 +116,16 @@ impl DataPlane {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
+    /// While a rollout goes on, what its weight sends to a variant is asked of it, however often that failed: gates judge by
+    /// what really came back.
+    pub fn judge(&self, is_judged: bool) {
+        self.is_judged.store(is_judged, Ordering::Relaxed);
+    }
+
+    pub fn is_judged(&self) -> bool {
+        self.is_judged.load(Ordering::Relaxed)
+    }
+
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }
@@ -106,7 +139,7 @@ impl DataPlane {
     }
 
     fn candidate(&self) -> Result<Arc<Upstream>, TrafficError> {
-        let candidate = self.settings().upstreams.get(&Variant::Candidate).cloned();
+        let candidate = self.settings().upstreams.get(&Variant::Candidate).and_then(|all| all.first()).cloned();
         candidate.ok_or_else(|| TrafficError::Unreachable("it is not configured".to_owned()))
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
@@ -17,10 +18,13 @@ use tokio::time::Instant;
 
 use crate::answer::{self, Routed, refusal};
 use crate::body::RequestBody;
+use crate::entry::{Entry, Findings, Recorded};
 use crate::headers;
+use crate::keys::ClientKey;
 use crate::metrics::NO_VARIANT;
 use crate::plane::DataPlane;
-use crate::proxy::{self, ClientRequest, Endpoint};
+use crate::proxy::{self, Caller, ClientRequest, Endpoint};
+use crate::recorder::Unrecorded;
 
 /// The address at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -63,10 +67,12 @@ async fn account(State(plane): State<Arc<DataPlane>>, request: Request, next: Ne
     let began = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let address = address(&request);
     let response = next.run(request).await;
     if response.extensions().get::<Routed>().is_some() {
         return response;
     }
+    let response = record_refusal(&plane, &path, address, response).await;
     let status = response.status();
     plane.metrics.count(&gateway::ANSWERS, &[NO_VARIANT, status.as_str()], 1);
     let duration_ms = began.elapsed().as_millis() as u64;
@@ -78,15 +84,42 @@ async fn account(State(plane): State<Arc<DataPlane>>, request: Request, next: Ne
     response
 }
 
-async fn require_key(State(plane): State<Arc<DataPlane>>, request: Request, next: Next) -> Response {
-    match answer::unauthorized(plane.settings().api_keys.admit(request.headers()), "API key") {
-        Some(refused) => refused,
-        None => next.run(request).await,
+/// Who was turned away at the door stands in the audit log too.
+async fn record_refusal(plane: &DataPlane, path: &str, address: Option<SocketAddr>, response: Response) -> Response {
+    let is_recorded = response.extensions().get::<Recorded>().is_some();
+    match &plane.recorder {
+        Some(recorder) if !is_recorded && path.starts_with("/v1/") && !response.status().is_success() => {
+            let caller = Caller { key: response.extensions().get().cloned(), address };
+            let entry = Entry::begin(recorder, caller.asking(path), None, Findings::default());
+            proxy::turn_away(response, "refused", Some(entry)).await
+        }
+        _ => response,
     }
 }
 
+fn address(request: &Request) -> Option<SocketAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.0)
+}
+
+async fn require_key(State(plane): State<Arc<DataPlane>>, mut request: Request, next: Next) -> Response {
+    let settings = plane.settings();
+    if let Some(refused) = answer::unauthorized(settings.api_keys.admit(request.headers()), "API key") {
+        return refused;
+    }
+    let Some(key) = settings.api_keys.find(request.headers()) else { return next.run(request).await };
+    request.extensions_mut().insert(key.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(key);
+    response
+}
+
 async fn pass_on(plane: &Arc<DataPlane>, endpoint: Endpoint, request: Request) -> Response {
+    if plane.recorder.as_ref().is_some_and(|recorder| recorder.refuses()) {
+        return proxy::keep_back(Unrecorded);
+    }
     let (parts, body) = request.into_parts();
+    let caller =
+        Caller { key: parts.extensions.get().cloned(), address: parts.extensions.get::<Peer>().map(|peer| peer.0) };
     if let Some(refused) = refuse_content_type(&parts.headers) {
         return refused;
     }
@@ -95,7 +128,7 @@ async fn pass_on(plane: &Arc<DataPlane>, endpoint: Endpoint, request: Request) -
         Err(refused) => return refused,
     };
     match RequestBody::parse(bytes) {
-        Ok(body) => proxy::answer(plane, ClientRequest { endpoint, headers: parts.headers, body }).await,
+        Ok(body) => proxy::answer(plane, ClientRequest { endpoint, caller, headers: parts.headers, body }).await,
         Err(error) => refusal(ErrorKind::InvalidRequest, error.to_string(), error.param(), None),
     }
 }
@@ -112,15 +145,20 @@ fn refuse_content_type(headers: &HeaderMap) -> Option<Response> {
     Some(refusal(ErrorKind::UnsupportedMediaType, message, None, None))
 }
 
-async fn models(State(plane): State<Arc<DataPlane>>) -> Response {
-    let names = plane.settings().model_names();
+async fn models(State(plane): State<Arc<DataPlane>>, Extension(key): Extension<ClientKey>) -> Response {
+    let mut names = plane.settings().model_names();
+    names.retain(|name| key.0.may_use(name));
     let list = json!({"object": "list", "data": names.iter().map(|name| entry(name)).collect::<Vec<_>>()});
     answer::json(StatusCode::OK, &list)
 }
 
 /// One model; its name may contain slashes.
-async fn model(State(plane): State<Arc<DataPlane>>, Path(name): Path<String>) -> Response {
-    if plane.settings().takes_model(&name) {
+async fn model(
+    State(plane): State<Arc<DataPlane>>,
+    Extension(key): Extension<ClientKey>,
+    Path(name): Path<String>,
+) -> Response {
+    if plane.settings().takes_model(&name) && key.0.may_use(&name) {
         return answer::json(StatusCode::OK, &entry(&name));
     }
     let message = format!("there is no model {name:?}: GET /v1/models lists those there are");

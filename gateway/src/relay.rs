@@ -30,6 +30,9 @@ const HELD_BYTES: usize = 8 << 20;
 /// Takes the place of an event that no client could read.
 const LEFT_OUT: &[u8] = b": an unreadable event of the upstream was left out\n\n";
 
+/// The error's `code` where an answer is kept back since there is no record of it.
+pub const UNRECORDED: &str = "audit_unavailable";
+
 /// How long an upstream may take to close a stream that has ended, for its connection to be used again.
 const CLOSING_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -96,11 +99,26 @@ impl Relay {
         loop {
             self.response.as_ref()?;
             if let Some(event) = self.first.pop_front().or_else(|| self.watch.next()) {
-                return Some(self.pass(event));
+                let bytes = self.pass(event);
+                return Some(self.hand_over(bytes).await);
             }
             if let Some(bytes) = self.wait().await {
-                return Some(bytes);
+                return Some(self.hand_over(bytes).await);
             }
+        }
+    }
+
+    /// The last bytes go when the audit log has the request.
+    async fn hand_over(&mut self, bytes: Bytes) -> Bytes {
+        self.attempt.note_answer(&bytes);
+        match self.response {
+            Some(_) => bytes,
+            None => match self.attempt.settle().await {
+                Ok(()) => bytes,
+                Err(unrecorded) => {
+                    error_event(&ErrorKind::Unavailable.body(unrecorded.to_string(), None, Some(UNRECORDED)))
+                }
+            },
         }
     }
 
@@ -173,8 +191,8 @@ impl Relay {
 
     fn cut(&mut self, why: &str) -> Bytes {
         self.end(Outcome::Truncated);
-        let variant = self.attempt.variant;
-        let message = format!("the answer of {variant} is incomplete: {why}");
+        let label = self.attempt.label();
+        let message = format!("the answer of {label} is incomplete: {why}");
         error_event(&ErrorKind::BadGateway.body(message, None, Some("stream_truncated")))
     }
 
@@ -246,16 +264,18 @@ struct LongBody {
 impl LongBody {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if let Some(start) = self.start.take() {
-            return Some(Ok(start));
+            self.attempt.note_answer(&start);
+            return Some(self.attempt.settle().await.map(|()| start).map_err(io::Error::other));
         }
         let error = match timeout(self.idle_timeout.0, self.rest.chunk()).await {
             Ok(Ok(Some(bytes))) => {
                 self.note_length(bytes.len() as u64);
-                return Some(Ok(bytes));
+                self.attempt.note_answer(&bytes);
+                return Some(self.attempt.settle().await.map(|()| bytes).map_err(io::Error::other));
             }
             Ok(Ok(None)) => {
                 self.attempt.finish(Outcome::Ok);
-                return None;
+                return self.attempt.settle().await.err().map(|unrecorded| Err(io::Error::other(unrecorded)));
             }
             Ok(Err(_)) => io::Error::from(io::ErrorKind::UnexpectedEof),
             Err(_) => io::Error::from(io::ErrorKind::TimedOut),

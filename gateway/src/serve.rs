@@ -19,13 +19,16 @@ use crate::config::{ConfigError, Settings};
 use crate::control::Control;
 use crate::listen::Transport;
 use crate::metrics::Metrics;
-use crate::plane::DataPlane;
-use crate::table::TableError;
+use crate::plane::{DataPlane, OpenError};
+use crate::recorder::{Recorder, RecorderError};
 use crate::tls::{Tls, TlsError};
 use crate::{admin, follow, listen, public, trail, watchdog};
 
 /// What requests under way get to finish after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// What the last records of the audit log get to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(4);
 
 /// Held while a gateway uses the folder; not a key of the store in it, since keys can't begin with a dot.
 const LOCK_FILE: &str = ".dsgate.lock";
@@ -43,7 +46,9 @@ pub enum RunError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Table(#[from] TableError),
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Audit(#[from] RecorderError),
     #[error("metrics can't be set up")]
     Metrics(#[from] prometheus::Error),
     #[error("the process can't be set up")]
@@ -134,7 +139,10 @@ impl Gateway {
         let admin = bind("admin_listen", settings.config.admin_listen).await?;
         let salt = settings.config.salt.clone();
         let store: Arc<dyn Store> = Arc::new(DirectoryStore::new(data_dir));
-        let plane = Arc::new(DataPlane::open(settings, Arc::clone(&store), Metrics::new()?).await?);
+        let metrics = Arc::new(Metrics::new()?);
+        let audit = settings.config.audit.as_ref();
+        let recorder = audit.map(|config| Recorder::open(data_dir, config, &metrics)).transpose()?;
+        let plane = Arc::new(DataPlane::open(settings, Arc::clone(&store), recorder, metrics).await?);
         let carrier = Carrier::open(store, Arc::clone(&plane)).await;
         let control = Arc::new(Control::new(plane, carrier, config.to_owned()));
         if let Err(error) = control.carrier.set_salt(&salt).await {
@@ -163,6 +171,8 @@ impl Gateway {
         for (listener, transport, router) in listeners {
             tokio::spawn(listen::serve(listener, transport, router, stop.clone(), tracker.clone()));
         }
+        let (allowances, kept) = (Arc::clone(&self.control.plane.allowances), stop.clone());
+        tokio::spawn(async move { allowances.keep_on(kept).await });
         let carrying = Arc::clone(&self.control);
         let carried = stop.clone();
         let carrying = tokio::spawn(async move { carrying.carrier.carry(carried).await });
@@ -172,6 +182,12 @@ impl Gateway {
         tracing::info!(requests = tracker.len(), "stopping: no new connections, requests under way are finished");
         if tokio::time::timeout(DRAIN_TIME, tracker.wait()).await.is_err() {
             tracing::warn!(requests = tracker.len(), "requests were cut: they took longer than {DRAIN_TIME:?}");
+        }
+        self.control.plane.allowances.keep_or_log().await;
+        if let Some(recorder) = &self.control.plane.recorder
+            && tokio::time::timeout(FLUSH_TIME, recorder.flush()).await.is_err()
+        {
+            tracing::error!("the last records of the audit log were not written within {FLUSH_TIME:?}");
         }
         // A change of weight under way is finished; what is not, the journal would finish at the next start.
         if let Err(error) = carrying.await {

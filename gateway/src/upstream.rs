@@ -1,14 +1,16 @@
 //! One variant's upstream: its address, its key, its model names, and the connections to it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 use spec::amount::Span;
-use spec::id::Variant;
 use spec::route::{Limits, TokenPrice, VariantConfig};
 
 use crate::headers;
+use crate::health::Health;
 
 /// Probes and scrapes answer a question of the moment: a late answer is none.
 const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
@@ -18,7 +20,9 @@ const MAX_SCRAPE_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 pub struct Upstream {
-    pub variant: Variant,
+    /// For logs.
+    pub label: &'static str,
+    pub health: Arc<Health>,
     config: VariantConfig,
     base: String,
     authorization: Option<HeaderValue>,
@@ -53,7 +57,7 @@ impl<'a> ModelName<'a> {
 
 impl Upstream {
     pub fn new(
-        variant: Variant,
+        label: &'static str,
         config: VariantConfig,
         base_url: &Url,
         authorization: Option<HeaderValue>,
@@ -73,11 +77,14 @@ impl Upstream {
             _ => connect_by(way)?,
         };
         let base = base_url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { variant, config, base, authorization, client, way })
+        let limit = limits.failures_in_a_row;
+        let same = in_force.filter(|before| before.base == base && before.health.limit() == limit);
+        let health = same.map_or_else(|| Arc::new(Health::new(limit)), |before| Arc::clone(&before.health));
+        Ok(Self { label, health, config, base, authorization, client, way })
     }
 
-    pub fn base_url(&self) -> &str {
-        &self.config.base_url
+    pub fn is_at(&self, base_url: &Url) -> bool {
+        self.base == base_url.as_str().trim_end_matches('/')
     }
 
     pub const fn price(&self) -> Option<TokenPrice> {
@@ -175,8 +182,9 @@ mod tests {
             ready_url: None,
             metrics_url: None,
             price: None,
+            replicas: Vec::new(),
         };
-        Upstream::new(Variant::Baseline, config, &Url::parse(url).unwrap(), None, limits, in_force).unwrap()
+        Upstream::new("baseline", config, &Url::parse(url).unwrap(), None, limits, in_force).unwrap()
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256 as Hasher};
 use spec::amount::{Span, Usd};
+use spec::audit::{AUDIT_KEY, AuditConfig};
 use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, CertificateSpec, Reach};
 use spec::host::{Arg, ArtifactSpec, FileSpec, FirstTokenProbe, HostSpec, Phase, Program, RunState, UnitSpec};
 use spec::host_monitoring::{DaemonMetrics, HostMonitoring};
 use spec::id::{HostName, InvalidId, SecretName, Variant};
 use spec::layout::DeploymentLayout;
 use spec::monitoring::ReceiverKind;
-use spec::resolved::{KeySource, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
+use spec::resolved::{KeySource, ResolvedApi, ResolvedBaseline, ResolvedModel, ResolvedSpec, ResolvedTls};
 use spec::route::{GatewayConfig, Limits, VariantConfig};
 
 use crate::local::facts::Binary;
@@ -23,6 +24,7 @@ pub const API_KEY: &str = spec::host::CLIENT_KEYS;
 pub const ADMIN_TOKEN: &str = "admin-token";
 pub const DAEMON_KEY: &str = "daemon-key";
 pub const BASELINE_KEY: &str = "baseline-key";
+pub const SPARE_KEY: &str = "spare-key";
 pub const DAEMON_UNIT: &str = "dsserve";
 pub const BASELINE_UNIT: &str = "dsserve-baseline";
 pub const GATEWAY_UNIT: &str = "dsgate";
@@ -99,8 +101,13 @@ pub fn summary(host: &HostSpec) -> String {
 
 /// Where a baseline's API key comes from; none if it has no key or is none.
 pub fn baseline_key_source(spec: &ResolvedSpec) -> Option<String> {
-    let Some(ResolvedBaseline::Api { key, .. }) = &spec.baseline else { return None };
-    said_of(key)
+    let Some(ResolvedBaseline::Api(api)) = &spec.baseline else { return None };
+    said_of(&api.key)
+}
+
+/// The same of the spare.
+pub fn spare_key_source(spec: &ResolvedSpec) -> Option<String> {
+    said_of(&spec.spare.as_ref()?.key)
 }
 
 /// For the reader; none without a key.
@@ -125,7 +132,8 @@ pub fn receiver_keys(spec: &ResolvedSpec) -> Vec<(ReceiverKind, KeySource)> {
 pub fn generated_secrets(spec: &ResolvedSpec) -> Vec<(&'static str, &'static str)> {
     let authority =
         (spec.tls == ResolvedTls::Issued).then_some((AUTHORITY, "authority that the gateway's certificate is from"));
-    GENERATED_SECRETS.into_iter().chain(authority).collect()
+    let audit = spec.audit.map(|_| (AUDIT_KEY, "of the audit log: without it nobody can check the log"));
+    GENERATED_SECRETS.into_iter().chain(authority).chain(audit).collect()
 }
 
 /// What is the user's, where each comes from, and its revision.
@@ -133,6 +141,9 @@ pub fn given_secrets(spec: &ResolvedSpec, revisions: &Revisions) -> Vec<(&'stati
     let mut all = Vec::new();
     if let Some(from) = baseline_key_source(spec) {
         all.push((BASELINE_KEY, from, revisions.baseline_key));
+    }
+    if let Some(from) = spare_key_source(spec) {
+        all.push((SPARE_KEY, from, revisions.spare_key));
     }
     if let ResolvedTls::Given(files) = &spec.tls {
         let from = |path: &std::path::Path| format!("from {}", path.display());
@@ -272,7 +283,9 @@ impl HostPlan<'_> {
             ResolvedTls::Given(_) => self.revisions.certificate.to_string(),
             ResolvedTls::Plain | ResolvedTls::Issued => String::new(),
         };
-        let digest = hex::encode(Hasher::digest(format!("{config}{}{certificate}", self.revisions.baseline_key)));
+        let spare = self.spec.spare.as_ref().map(|_| self.revisions.spare_key.to_string()).unwrap_or_default();
+        let digest = format!("{config}{}{certificate}{spare}", self.revisions.baseline_key);
+        let digest = hex::encode(Hasher::digest(digest));
         let Listen { gateway, admin, .. } = self.listen;
         let mut args = vec![text("--config"), Arg::File(GATEWAY_FILE.to_owned()), text("--data-dir"), Arg::DataFolder];
         args.extend(self.certificate_args()?);
@@ -315,7 +328,15 @@ impl HostPlan<'_> {
     /// Its configuration names their files.
     fn gateway_secrets(&self) -> Result<Vec<SecretName>, InvalidId> {
         let baseline = baseline_key_source(self.spec).map(|_| BASELINE_KEY);
-        [API_KEY, ADMIN_TOKEN, DAEMON_KEY].into_iter().chain(baseline).map(str::parse).collect()
+        let spare = spare_key_source(self.spec).map(|_| SPARE_KEY);
+        let audit = self.spec.audit.map(|_| AUDIT_KEY);
+        [API_KEY, ADMIN_TOKEN, DAEMON_KEY]
+            .into_iter()
+            .chain(baseline)
+            .chain(spare)
+            .chain(audit)
+            .map(str::parse)
+            .collect()
     }
 
     fn gateway_config(&self) -> Result<GatewayConfig, HostPlanError> {
@@ -333,26 +354,39 @@ impl HostPlan<'_> {
             api_keys_file: self.secret(API_KEY)?,
             admin_token_file: self.secret(ADMIN_TOKEN)?,
             variants,
+            spare: self.spec.spare.as_ref().map(|api| self.api_variant(api, SPARE_KEY)).transpose()?,
             salt: self.salt.to_owned(),
             limits: Limits::default(),
             machine_hourly: self.machine_hourly,
             guards: self.spec.guards.clone(),
+            cache: self.spec.cache,
+            audit: self.audit_config()?,
         })
+    }
+
+    fn audit_config(&self) -> Result<Option<AuditConfig>, InvalidId> {
+        let Some(policy) = self.spec.audit else { return Ok(None) };
+        Ok(Some(AuditConfig { key_file: self.secret(AUDIT_KEY)?, policy }))
     }
 
     fn baseline_variant(&self, baseline: &ResolvedBaseline) -> Result<VariantConfig, HostPlanError> {
         match baseline {
             ResolvedBaseline::Local(model) => Ok(self.daemon_variant(model, self.listen.baseline_daemon, true)?),
-            ResolvedBaseline::Api { url, model, key, price } => Ok(VariantConfig {
-                base_url: url.clone(),
-                key_file: if *key == KeySource::None { None } else { Some(self.secret(BASELINE_KEY)?) },
-                models: BTreeMap::new(),
-                default_model: model.clone(),
-                ready_url: None,
-                metrics_url: None,
-                price: *price,
-            }),
+            ResolvedBaseline::Api(api) => Ok(self.api_variant(api, BASELINE_KEY)?),
         }
+    }
+
+    fn api_variant(&self, api: &ResolvedApi, key: &str) -> Result<VariantConfig, InvalidId> {
+        Ok(VariantConfig {
+            base_url: api.url.clone(),
+            replicas: api.replicas.clone(),
+            key_file: if api.key == KeySource::None { None } else { Some(self.secret(key)?) },
+            models: BTreeMap::new(),
+            default_model: api.model.clone(),
+            ready_url: None,
+            metrics_url: None,
+            price: api.price,
+        })
     }
 
     fn daemon_variant(
@@ -364,6 +398,7 @@ impl HostPlan<'_> {
         let names = [model.served_name.clone(), model.name.to_string()];
         Ok(VariantConfig {
             base_url: format!("http://{listen}/v1"),
+            replicas: Vec::new(),
             key_file: Some(self.secret(DAEMON_KEY)?),
             models: names.into_iter().map(|name| (name, model.served_name.clone())).collect(),
             default_model: takes_any_name.then(|| model.served_name.clone()),

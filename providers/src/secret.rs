@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use spec::certificate::{AUTHORITY, CERTIFICATE, CERTIFICATE_KEY};
 use spec::id::{DeploymentName, SecretName};
 use spec::monitoring::ReceiverKind;
+use spec::virtual_key::KeyLine;
 
 use crate::authority;
-use crate::host_plan::BASELINE_KEY;
+use crate::host_plan::{BASELINE_KEY, SPARE_KEY};
 
 /// A secret that no log and no debug print shows.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ impl std::fmt::Debug for SecretText {
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     pub baseline_key: Option<SecretText>,
+    pub spare_key: Option<SecretText>,
     pub certificate: Option<GivenCertificate>,
     /// Of those who are told of alerts, by the name of the secret.
     pub receivers: BTreeMap<&'static str, SecretText>,
@@ -48,6 +50,7 @@ pub struct Given {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revisions {
     pub baseline_key: u64,
+    pub spare_key: u64,
     /// 0 without a certificate of the user's own.
     pub certificate: u64,
     /// By the name of the secret.
@@ -84,6 +87,7 @@ impl Given {
         let certificate = self.certificate.as_ref();
         match name {
             BASELINE_KEY => self.baseline_key.as_ref(),
+            SPARE_KEY => self.spare_key.as_ref(),
             CERTIFICATE => certificate.map(|given| &given.chain),
             CERTIFICATE_KEY => certificate.map(|given| &given.key),
             _ => self.receivers.get(name),
@@ -95,13 +99,17 @@ impl Given {
 pub const CHANGE: &str = "change";
 
 /// What becomes of the keys of clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyChange {
     /// A new one goes first; those before it go on to be taken.
     Add,
-    /// Only the first is taken from now on.
+    /// Of those without a name only the first is taken from now on.
     RetireOthers,
+    /// A line with a name and limits, in place of one with the same name.
+    Create(String),
+    /// The line with this name goes.
+    Revoke(String),
 }
 
 /// The keys, one a line, after a change; `fresh` is one that nobody had before.
@@ -109,9 +117,33 @@ pub fn changed(present: &str, change: KeyChange, fresh: &str) -> String {
     match change {
         KeyChange::Add => format!("{fresh}\n{}", present.trim_end()),
         KeyChange::RetireOthers => {
-            present.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(fresh).to_owned()
+            let is_nameless = |line: &&str| name_of(line).is_none();
+            let first = lines(present).find(is_nameless).unwrap_or(fresh).to_owned();
+            std::iter::once(first)
+                .chain(lines(present).filter(|line| !is_nameless(line)).map(str::to_owned))
+                .collect::<Vec<_>>()
+                .join("\n")
         }
+        KeyChange::Create(line) => {
+            let kept = without(present, name_of(&line).as_deref());
+            format!("{kept}\n{line}").trim_start().to_owned()
+        }
+        KeyChange::Revoke(name) => without(present, Some(&name)),
     }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// None of a key without one.
+fn name_of(line: &str) -> Option<String> {
+    KeyLine::read(line).ok().flatten().map(|line| line.key.name)
+}
+
+fn without(present: &str, name: Option<&str>) -> String {
+    let is_kept = |line: &&str| name.is_none() || name_of(line).as_deref() != name;
+    lines(present).filter(is_kept).collect::<Vec<_>>().join("\n")
 }
 
 /// Of the object that holds it.
@@ -123,7 +155,7 @@ pub fn key(address: &Address) -> Result<String, ProviderError> {
 /// Whether its value is the user's.
 pub fn is_given(address: &Address) -> bool {
     let receivers = ReceiverKind::ALL.map(ReceiverKind::secret);
-    [BASELINE_KEY, CERTIFICATE, CERTIFICATE_KEY].iter().chain(&receivers).any(|name| *name == address.name())
+    [BASELINE_KEY, SPARE_KEY, CERTIFICATE, CERTIFICATE_KEY].iter().chain(&receivers).any(|name| *name == address.name())
 }
 
 /// The user's value for it.
@@ -187,11 +219,12 @@ mod tests {
             |chain: &str, key: &str| GivenCertificate { chain: SecretText::new(chain), key: SecretText::new(key) };
         let all = Given {
             baseline_key: Some(SecretText::new("k")),
+            spare_key: Some(SecretText::new("s")),
             certificate: Some(pair("c", "p")),
             receivers: [(ReceiverKind::Email.secret(), SecretText::new("e"))].into(),
         };
         let value = |name: &str| given(&all, &Address::new("secret", name)).map(str::to_owned).ok();
-        assert_eq!(value(BASELINE_KEY).as_deref(), Some("k"));
+        assert_eq!((value(BASELINE_KEY).as_deref(), value(SPARE_KEY).as_deref()), (Some("k"), Some("s")));
         assert_eq!((value(CERTIFICATE).as_deref(), value(CERTIFICATE_KEY).as_deref()), (Some("c"), Some("p")));
         assert_eq!((value("alerts-email-password").as_deref(), value("alerts-slack-url")), (Some("e"), None));
         assert_eq!(value("api-key"), None);
@@ -213,6 +246,25 @@ mod tests {
         assert_eq!(changed(&two, KeyChange::RetireOthers, "x"), "new");
         assert_eq!(changed("only\n", KeyChange::RetireOthers, "x"), "only");
         assert_eq!(changed("", KeyChange::RetireOthers, "x"), "x", "nobody is let in by an empty file");
+    }
+
+    #[test]
+    fn a_key_with_a_name_is_made_once_and_goes_alone() {
+        let line = |name: &str, digit: &str| {
+            format!("sha256:{} {{\"name\":\"{name}\",\"made_at\":\"2026-01-01T00:00:00Z\"}}", digit.repeat(64))
+        };
+        let one = changed("old\n", KeyChange::Create(line("a", "1")), "x");
+        assert_eq!(one, format!("old\n{}", line("a", "1")));
+        let two = changed(&one, KeyChange::Create(line("b", "2")), "x");
+        let again = changed(&two, KeyChange::Create(line("a", "3")), "x");
+        assert_eq!(again, format!("old\n{}\n{}", line("b", "2"), line("a", "3")));
+        assert_eq!(changed(&again, KeyChange::RetireOthers, "x"), again, "those with a name stay");
+        assert_eq!(
+            changed(&changed(&again, KeyChange::Add, "new"), KeyChange::RetireOthers, "x"),
+            again.replace("old", "new")
+        );
+        assert_eq!(changed(&again, KeyChange::Revoke("b".to_owned()), "x"), format!("old\n{}", line("a", "3")));
+        assert_eq!(changed(&again, KeyChange::Revoke("c".to_owned()), "x"), again);
     }
 
     #[test]

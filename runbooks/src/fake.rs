@@ -34,6 +34,8 @@ pub struct World {
     pub ended: Vec<(&'static str, f64)>,
     pub cache_usage: f64,
     pub config_reloaded: f64,
+    pub audit_failing: f64,
+    pub audit_dropped: f64,
     pub free_space: u64,
     pub rollout: Option<(RolloutPhase, Verdict)>,
     pub weights: WeightsSeen,
@@ -58,6 +60,8 @@ impl World {
             ended: vec![("stop", 1.0), ("length", 0.0), ("abort", 0.0)],
             cache_usage: 0.2,
             config_reloaded: 1.0,
+            audit_failing: 0.0,
+            audit_dropped: 0.0,
             free_space: 100 << 30,
             rollout: None,
             weights: WeightsSeen::Sound,
@@ -134,7 +138,11 @@ fn sample(name: &str, labels: &[(&str, &str)], value: f64) -> Sample {
 }
 
 fn gateway_samples(world: &World, now: f64) -> Vec<Sample> {
-    let mut all = vec![sample("dsctl_gateway_config_last_reload_successful", &[], world.config_reloaded)];
+    let mut all = vec![
+        sample("dsctl_gateway_config_last_reload_successful", &[], world.config_reloaded),
+        sample("dsctl_audit_failing", &[], world.audit_failing),
+        sample("dsctl_audit_records_dropped_total", &[], world.audit_dropped * now),
+    ];
     for (variant, outcome, rate) in &world.attempts {
         let labels = [("variant", *variant), ("outcome", *outcome)];
         all.push(sample("dsctl_gateway_requests_total", &labels, rate * now));

@@ -13,6 +13,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = &files![
     "agent-dead",
     "answers-end-early",
+    "audit-not-written",
     "baseline-throttled",
     "budget-burning",
     "config-reload-failed",

@@ -209,11 +209,12 @@ impl MetricSource {
         }
     }
 
-    pub const fn metrics(self) -> &'static [Metric] {
-        match self {
-            Self::Gateway => metric::gateway::ALL,
-            Self::Daemon => metric::daemon::ALL,
-        }
+    pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
+        let groups: &[&'static [Metric]] = match self {
+            Self::Gateway => &[metric::gateway::ALL, metric::audit::ALL],
+            Self::Daemon => &[metric::daemon::ALL],
+        };
+        groups.iter().copied().flatten()
     }
 }
 

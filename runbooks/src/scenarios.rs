@@ -81,6 +81,8 @@ fn units() -> Vec<Scenario> {
         ("daemon-not-ready", unit(Unit::Dsserve, StateSeen::Stopped), "daemon-stopped"),
         ("generation-stuck", stuck(), "stuck"),
         ("config-reload-failed", refusing(), "refused"),
+        ("audit-not-written", healthy().with(|world| world.audit_failing = 1.0), "can-not-be-written"),
+        ("audit-not-written", healthy().with(|world| world.audit_dropped = 3.0), "was-lost"),
     ]
 }
 

@@ -102,7 +102,6 @@ fn validate_metric(check: &MetricCheck) -> Result<(), String> {
     let metric = check
         .source
         .metrics()
-        .iter()
         .find(|metric| metric.name == check.name)
         .ok_or_else(|| format!("name: the {} has no metric \"{}\"", check.source.as_str(), check.name))?;
     let wanted = match check.read {

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::amount::Span;
-use crate::metric::{Metric, daemon, gateway, gpu};
+use crate::metric::{Metric, audit, daemon, gateway, gpu};
 
 /// How soon somebody has to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -175,6 +175,8 @@ pub const ALL: &[Alert] = &[
     ticket("InterTokenLatencyHigh", "requests-slow", p95(daemon::INTER_TOKEN_LATENCY, "model_name"), (Above, 0.5, 10)),
     ticket("AbortRatioHigh", "answers-end-early", ABORTED, (Above, 0.1, 10)),
     ticket("GatewayConfigReloadFailed", "config-reload-failed", Value(gateway::CONFIG_RELOADED), (Is, 0.0, 1)),
+    page("AuditNotWritten", "audit-not-written", Value(audit::FAILING), (Is, 1.0, 1)),
+    page("AuditRecordsLost", "audit-not-written", Value(audit::DROPPED), (Above, 0.0, 0)),
     ticket("RequestQueueGrowing", "queue-growing", Value(daemon::REQUESTS_WAITING), (Above, 10.0, 5)),
     ticket("KvCacheFull", "kv-cache-full", Value(daemon::KV_CACHE_USAGE), (Above, 0.95, 5)),
     ticket("GpuUtilisationHigh", "gpu-load", Value(gpu::UTILISATION), (Above, 95.0, 5)),

@@ -15,7 +15,10 @@
 //! baseline: local:smollm2-135m
 //! # or: {url: https://api.openai.com/v1, model: gpt-4o-mini, key_env: OPENAI_API_KEY,
 //! #      price: {prompt_per_million: 1.00, completion_per_million: 4.00}}  # US dollars, as its price list has it
+//! spare: {url: https://api.deepseek.com/v1, model: deepseek-chat, key_env: DEEPSEEK_API_KEY}  # asked where one of both fails
 //! guards: {redact: {entities: [EMAIL_ADDRESS, US_SSN]}}  # what the gateway looks for in texts, all of it: crate::guards
+//! cache: {max_mib: 64, keep_for: 10m}  # the same request of the same key is answered from memory; without it none is
+//! audit: {sync: answer, when_full: refuse}  # a record of each request, by itself where compliance is: crate::audit
 //! region: eu-*             # from here on for a cloud only; one region, or a pattern
 //! machine: {type: g6e.12xlarge, zones: [eu-west-1a], market: on-demand, disk_gib: 200, image: ami-…}
 //! network: {range: 10.77.0.0/16, allow: [10.0.0.0/8], public: false, egress: nat, tls: gateway}  # tls on this machine too
@@ -36,11 +39,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::amount::Utilization;
+use crate::audit::AuditWish;
 use crate::guards::GuardsConfig;
 use crate::id::{DeploymentName, Sha256};
 use crate::machine::{BudgetWish, MachineWish, NetworkWish, Pack, RegionPattern};
 use crate::monitoring::MonitoringWish;
-use crate::route::TokenPrice;
+use crate::route::{CacheConfig, TokenPrice};
 use crate::state_location::StateLocation;
 use crate::weights::WeightsSource;
 
@@ -87,8 +91,15 @@ pub struct Deployment {
     pub daemon: DaemonWish,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<BaselineWish>,
+    /// Another API, asked between candidate and baseline when one of them fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spare: Option<ApiWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightsWish>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +188,9 @@ pub enum BaselineWish {
 pub struct ApiWish {
     /// E.g. `https://api.openai.com/v1`.
     pub url: String,
+    /// Further addresses of the same, with the same key: the least busy one is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<String>,
     /// The model that the old API is asked for; without it the client's own name goes through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -203,7 +217,14 @@ impl FromStr for BaselineWish {
         }
         if given.starts_with("https://") || given.starts_with("http://") {
             let url = given.to_owned();
-            return Ok(Self::Api(ApiWish { url, model: None, key_env: None, key_file: None, price: None }));
+            return Ok(Self::Api(ApiWish {
+                url,
+                replicas: Vec::new(),
+                model: None,
+                key_env: None,
+                key_file: None,
+                price: None,
+            }));
         }
         Err(InvalidBaseline(given.to_owned()))
     }
@@ -263,7 +284,10 @@ impl Deployment {
                 memory_utilization: top.daemon.memory_utilization.or(self.daemon.memory_utilization),
             },
             baseline: top.baseline.or(self.baseline),
+            spare: top.spare.or(self.spare),
             guards: top.guards.or(self.guards),
+            cache: top.cache.or(self.cache),
+            audit: top.audit.or(self.audit),
             weights: top.weights.or(self.weights),
             region: top.region.or(self.region),
             machine: MachineWish {

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod alert;
 pub mod amount;
+pub mod audit;
 pub mod certificate;
 pub mod deployment;
 pub mod encryption_key;
@@ -19,5 +20,6 @@ pub mod resolved;
 pub mod rollout;
 pub mod route;
 pub mod state_location;
+pub mod virtual_key;
 pub mod weights;
 pub mod yaml;

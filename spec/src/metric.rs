@@ -63,6 +63,10 @@ const TOKEN_COUNT_BUCKETS: &[f64] = &[
 const COST_BUCKETS: &[f64] =
     &[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
+/// From a disk with a battery to one that is worn out.
+const SYNC_BUCKETS: &[f64] =
+    &[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+
 /// dsserve's metrics, under vLLM's names.
 pub mod daemon {
     use super::*;
@@ -217,7 +221,16 @@ pub mod gateway {
     pub const DECISIONS: Metric =
         counter("dsctl_rollout_decisions_total", &["verdict"], "Verdicts of the rollout controller.");
 
+    pub const CACHE: Metric = counter(
+        "dsctl_gateway_cache_lookups_total",
+        &["result"],
+        "Requests that were looked for among the answers given before: hit, miss.",
+    );
+    pub const CACHE_BYTES: Metric = gauge("dsctl_gateway_cache_bytes", &[], "Memory that answers given before take.");
+
     pub const ALL: &[Metric] = &[
+        CACHE,
+        CACHE_BYTES,
         REQUESTS,
         ANSWERS,
         FALLBACKS,
@@ -285,6 +298,50 @@ pub mod guard {
     );
 
     pub const ALL: &[Metric] = &[VERDICTS, REDACTIONS];
+}
+
+/// What dsgate's clients use, by the key's name; a key without one goes by the start of its digest.
+pub mod key {
+    use super::*;
+
+    pub const REQUESTS: Metric =
+        counter("dsctl_key_requests_total", &["key"], "Requests that a key's limits let pass.");
+    pub const REFUSED: Metric = counter(
+        "dsctl_key_requests_refused_total",
+        &["key", "limit"],
+        "Requests that a key's limits refused, by the limit: requests, tokens, budget.",
+    );
+    pub const TOKENS: Metric = counter(
+        "dsctl_key_tokens_total",
+        &["key", "kind"],
+        "Tokens that a key's requests took (kind prompt) and got (completion); estimated where an answer did not say.",
+    );
+    pub const DOLLARS: Metric =
+        counter("dsctl_key_cost_dollars_total", &["key"], "Cost of a key's tokens on variants that have a price.");
+
+    pub const ALL: &[Metric] = &[REQUESTS, REFUSED, TOKENS, DOLLARS];
+}
+
+/// dsgate's audit log. Absent where none is kept, but for the counters.
+pub mod audit {
+    use super::*;
+
+    pub const RECORDS: Metric = counter("dsctl_audit_records_total", &[], "Records written to the audit log's disk.");
+    pub const DROPPED: Metric = counter(
+        "dsctl_audit_records_dropped_total",
+        &[],
+        "Requests without a record: nothing could be written, and no more would fit in memory.",
+    );
+    pub const WAITING: Metric = gauge("dsctl_audit_records_waiting", &[], "Records that are not on disk yet.");
+    pub const FAILING: Metric = gauge("dsctl_audit_failing", &[], "1 while the audit log can't be written, else 0.");
+    pub const SYNC_SECONDS: Metric = histogram(
+        "dsctl_audit_sync_seconds",
+        &[],
+        "Seconds that a group of records took to be written and synced.",
+        SYNC_BUCKETS,
+    );
+
+    pub const ALL: &[Metric] = &[RECORDS, DROPPED, WAITING, FAILING, SYNC_SECONDS];
 }
 
 /// What the agent says of its host.
@@ -380,11 +437,12 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_follow_their_kind() {
-        let all: Vec<Metric> = [daemon::ALL, gateway::ALL, cost::ALL, guard::ALL, host::ALL, gpu::ALL]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+        let all: Vec<Metric> =
+            [daemon::ALL, gateway::ALL, cost::ALL, guard::ALL, audit::ALL, key::ALL, host::ALL, gpu::ALL]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
         for (at, metric) in all.iter().enumerate() {
             assert!(all[at + 1..].iter().all(|other| other.name != metric.name), "{} is there twice", metric.name);
             // DCGM's names are its own.

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Utilization;
+use crate::audit::AuditPolicy;
 use crate::deployment::{CertificateWish, Cloud};
 use crate::encryption_key::EncryptionKey;
 use crate::guards::GuardsConfig;
 use crate::id::{DeploymentName, WeightsName};
 use crate::machine::ResolvedMachine;
 use crate::monitoring::Monitoring;
-use crate::route::TokenPrice;
+use crate::route::{CacheConfig, TokenPrice};
 use crate::weights::WeightsSpec;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +23,18 @@ pub struct ResolvedSpec {
     pub tls: ResolvedTls,
     pub daemon: ResolvedDaemon,
     pub baseline: Option<ResolvedBaseline>,
+    /// What is asked between candidate and baseline when one of them fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<ResolvedApi>,
     /// None: the gateway looks into nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    /// None: every request is asked of an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheConfig>,
+    /// None: no audit log is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditPolicy>,
     pub monitoring: Monitoring,
     /// None: the cloud's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,15 +104,22 @@ pub struct ResolvedDaemon {
 #[serde(rename_all = "kebab-case")]
 pub enum ResolvedBaseline {
     Local(ResolvedModel),
-    Api {
-        url: String,
-        /// None: the client's own model name goes through.
-        model: Option<String>,
-        key: KeySource,
-        /// None: nobody said what it charges.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        price: Option<TokenPrice>,
-    },
+    Api(ResolvedApi),
+}
+
+/// An API that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedApi {
+    pub url: String,
+    /// Further addresses of the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<String>,
+    /// None: the client's own model name goes through.
+    pub model: Option<String>,
+    pub key: KeySource,
+    /// None: nobody said what it charges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<TokenPrice>,
 }
 
 /// Where a key of the user's is read from at `up`; never the key itself.

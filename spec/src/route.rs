@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Span, Usd, Weight};
+use crate::audit::AuditConfig;
 use crate::guards::GuardsConfig;
 use crate::id::Variant;
 
@@ -37,6 +38,9 @@ pub struct GatewayConfig {
     pub admin_token_file: PathBuf,
     /// Without a baseline the candidate gets everything.
     pub variants: BTreeMap<Variant, VariantConfig>,
+    /// What is asked between candidate and baseline when one of them fails: no variant of a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<VariantConfig>,
     /// Mixed into the hash that assigns requests to variants.
     pub salt: String,
     pub limits: Limits,
@@ -46,6 +50,27 @@ pub struct GatewayConfig {
     /// What is looked for in requests and answers; nothing without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    /// None: every request is asked of an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheConfig>,
+    /// None: no audit log is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditConfig>,
+}
+
+/// Answers that are given again: `cache:` in `dsctl.yaml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// Of memory.
+    pub max_mib: u32,
+    pub keep_for: Span,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { max_mib: 64, keep_for: Span::seconds(600) }
+    }
 }
 
 /// A model and settings behind a route.
@@ -54,6 +79,9 @@ pub struct GatewayConfig {
 pub struct VariantConfig {
     /// Ends in `/v1` (or what the API has in its place).
     pub base_url: String,
+    /// Further addresses of the same: the least busy one is asked, another if it fails.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<String>,
     /// The upstream's API key, if it wants one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
@@ -121,6 +149,13 @@ pub struct Limits {
     pub first_byte_timeout: Span,
     /// Between two pieces of a streamed answer.
     pub idle_timeout: Span,
+    /// After so many an upstream is not asked for a while, as long as there is another one.
+    #[serde(default = "five")]
+    pub failures_in_a_row: u32,
+}
+
+const fn five() -> u32 {
+    5
 }
 
 impl Default for Limits {
@@ -130,6 +165,7 @@ impl Default for Limits {
             connect_timeout: Span::seconds(5),
             first_byte_timeout: Span::seconds(120),
             idle_timeout: Span::seconds(60),
+            failures_in_a_row: five(),
         }
     }
 }

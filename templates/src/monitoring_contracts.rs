@@ -138,6 +138,7 @@ fn ours(series: &str) -> Option<Metric> {
         metric::gateway::ALL,
         metric::cost::ALL,
         metric::guard::ALL,
+        metric::audit::ALL,
         metric::host::ALL,
         metric::gpu::ALL,
     ];
@@ -223,9 +224,10 @@ fn every_alert_has_a_runbook_that_answers_it_and_every_runbook_an_alert_that_exi
 }
 
 /// Yes or no: the number says nothing more.
-const WITHOUT_VALUE: [&str; 20] = [
+const WITHOUT_VALUE: [&str; 21] = [
     "AgentDown",
     "AlertmanagerConfigBad",
+    "AuditNotWritten",
     "DaemonDown",
     "GatewayConfigReloadFailed",
     "GatewayDown",

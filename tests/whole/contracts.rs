@@ -16,7 +16,7 @@ use crate::examples::console_lines;
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
 /// The house's own edges, as they were agreed on; the drawing in docs/architecture.md must say the same.
-const AGREED: [(&str, &str); 14] = [
+const AGREED: [(&str, &str); 15] = [
     ("advisor", "spec"),
     ("engine", "spec"),
     ("providers", "engine spec"),
@@ -25,10 +25,11 @@ const AGREED: [(&str, &str); 14] = [
     ("kernels", ""),
     ("daemon", "kernels spec"),
     ("guards", "spec"),
-    ("gateway", "engine guards rollout spec"),
+    ("audit", "spec"),
+    ("gateway", "audit engine guards rollout spec"),
     ("templates", "spec"),
     ("runbooks", "spec"),
-    ("cli", "advisor agent engine guards providers rollout runbooks spec templates"),
+    ("cli", "advisor agent audit engine guards providers rollout runbooks spec templates"),
     ("tests", "spec"),
     ("spec", ""),
 ];

@@ -6,8 +6,10 @@
 #![cfg(test)]
 
 mod alerts;
+mod audit;
 mod bad_input;
 mod bad_requests;
+mod chain;
 mod changes;
 mod client_away;
 mod contracts;
@@ -18,6 +20,7 @@ mod first_minute;
 mod guards;
 mod host;
 mod interrupted;
+mod keys;
 mod kills;
 mod memory;
 mod monitoring;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use spec::amount::Span;
 use spec::id::UnitName;
+use spec::virtual_key::{Budget, is_name};
 
 use super::{JsonArgs, WhereArgs};
 
@@ -78,8 +79,55 @@ pub struct HostDiagnosticsArgs {
 pub enum KeysCommand {
     /// Make a new key for clients; those before it go on to be taken, unless --retire-others
     Rotate(RotateArgs),
-    /// Take only the newest key from now on
+    /// Take only the newest key from now on; keys with a name stay
     RetireOthers(HostAskArgs),
+    /// Make a key with a name and limits, in place of one with that name; it is shown once
+    Create(KeyCreateArgs),
+    /// List the keys with a name and what they may do
+    List(KeyListArgs),
+    /// Take a key with a name no more
+    Revoke(KeyRevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// Lower-case letters, digits, dashes; stands in metrics and in the audit log
+    #[arg(value_name = "KEY-NAME", value_parser = key_name)]
+    pub key_name: String,
+    /// Models that it may ask for [default: all]
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    pub models: Vec<String>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests_per_minute: Option<u64>,
+    /// Of prompts and answers together
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens_per_minute: Option<u64>,
+    /// What may be spent on variants that have a price, e.g. 20/day or 300/month (UTC)
+    #[arg(long, value_name = "DOLLARS/PERIOD")]
+    pub budget: Option<Budget>,
+    /// How long it is taken, e.g. 90d [default: until it is revoked]
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<Span>,
+    #[command(flatten)]
+    pub ask: HostAskArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyListArgs {
+    #[command(flatten)]
+    pub ask: HostAskArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRevokeArgs {
+    #[arg(value_name = "KEY-NAME", value_parser = key_name)]
+    pub key_name: String,
+    #[command(flatten)]
+    pub ask: HostAskArgs,
+}
+
+fn key_name(given: &str) -> Result<String, &'static str> {
+    if is_name(given) { Ok(given.to_owned()) } else { Err("lower-case letters, digits and dashes, at most 63") }
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +144,9 @@ impl KeysCommand {
         match self {
             Self::Rotate(args) => &args.ask,
             Self::RetireOthers(args) => args,
+            Self::Create(args) => &args.ask,
+            Self::List(args) => &args.ask,
+            Self::Revoke(args) => &args.ask,
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod alerts;
 pub mod chaos;
+pub mod audit;
 pub mod down;
 pub mod drift;
 pub mod forget;

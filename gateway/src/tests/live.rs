@@ -8,7 +8,7 @@ use super::*;
 use crate::body::RequestBody;
 use crate::metrics::Metrics;
 use crate::plane::DataPlane;
-use crate::proxy::{ClientRequest, Endpoint, answer};
+use crate::proxy::{Caller, ClientRequest, Endpoint, answer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_and_configuration_change_under_load_without_a_failed_request() {
@@ -58,10 +58,11 @@ async fn the_data_plane_is_the_traffic_that_the_controller_relies_on() {
     std::fs::write(&path, config.to_string()).unwrap();
     let settings = Settings::load(&path, None).unwrap();
     let store = Arc::new(engine::store::DirectoryStore::new(folder.path().join("data")));
-    let plane = Arc::new(DataPlane::open(settings, store, Metrics::new().unwrap()).await.unwrap());
+    let plane = Arc::new(DataPlane::open(settings, store, None, Arc::new(Metrics::new().unwrap())).await.unwrap());
     let ask = async || {
         let body = RequestBody::parse("{\"model\":\"gpt\"}".into()).unwrap();
-        let request = ClientRequest { endpoint: Endpoint::Completions, headers: http::HeaderMap::new(), body };
+        let (caller, headers) = (Caller::default(), http::HeaderMap::new());
+        let request = ClientRequest { endpoint: Endpoint::Completions, caller, headers, body };
         assert_eq!(answer(&plane, request).await.status(), 200);
     };
     rollout::conformance::traffic_conforms(&*plane, ask).await;

@@ -24,13 +24,18 @@ use crate::metrics::OUTCOMES;
 use crate::serve::{Gateway, RunError};
 
 mod admin;
+mod audit;
+mod cache;
+mod chain;
 mod cost;
 mod fallback;
 mod guard;
+mod keys;
 mod live;
 mod public;
 mod stream;
 mod tls;
+mod wall;
 
 /// What an upstream does with a request.
 #[derive(Debug, Clone)]
@@ -239,7 +244,9 @@ pub fn config(folder: &std::path::Path, baseline: Option<&str>, candidate: Optio
     json!({
         "listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "salt": "salt", "variants": variants,
         "api_keys_file": folder.join("keys"), "admin_token_file": folder.join("token"),
-        "limits": {"body_bytes": 10_000, "connect_timeout": "2s", "first_byte_timeout": "20s", "idle_timeout": "20s"},
+        "limits": {"body_bytes": 10_000, "connect_timeout": "2s", "first_byte_timeout": "20s", "idle_timeout": "20s",
+            // Most tests let an upstream fail more often than that.
+            "failures_in_a_row": 1_000_000},
     })
 }
 

@@ -88,6 +88,7 @@ fn revisions(spec: &ResolvedSpec, layout: &DeploymentLayout, given: &Given) -> R
     let receivers = host_plan::receiver_keys(spec).into_iter().map(|(kind, _)| kind.secret());
     Ok(Revisions {
         baseline_key: of(graph::BASELINE_KEY)?,
+        spare_key: of(host_plan::SPARE_KEY)?,
         certificate: given.certificate.as_ref().map_or(0, GivenCertificate::revision),
         receivers: receivers.map(|secret| Ok((secret, of(secret)?))).collect::<Result<_, ProviderError>>()?,
     })

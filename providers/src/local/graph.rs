@@ -123,7 +123,9 @@ mod tests {
     use spec::deployment::Cloud;
     use spec::id::Variant;
     use spec::layout::HomeLayout;
-    use spec::resolved::{KeySource, PortChoice, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedTls};
+    use spec::resolved::{
+        KeySource, PortChoice, ResolvedApi, ResolvedBaseline, ResolvedDaemon, ResolvedModel, ResolvedTls,
+    };
     use spec::route::{GatewayConfig, TokenPrice};
     use spec::weights::WeightsSpec;
 
@@ -150,7 +152,10 @@ mod tests {
             tls: ResolvedTls::Plain,
             daemon: ResolvedDaemon { context: Some(512), max_sequences: 3, threads: None, memory_utilization: None },
             baseline,
+            spare: None,
             guards: None,
+            cache: None,
+            audit: None,
             monitoring: spec::monitoring::MonitoringWish::default().resolve().unwrap(),
             encryption_key: None,
             machine: None,
@@ -184,7 +189,13 @@ mod tests {
     }
 
     fn api(key: KeySource) -> ResolvedBaseline {
-        ResolvedBaseline::Api { url: "https://api.example.org/v1".to_owned(), model: None, key, price: None }
+        ResolvedBaseline::Api(ResolvedApi {
+            url: "https://api.example.org/v1".to_owned(),
+            replicas: Vec::new(),
+            model: None,
+            key,
+            price: None,
+        })
     }
 
     #[test]
@@ -223,8 +234,8 @@ mod tests {
     fn what_an_api_charges_reaches_the_gateway_and_no_price_leaves_its_configuration_as_it_was() {
         let price = |usd: &str| usd.parse().unwrap();
         let charges = TokenPrice { prompt_per_million: price("1"), completion_per_million: price("4") };
-        let ResolvedBaseline::Api { url, model, key, .. } = api(KeySource::None) else { panic!("not an API") };
-        let priced = ResolvedBaseline::Api { url, model, key, price: Some(charges) };
+        let ResolvedBaseline::Api(free) = api(KeySource::None) else { panic!("not an API") };
+        let priced = ResolvedBaseline::Api(ResolvedApi { price: Some(charges), ..free });
         let config = gateway_file(&graph_of(Some(priced), 1));
         assert_eq!(config.variants[&Variant::Baseline].price, Some(charges));
         assert_eq!((config.variants[&Variant::Candidate].price, config.machine_hourly), (None, None));

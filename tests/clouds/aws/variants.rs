@@ -153,8 +153,9 @@ fn under_hipaa_every_access_is_logged_and_the_records_outlive_the_deployment() {
         assert_eq!(rule["Expiration"]["Days"], AUDIT_DAYS, "{rule}");
         assert_eq!(rule["NoncurrentVersionExpiration"]["NoncurrentDays"], AUDIT_DAYS, "{rule}");
     }
-    home.up(&[]).exits(0).says("1 to update");
-    home.up(&wish).exits(0).says("~ bucket.main");
+    // The audit log that compliance asks for goes too: its key, and what the host is told of it.
+    home.up(&[]).exits(0).says("~ bucket.main").says("- secret.audit-key");
+    home.up(&wish).exits(0).says("~ bucket.main").says("+ secret.audit-key");
     home.dsctl(&["drift", "--detailed-exitcode"]).exits(0);
 
     cloud.put_object(&home, "audit/2026/11/24.jsonl", "{}");
