@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "dsserve", version, about)]
 pub struct Args {
-    /// The GGUF file to serve (architectures llama and qwen2); once for each part, in their order, if it comes in parts
+    /// The GGUF file to serve (architectures llama, qwen2 and qwen3); once for each part, in their order, if it comes in parts
     #[arg(long, value_name = "FILE", required = true)]
     pub model: Vec<PathBuf>,
 

@@ -14,6 +14,7 @@ mod auth;
 mod blocks;
 mod chat_template;
 mod engine;
+mod evaluate;
 mod http;
 mod memory;
 mod metrics;
@@ -26,6 +27,7 @@ mod sampler;
 mod scheduler;
 mod sequence;
 mod serve;
+mod splitting;
 mod stop;
 mod threads;
 mod tokenizer;
@@ -38,4 +40,5 @@ mod http_tests;
 #[cfg(test)]
 mod tiny;
 
+pub use evaluate::{EvaluateError, logits, tokens};
 pub use run::{RunError, describe, run};
