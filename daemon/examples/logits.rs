@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     stdin().read_to_string(&mut input)?;
     let mut output = BufWriter::new(stdout());
     if mode == "tokens" {
-        for token in daemon::tokens(&file, &input)? {
+        for token in daemon::split(&file, &input)? {
             writeln!(output, "{token}")?;
         }
         return Ok(output.flush()?);

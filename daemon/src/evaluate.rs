@@ -27,7 +27,7 @@ pub enum EvaluateError {
 }
 
 /// Splits a text as prompts of completions are split.
-pub fn tokens(file: &Path, text: &str) -> Result<Vec<u32>, EvaluateError> {
+pub fn split(file: &Path, text: &str) -> Result<Vec<u32>, EvaluateError> {
     let file = ModelFile::open(&[file])?;
     let tokenizer = Tokenizer::from_metadata(&file.metadata())?;
     Ok(tokenizer.encode(text, Begin::AsModelWants)?)
@@ -106,6 +106,6 @@ mod tests {
     #[test]
     fn a_text_is_split_as_a_completions_prompt() {
         let file = Tiny { adds_begin: true, ..Tiny::default() }.file();
-        assert_eq!(tokens(file.path(), " the").unwrap().len(), 2);
+        assert_eq!(split(file.path(), " the").unwrap().len(), 2);
     }
 }

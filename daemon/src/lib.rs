@@ -13,15 +13,21 @@ mod args;
 mod auth;
 mod blocks;
 mod chat_template;
+mod constraint;
 mod engine;
 mod evaluate;
+mod generate;
 mod http;
+mod json_text;
 mod memory;
 mod metrics;
 mod model;
 mod prompt;
+mod reading;
 mod request;
 mod request_fields;
+mod request_messages;
+mod request_tools;
 mod run;
 mod sampler;
 mod scheduler;
@@ -31,8 +37,12 @@ mod splitting;
 mod stop;
 mod threads;
 mod tokenizer;
+mod tokens;
+mod tool_calls;
 mod watchdog;
 
+#[cfg(test)]
+mod answer_tests;
 #[cfg(test)]
 mod exactness_tests;
 #[cfg(test)]
@@ -40,5 +50,5 @@ mod http_tests;
 #[cfg(test)]
 mod tiny;
 
-pub use evaluate::{EvaluateError, logits, tokens};
+pub use evaluate::{EvaluateError, logits, split};
 pub use run::{RunError, describe, run};

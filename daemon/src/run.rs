@@ -149,7 +149,7 @@ fn load(args: &Args, threads: usize, metrics: &Arc<Metrics>) -> Result<Loaded, S
     let limits = Limits { max_sequences: sequences, max_queue: args.max_queue, blocks };
     let (engine, engine_ended) =
         EngineHandle::start(model, tokenizer.clone(), limits, metrics.clone()).map_err(StartError::Thread)?;
-    let language = Language { tokenizer, template, context };
+    let language = Language::new(tokenizer, template, context);
     Ok(Loaded { service: Service { engine, language }, engine_ended })
 }
 

@@ -132,6 +132,22 @@ impl Tokenizer {
         self.pieces.get(token as usize).map_or_else(String::new, |piece| String::from_utf8_lossy(&piece.bytes).into())
     }
 
+    pub fn is_control(&self, token: u32) -> bool {
+        self.pieces.get(token as usize).is_some_and(|piece| piece.is_control)
+    }
+
+    /// The token that is this text as a whole.
+    pub fn token_named(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(name)
+    }
+
+    /// The tokens that end an answer, in their order.
+    pub fn ends(&self) -> Vec<u32> {
+        let mut ends: Vec<u32> = self.ends.iter().copied().collect();
+        ends.sort_unstable();
+        ends
+    }
+
     pub fn is_end(&self, token: u32) -> bool {
         self.ends.contains(&token)
     }
