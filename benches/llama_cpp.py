@@ -7,6 +7,7 @@ releases; they are taken as opaque bytes with the library's own defaults, and th
 import ctypes
 import glob
 import os
+import time
 
 import numpy
 
@@ -57,7 +58,7 @@ class Library:
         model = self.llama.llama_model_load_from_file(path.encode(), self.llama.llama_model_default_params())
         if not model:
             raise RuntimeError(f"llama.cpp does not load {path}")
-        return Model(self.llama, ctypes.c_void_p(model))
+        return Model(self, ctypes.c_void_p(model))
 
     def quantize(self, kind, rows):
         """Rows of f32 in ggml's type of that number."""
@@ -74,10 +75,11 @@ class Library:
 
 
 class Model:
-    def __init__(self, llama, model):
-        self.llama, self.model = llama, model
-        self.vocabulary = ctypes.c_void_p(llama.llama_model_get_vocab(model))
-        self.size = llama.llama_vocab_n_tokens(self.vocabulary)
+    def __init__(self, library, model):
+        # The library's own callback for what it logs must live as long as it is called.
+        self.library, self.llama, self.model = library, library.llama, model
+        self.vocabulary = ctypes.c_void_p(self.llama.llama_model_get_vocab(model))
+        self.size = self.llama.llama_vocab_n_tokens(self.vocabulary)
 
     def tokens(self, text):
         text = text.encode()
@@ -86,11 +88,7 @@ class Model:
         return list(room[:count])
 
     def logits(self, tokens):
-        parameters = self.llama.llama_context_default_params()
-        if list(parameters.words[:4]) != CONTEXT_DEFAULTS:
-            raise RuntimeError(f"another llama.cpp than this script knows: {list(parameters.words[:4])}")
-        parameters.words[:3] = [max(512, len(tokens)), len(tokens), len(tokens)]
-        context = ctypes.c_void_p(self.llama.llama_init_from_model(self.model, parameters))
+        context = self.context(max(512, len(tokens)), len(tokens))
         batch = self.llama.llama_batch_init(len(tokens), 0, 1)
         batch.count = len(tokens)
         for at, token in enumerate(tokens):
@@ -102,6 +100,44 @@ class Model:
         self.llama.llama_batch_free(batch)
         self.llama.llama_free(context)
         return numpy.array(rows, numpy.float32)
+
+    def rates(self, threads, prompt, answer, sequences):
+        """Tokens a second of a prompt, and of so many answers that go on together, a token each a step."""
+        context = self.context(sequences * (prompt + answer + 32), prompt, sequences)
+        self.llama.llama_set_n_threads(context, threads, threads)
+        room = max(prompt, sequences)
+        batch = self.llama.llama_batch_init(room, 0, 1)
+
+        def decode(rows):
+            batch.count = len(rows)
+            for at, (token, position, sequence, wanted) in enumerate(rows):
+                batch.tokens[at], batch.positions[at] = token % self.size, position
+                batch.sequence_counts[at], batch.sequences[at][0], batch.wants_logits[at] = 1, sequence, wanted
+            begun = time.monotonic()
+            if self.llama.llama_decode(context, batch) != 0:
+                raise RuntimeError("llama.cpp does not decode")
+            self.llama.llama_synchronize(context)
+            return time.monotonic() - begun
+
+        prefill = min(
+            decode([(at * 7919, at, sequence, at == prompt - 1) for at in range(prompt)]) for sequence in range(sequences)
+        )
+        steps = sum(
+            decode([(sequence * 104729, at, sequence, 1) for sequence in range(sequences)]) for at in range(prompt, prompt + answer)
+        )
+        self.llama.llama_batch_free(batch)
+        self.llama.llama_free(context)
+        return prompt / prefill, sequences * answer / steps
+
+    def context(self, tokens, rows, sequences=1):
+        parameters = self.llama.llama_context_default_params()
+        if list(parameters.words[:4]) != CONTEXT_DEFAULTS:
+            raise RuntimeError(f"another llama.cpp than this script knows: {list(parameters.words[:4])}")
+        parameters.words[:4] = [tokens, rows, rows, sequences]
+        context = self.llama.llama_init_from_model(self.model, parameters)
+        if not context:
+            raise RuntimeError("llama.cpp makes no context")
+        return ctypes.c_void_p(context)
 
     def close(self):
         self.llama.llama_model_free(self.model)

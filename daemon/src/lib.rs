@@ -11,6 +11,7 @@
 mod answer;
 mod args;
 mod auth;
+mod bench;
 mod blocks;
 mod chat_template;
 mod constraint;
