@@ -15,6 +15,7 @@ use crate::sampler::Sampling;
 const COMPLETION_TOKENS: usize = 16;
 const MOST_STOPS: usize = 4;
 const MOST_CHOICES: i64 = 16;
+const MOST_BIAS: f64 = 100.0;
 const MOST_CHAT_LOGPROBS: i64 = 20;
 const MOST_COMPLETION_LOGPROBS: i64 = 5;
 
@@ -113,6 +114,12 @@ impl ValidRequest {
             top_p: float(fields.number("top_p", 0.0, 1.0)?, plain.top_p),
             frequency_penalty: float(fields.number("frequency_penalty", -2.0, 2.0)?, 0.0),
             presence_penalty: float(fields.number("presence_penalty", -2.0, 2.0)?, 0.0),
+            top_k: fields
+                .integer("top_k", -1, i64::from(u32::MAX))?
+                .filter(|count| *count > 0)
+                .map(|count| count as usize),
+            min_p: float(fields.number("min_p", 0.0, 1.0)?, 0.0),
+            logit_bias: logit_bias(&mut fields)?,
             seed: fields.integer("seed", i64::MIN, i64::MAX)?.map(i64::cast_unsigned),
             logprobs: request.sampling.logprobs,
         };
@@ -120,7 +127,6 @@ impl ValidRequest {
         let stop = stop(&mut fields)?;
         let delivery = delivery(&mut fields)?;
         let ignore_end = fields.boolean("ignore_eos")?;
-        fields.only("logit_bias", &[json!({})])?;
         fields.only("store", &[json!(false)])?;
         fields.only("service_tier", &[json!("auto"), json!("default")])?;
         fields.ignore(&["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"]);
@@ -179,6 +185,23 @@ fn chat_max_tokens(fields: &mut Fields) -> Result<Option<usize>, RequestError> {
             Err(RequestError::field("max_tokens", format!("is {old}, but max_completion_tokens is {new}: give one")))
         }
         (new, old) => Ok(new.or(old)),
+    }
+}
+
+/// An object from tokens, whose numbers are its keys, to what is added to their logits.
+fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, RequestError> {
+    let entry = |(name, value): (String, Value)| {
+        let path = format!("logit_bias.{name}");
+        let token = name.parse().map_err(|_| RequestError::field(&path, "must be the number of a token"))?;
+        match value.as_f64() {
+            Some(bias) if bias.abs() <= MOST_BIAS => Ok((token, bias as f32)),
+            _ => Err(RequestError::field(&path, format!("must be a number from -{MOST_BIAS} to {MOST_BIAS}"))),
+        }
+    };
+    match fields.take("logit_bias") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(biases)) => biases.into_iter().map(entry).collect(),
+        Some(other) => Err(wrong_kind("logit_bias", "an object", &other)),
     }
 }
 

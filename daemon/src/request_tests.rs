@@ -80,10 +80,13 @@ fn bad_chat_requests_name_their_field() {
         ("response_format", json!({"type": "xml"}), "response_format.type", "json_schema"),
         ("response_format", json!({"type": "json_schema"}), "response_format.json_schema", "is required"),
         ("chat_template_kwargs", json!(5), "chat_template_kwargs", "must be an object"),
-        ("logit_bias", json!({"5": 10}), "logit_bias", "is not supported"),
+        ("logit_bias", json!({"5": 101}), "logit_bias.5", "from -100 to 100"),
+        ("logit_bias", json!({"the": 1}), "logit_bias.the", "number of a token"),
+        ("min_p", json!(2), "min_p", "must be from 0 to 1"),
         ("store", json!(true), "store", "is not supported"),
         ("reasoning_effort", json!("high"), "reasoning_effort", "is not supported"),
-        ("top_k", json!(40), "top_k", "is not a field of this request"),
+        ("top_k", json!(-2), "top_k", "must be at least -1"),
+        ("top_a", json!(40), "top_a", "is not a field of this request"),
     ];
     for (field, value, param, problem) in cases {
         let error = chat_with(field, value.clone()).expect_err(&format!("{field}: {value} was accepted"));
