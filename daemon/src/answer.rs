@@ -3,12 +3,23 @@
 use serde_json::{Value, json};
 
 use crate::sequence::{FinishReason, NamedToken, TokenReport, Usage};
+use crate::tool_calls::ToolCall;
 
 /// Which of the two forms a client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Chat,
     Completion,
+}
+
+/// One whole answer.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub reasoning: String,
+    pub content: String,
+    pub calls: Vec<ToolCall>,
+    pub reports: Vec<TokenReport>,
+    pub reason: FinishReason,
 }
 
 /// What all parts of one answer have in common.
@@ -32,35 +43,51 @@ impl Heading {
         Self { form, id, created: jiff::Timestamp::now().as_second(), model: model.to_owned(), wants_logprobs }
     }
 
-    /// The whole answer at once.
-    pub fn whole(&self, text: &str, reports: &[TokenReport], reason: FinishReason, usage: Usage) -> Value {
-        let logprobs = self.logprobs(reports, 0);
-        let (object, choice) = match self.form {
-            Form::Chat => {
-                let message = json!({"role": "assistant", "content": text, "refusal": null});
-                ("chat.completion", json!({"index": 0, "message": message, "logprobs": logprobs}))
-            }
-            Form::Completion => ("text_completion", json!({"index": 0, "text": text, "logprobs": logprobs})),
+    /// All choices at once.
+    pub fn whole(&self, choices: &[Choice], usage: Usage) -> Value {
+        let object = match self.form {
+            Form::Chat => "chat.completion",
+            Form::Completion => "text_completion",
         };
-        let mut answer = self.envelope(object, vec![finished(choice, Some(reason))]);
+        let choices = choices.iter().enumerate().map(|(index, choice)| self.choice(index, choice)).collect();
+        let mut answer = self.envelope(object, choices);
         answer["usage"] = usage_json(usage);
         answer
     }
 
-    /// The first part of a streamed chat answer, which names the role; completions have none.
-    pub fn opening(&self) -> Option<Value> {
+    fn choice(&self, index: usize, choice: &Choice) -> Value {
+        let logprobs = self.logprobs(&choice.reports, 0);
+        let json = match self.form {
+            Form::Chat => json!({"index": index, "message": message(choice), "logprobs": logprobs}),
+            Form::Completion => json!({"index": index, "text": choice.content, "logprobs": logprobs}),
+        };
+        finished(json, Some(choice.reason))
+    }
+
+    /// The first part of a streamed choice of a chat, which names the role; completions have none.
+    pub fn opening(&self, index: usize) -> Option<Value> {
         (self.form == Form::Chat)
-            .then(|| self.chunk(json!({"role": "assistant", "content": ""}), "", Value::Null, None))
+            .then(|| self.chunk(index, json!({"role": "assistant", "content": ""}), "", Value::Null, None))
     }
 
-    /// Some text of a streamed answer; `offset` is the number of characters before it.
-    pub fn part(&self, text: &str, reports: &[TokenReport], offset: usize) -> Value {
-        self.chunk(json!({"content": text}), text, self.logprobs(reports, offset), None)
+    /// Some text of a streamed choice; `offset` is the number of characters before it.
+    pub fn part(&self, index: usize, text: &str, reports: &[TokenReport], offset: usize) -> Value {
+        self.chunk(index, json!({"content": text}), text, self.logprobs(reports, offset), None)
     }
 
-    /// The end of a streamed answer.
-    pub fn closing(&self, reason: FinishReason) -> Value {
-        self.chunk(json!({}), "", Value::Null, Some(reason))
+    /// Some reasoning of a streamed choice.
+    pub fn reasoning(&self, index: usize, text: &str, reports: &[TokenReport]) -> Value {
+        self.chunk(index, json!({"reasoning_content": text}), "", self.logprobs(reports, 0), None)
+    }
+
+    /// All calls of a streamed choice.
+    pub fn calls(&self, index: usize, calls: &[ToolCall]) -> Value {
+        self.chunk(index, json!({"tool_calls": tool_calls(calls)}), "", Value::Null, None)
+    }
+
+    /// The end of a streamed choice.
+    pub fn closing(&self, index: usize, reason: FinishReason) -> Value {
+        self.chunk(index, json!({}), "", Value::Null, Some(reason))
     }
 
     /// The extra part with the numbers of tokens.
@@ -70,10 +97,10 @@ impl Heading {
         part
     }
 
-    fn chunk(&self, delta: Value, text: &str, logprobs: Value, reason: Option<FinishReason>) -> Value {
+    fn chunk(&self, index: usize, delta: Value, text: &str, logprobs: Value, reason: Option<FinishReason>) -> Value {
         let choice = match self.form {
-            Form::Chat => json!({"index": 0, "delta": delta, "logprobs": logprobs}),
-            Form::Completion => json!({"index": 0, "text": text, "logprobs": logprobs}),
+            Form::Chat => json!({"index": index, "delta": delta, "logprobs": logprobs}),
+            Form::Completion => json!({"index": index, "text": text, "logprobs": logprobs}),
         };
         self.envelope(self.chunk_object(), vec![finished(choice, reason)])
     }
@@ -105,6 +132,27 @@ pub fn models(name: &str, created: i64) -> Value {
 
 pub fn model(name: &str, created: i64) -> Value {
     json!({"id": name, "object": "model", "created": created, "owned_by": "dsserve"})
+}
+
+fn message(choice: &Choice) -> Value {
+    let has_content = choice.calls.is_empty() || !choice.content.trim().is_empty();
+    let content = has_content.then_some(choice.content.as_str());
+    let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+    if !choice.reasoning.is_empty() {
+        message["reasoning_content"] = json!(choice.reasoning);
+    }
+    if !choice.calls.is_empty() {
+        message["tool_calls"] = tool_calls(&choice.calls);
+    }
+    message
+}
+
+fn tool_calls(calls: &[ToolCall]) -> Value {
+    let call = |(index, call): (usize, &ToolCall)| {
+        let id = format!("call_{:024x}", rand::random::<u128>() >> 32);
+        json!({"index": index, "id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+    };
+    calls.iter().enumerate().map(call).collect()
 }
 
 fn finished(mut choice: Value, reason: Option<FinishReason>) -> Value {

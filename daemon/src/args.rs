@@ -8,9 +8,14 @@ use clap::{Parser, ValueEnum};
 
 /// Serve one GGUF model over the OpenAI API.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dsserve", version, about)]
+#[command(
+    name = "dsserve",
+    version,
+    about,
+    after_help = "`dsserve bench --model FILE` measures what this machine does with a model."
+)]
 pub struct Args {
-    /// The GGUF file to serve (architectures llama and qwen2); once for each part, in their order, if it comes in parts
+    /// The GGUF file to serve (architectures llama, qwen2 and qwen3); once for each part, in their order, if it comes in parts
     #[arg(long, value_name = "FILE", required = true)]
     pub model: Vec<PathBuf>,
 

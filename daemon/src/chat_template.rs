@@ -1,12 +1,18 @@
 //! The model's own chat template, rendered as the `transformers` library renders it.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error, ErrorKind};
+use std::collections::BTreeMap;
 
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, Error, ErrorKind};
+use serde_json::{Map, Value as Json};
+
+use crate::json_text::python_json;
 use crate::model::{Metadata, MetadataError};
-use crate::request::ChatMessage;
+use crate::request_messages::ChatMessage;
+use crate::request_tools::Tool;
 use crate::tokenizer::Tokenizer;
+use crate::tool_calls::ToolFormat;
 
 const NAME: &str = "chat";
 
@@ -28,6 +34,18 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     begin: String,
     end: String,
+    /// How the model writes calls of tools, if it knows any.
+    pub tools: Option<ToolFormat>,
+    /// Whether the model's answers may begin with reasoning.
+    pub thinks: bool,
+}
+
+/// What a conversation has beside its messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Extras<'a> {
+    pub tools: &'a [Tool],
+    /// Values of the model's own, such as `enable_thinking`.
+    pub values: &'a Map<String, Json>,
 }
 
 impl ChatTemplate {
@@ -44,21 +62,25 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", to_json);
         environment.add_template_owned(NAME, source.to_owned()).map_err(TemplateError::Syntax)?;
-        Ok(Self { environment, begin, end })
+        let (tools, thinks) = (ToolFormat::of_template(source), source.contains("</think>"));
+        Ok(Self { environment, begin, end, tools, thinks })
     }
 
     /// The text whose continuation is the assistant's answer.
-    pub fn render(&self, messages: &[ChatMessage]) -> Result<String, TemplateError> {
-        let message = |message: &ChatMessage| {
-            Value::from_pairs([("role", message.role.name()), ("content", message.content.as_str())])
-        };
-        let context = Value::from_pairs([
-            ("messages", messages.iter().map(message).collect::<Vec<Value>>().into()),
-            ("add_generation_prompt", Value::from(true)),
-            ("bos_token", Value::from(self.begin.as_str())),
-            ("eos_token", Value::from(self.end.as_str())),
-        ]);
+    pub fn render(&self, messages: &[ChatMessage], extras: Extras<'_>) -> Result<String, TemplateError> {
+        let messages: Vec<Json> = messages.iter().map(ChatMessage::to_json).collect();
+        let mut context: BTreeMap<&str, Value> =
+            extras.values.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value)))).collect();
+        context.insert("messages", Value::from(Serde(messages)));
+        context.insert("add_generation_prompt", Value::from(true));
+        context.insert("bos_token", Value::from(self.begin.as_str()));
+        context.insert("eos_token", Value::from(self.end.as_str()));
+        if !extras.tools.is_empty() {
+            let definitions: Vec<&Json> = extras.tools.iter().map(|tool| &tool.definition).collect();
+            context.insert("tools", Value::from(Serde(definitions)));
+        }
         let template = self.environment.get_template(NAME).map_err(TemplateError::Render)?;
         template.render(context).map_err(|error| match error.detail() {
             Some(detail) if error.kind() == ErrorKind::InvalidOperation && detail.starts_with(REFUSAL) => {
@@ -76,6 +98,13 @@ fn raise_exception(message: String, _: Kwargs) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSAL}{message}")))
 }
 
+/// As Python writes it, which is what models were trained on; the engine's own escapes for HTML.
+fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let text = serde_json::to_value(value).and_then(|value| python_json(&value, indent));
+    text.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+}
+
 fn strftime_now(format: &str) -> Result<String, Error> {
     let now = jiff::ZonedDateTime::now();
     jiff::fmt::strtime::format(format, &now)
@@ -85,14 +114,30 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Role;
+    use crate::request_messages::Role;
 
     fn message(role: Role, content: &str) -> ChatMessage {
-        ChatMessage { role, content: content.to_owned() }
+        ChatMessage::text(role, content)
     }
 
     fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
-        ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned())?.render(messages)
+        let extras = Extras { tools: &[], values: &Map::new() };
+        ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned())?.render(messages, extras)
+    }
+
+    /// As in Qwen's templates.
+    #[test]
+    fn tools_and_values_of_the_models_own_are_there() {
+        let source = "{%- if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}{% for message in messages %}{% for call in message.tool_calls %}{{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %}{% endfor %}{% if enable_thinking is defined and enable_thinking is false %}!{% endif %}";
+        let definition = serde_json::json!({"type": "function", "function": {"name": "a<b"}});
+        let tool = Tool { name: "a<b".to_owned(), definition, parameters: Map::new() };
+        let call = serde_json::json!({"function": {"name": "f", "arguments": {"x": [1, "é"]}}});
+        let asked = ChatMessage { content: None, tool_calls: vec![call], ..message(Role::Assistant, "") };
+        let values = [("enable_thinking".to_owned(), Json::Bool(false))].into_iter().collect();
+        let template = ChatTemplate::new(source, String::new(), String::new()).unwrap();
+        let text = template.render(&[asked], Extras { tools: &[tool], values: &values }).unwrap();
+        assert_eq!(text, "{\"type\": \"function\", \"function\": {\"name\": \"a<b\"}}f{\"x\": [1, \"é\"]}!");
+        assert_eq!(template.tools, Some(ToolFormat::Bare));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct EngineHandle {
 }
 
 enum Command {
-    Submit(Submission),
+    Submit(Box<Submission>),
     AbortAll,
 }
 
@@ -131,7 +131,7 @@ impl EngineHandle {
         self.in_flight.send_modify(|count| *count += 1);
         let ticket = Ticket { in_flight: self.in_flight.clone(), _place: place };
         let (sender, events) = unbounded_channel();
-        let submission = Submission { job, events: sender, accepted: Instant::now(), ticket };
+        let submission = Box::new(Submission { job, events: sender, accepted: Instant::now(), ticket });
         self.commands.send(Command::Submit(submission)).map_err(|_| SubmitError::Stopped)?;
         Ok(Generation { events })
     }
@@ -214,7 +214,8 @@ impl Engine {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Submit(Submission { job, events, accepted, ticket }) => {
+            Command::Submit(submission) => {
+                let Submission { job, events, accepted, ticket } = *submission;
                 let id = SequenceId(self.next_id);
                 self.next_id += 1;
                 self.scheduler.submit(id, job.prompt.clone());

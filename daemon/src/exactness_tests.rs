@@ -103,7 +103,7 @@ proptest! {
 
     #[test]
     fn schedules_change_no_token(requests in requests(), max_sequences in 1usize..6, blocks in 9u32..24) {
-        for (architecture, matrices) in [("llama", GgmlDType::Q4_1), ("qwen2", GgmlDType::Q8_0), ("llama", GgmlDType::Q5_1)] {
+        for (architecture, matrices) in [("llama", GgmlDType::Q4_1), ("qwen2", GgmlDType::Q8_0), ("qwen3", GgmlDType::Q5_1)] {
             let mut model = load(architecture, matrices);
             let (found, _) = answers(&mut model, &requests, max_sequences, blocks);
             for (at, (_, request)) in requests.iter().enumerate() {

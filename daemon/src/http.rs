@@ -1,11 +1,11 @@
-//! The HTTP side: routes, the order in which a request is checked, and the answers.
+//! The HTTP side: routes, the order in which a request is checked, and refusals.
 //!
 //! key -> readiness -> content type -> size -> JSON and fields -> model name -> context -> queue
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use spec::openai::{ErrorBody, ErrorKind};
 use tokio::sync::Semaphore;
 
-use crate::answer::{self, Form, Heading};
-use crate::engine::{Generation, SubmitError};
+use crate::answer::{self, Form};
+use crate::engine::SubmitError;
+use crate::generate::generate;
 use crate::metrics::Rejection;
-use crate::request::{Delivery, ValidRequest};
 use crate::request_fields::RequestError;
-use crate::sequence::{Event, FinishReason, TokenReport, Usage};
 use crate::serve::{App, Phase, Service};
+use crate::tokens;
 
 const LARGEST_BODY: usize = 4 << 20;
 /// A body that is too large is still read this far, so that the client gets to the answer instead of a broken pipe.
@@ -45,6 +45,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*name}", get(show_model))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), authorize))
@@ -90,9 +92,18 @@ async fn completion(State(app): State<Arc<App>>, request: Request) -> Response {
     generate(&app, Form::Completion, request).await.unwrap_or_else(|refusal| refusal.into_response(&app))
 }
 
+async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Response {
+    tokens::tokenize(&app, request).await.unwrap_or_else(|refusal| refusal.into_response(&app))
+}
+
+async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Response {
+    tokens::detokenize(&app, request).await.unwrap_or_else(|refusal| refusal.into_response(&app))
+}
+
 /// Why a request was not answered, and what to count it as.
-struct Refusal {
-    error: RequestError,
+#[derive(Debug)]
+pub struct Refusal {
+    pub error: RequestError,
     reason: Option<Rejection>,
     retry_after: Option<Duration>,
 }
@@ -110,7 +121,7 @@ impl Refusal {
     }
 
     /// After the request ran.
-    fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { error: RequestError::new(kind, message), reason: None, retry_after: None }
     }
 
@@ -140,116 +151,32 @@ impl From<SubmitError> for Refusal {
     }
 }
 
-async fn generate(app: &App, form: Form, request: Request) -> Result<Response, Refusal> {
-    let service = match app.phase() {
-        Phase::Ready(service) => service,
-        Phase::Loading => return Err(Refusal::not_ready("the model is still loading")),
-        Phase::Draining => return Err(Refusal::not_ready("the server is shutting down")),
-    };
+/// The service, once it is ready.
+pub fn service(app: &App) -> Result<Arc<Service>, Refusal> {
+    match app.phase() {
+        Phase::Ready(service) => Ok(service),
+        Phase::Loading => Err(Refusal::not_ready("the model is still loading")),
+        Phase::Draining => Err(Refusal::not_ready("the server is shutting down")),
+    }
+}
+
+/// The whole body of a request that says that it is JSON.
+pub async fn json_body(request: Request) -> Result<Bytes, RequestError> {
     check_content_type(request.headers())?;
-    let body = read_body(request).await?;
-    let valid = match form {
-        Form::Chat => ValidRequest::chat(&body)?,
-        Form::Completion => ValidRequest::completion(&body)?,
-    };
-    check_model(app, &valid.model)?;
-    let heading = Heading::new(form, &app.model_name, valid.sampling.logprobs.is_some());
-    let delivery = valid.delivery;
-    let generation = submit(service, valid).await?;
-    match delivery {
-        Delivery::Whole => whole(&heading, generation).await,
-        Delivery::Streamed { include_usage } => streamed(heading, generation, include_usage).await,
-    }
+    read_body(request).await
 }
 
-/// Tokenizing a long prompt takes a while: not on a thread that serves connections, and not many at a time. It goes on
-/// if the client leaves, so its permit goes with it.
-async fn submit(service: Arc<Service>, valid: ValidRequest) -> Result<Generation, Refusal> {
-    let engine = service.engine.clone();
+/// Runs what splits text: that takes a while for a long one, so not on a thread that serves connections, and not many at
+/// a time. It goes on if the client leaves, so its permit goes with it.
+pub async fn splitting<T: Send + 'static>(
+    split: impl FnOnce() -> Result<T, RequestError> + Send + 'static,
+) -> Result<T, Refusal> {
     let permit = SPLITTING.acquire().await.map_err(|error| Refusal::failed(ErrorKind::Server, error.to_string()))?;
-    let prepared = tokio::task::spawn_blocking(move || {
+    let done = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        service.language.prepare(valid)
-    })
-    .await;
-    let job = prepared.map_err(|error| Refusal::failed(ErrorKind::Server, error.to_string()))??;
-    Ok(engine.submit(job)?)
-}
-
-async fn whole(heading: &Heading, mut generation: Generation) -> Result<Response, Refusal> {
-    let mut text = String::new();
-    let mut reports: Vec<TokenReport> = Vec::new();
-    loop {
-        match ended(generation.next().await)? {
-            Part::Text(more, logprobs) => {
-                text.push_str(&more);
-                reports.extend(logprobs);
-            }
-            Part::End(reason, usage) => {
-                return Ok(Json(heading.whole(&text, &reports, reason, usage)).into_response());
-            }
-        }
-    }
-}
-
-enum Part {
-    Text(String, Vec<TokenReport>),
-    End(FinishReason, Usage),
-}
-
-fn ended(event: Option<Event>) -> Result<Part, Refusal> {
-    match event {
-        Some(Event::Text { text, logprobs }) => Ok(Part::Text(text, logprobs)),
-        Some(Event::Finished { reason, usage }) => Ok(Part::End(reason, usage)),
-        Some(Event::Failed(message)) => Err(Refusal::failed(ErrorKind::Server, message)),
-        Some(Event::Aborted) => Err(Refusal::failed(ErrorKind::Unavailable, "the server is shutting down")),
-        None => Err(Refusal::failed(ErrorKind::Server, "the engine has stopped")),
-    }
-}
-
-/// Waits for the first event before the head of the answer is sent: until then a failure still has its own status, and
-/// whoever stands in front can still turn to another server.
-async fn streamed(heading: Heading, mut generation: Generation, include_usage: bool) -> Result<Response, Refusal> {
-    let mut part = ended(generation.next().await)?;
-    let events = async_stream::stream! {
-        if let Some(opening) = heading.opening() {
-            yield data(opening, include_usage);
-        }
-        let mut offset = 0;
-        loop {
-            match part {
-                Part::Text(text, logprobs) => {
-                    yield data(heading.part(&text, &logprobs, offset), include_usage);
-                    offset += text.chars().count();
-                }
-                Part::End(reason, usage) => {
-                    yield data(heading.closing(reason), include_usage);
-                    if include_usage {
-                        yield data(heading.usage_part(usage), false);
-                    }
-                    yield Ok(Bytes::from_static(b"data: [DONE]\n\n"));
-                    return;
-                }
-            }
-            part = match ended(generation.next().await) {
-                Ok(part) => part,
-                Err(refusal) => {
-                    yield data(json!(refusal.error.body()), false);
-                    return;
-                }
-            };
-        }
-    };
-    let head = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((head, Body::from_stream(events)).into_response())
-}
-
-/// One server-sent event. With `include_usage` every part but the last one says that it has no usage.
-fn data(mut value: Value, null_usage: bool) -> Result<Bytes, std::convert::Infallible> {
-    if null_usage {
-        value["usage"] = Value::Null;
-    }
-    Ok(Bytes::from(format!("data: {value}\n\n")))
+        split()
+    });
+    Ok(done.await.map_err(|error| Refusal::failed(ErrorKind::Server, error.to_string()))??)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
@@ -284,7 +211,7 @@ async fn read_body(request: Request) -> Result<Bytes, RequestError> {
     if length > LARGEST_BODY { Err(too_large()) } else { Ok(body.freeze()) }
 }
 
-fn check_model(app: &App, name: &str) -> Result<(), RequestError> {
+pub fn check_model(app: &App, name: &str) -> Result<(), RequestError> {
     if name == app.model_name {
         return Ok(());
     }

@@ -20,7 +20,7 @@ use crate::serve::{App, Loaded, Phase, ServeError, Service, serve};
 use crate::tiny::{Tiny, VOCABULARY};
 use crate::tokenizer::Tokenizer;
 
-const LIMITS: Limits = Limits { max_sequences: 2, max_queue: 8, blocks: 4096 };
+pub const LIMITS: Limits = Limits { max_sequences: 2, max_queue: 8, blocks: 4096 };
 /// A context that no test fills: whoever is not cancelled runs on.
 const ENDLESS: u32 = 1 << 20;
 
@@ -32,10 +32,10 @@ fn load(tiny: &Tiny, limits: Limits, metrics: Arc<Metrics>) -> Loaded {
     let context = tiny.context as usize;
     let model = file.load(limits.blocks, 2).unwrap();
     let (engine, engine_ended) = EngineHandle::start(model, tokenizer.clone(), limits, metrics).unwrap();
-    Loaded { service: Service { engine, language: Language { tokenizer, template, context } }, engine_ended }
+    Loaded { service: Service { engine, language: Language::new(tokenizer, template, context) }, engine_ended }
 }
 
-struct Server {
+pub struct Server {
     url: String,
     app: Arc<App>,
     stop: mpsc::Sender<()>,
@@ -59,7 +59,7 @@ impl Server {
         Self { url, app, stop, task, client }
     }
 
-    async fn start(tiny: Tiny, limits: Limits) -> Self {
+    pub async fn start(tiny: Tiny, limits: Limits) -> Self {
         Self::start_with(tiny, limits, None, Duration::from_secs(600)).await
     }
 
@@ -80,15 +80,15 @@ impl Server {
         }
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub async fn get(&self, path: &str) -> Response {
         self.client.get(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
-    async fn post(&self, path: &str, body: Value) -> Response {
+    pub async fn post(&self, path: &str, body: Value) -> Response {
         self.client.post(format!("{}{path}", self.url)).json(&body).send().await.unwrap()
     }
 
-    async fn ask(&self, path: &str, body: Value) -> Value {
+    pub async fn ask(&self, path: &str, body: Value) -> Value {
         let response = self.post(path, body).await;
         let status = response.status();
         let body: Value = response.json().await.unwrap();
@@ -103,14 +103,14 @@ impl Server {
     }
 }
 
-fn chat(changes: Value) -> Value {
+pub fn chat(changes: Value) -> Value {
     with(
         json!({"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 40}),
         changes,
     )
 }
 
-fn completion(changes: Value) -> Value {
+pub fn completion(changes: Value) -> Value {
     with(json!({"model": "tiny", "prompt": "hello", "temperature": 0, "max_tokens": 40, "ignore_eos": true}), changes)
 }
 
@@ -122,7 +122,7 @@ fn endless(changes: Value) -> Value {
     )
 }
 
-fn with(mut body: Value, changes: Value) -> Value {
+pub fn with(mut body: Value, changes: Value) -> Value {
     for (key, value) in changes.as_object().unwrap() {
         body[key] = value.clone();
     }
@@ -130,7 +130,7 @@ fn with(mut body: Value, changes: Value) -> Value {
 }
 
 /// The parts of a streamed answer; the last one must be `[DONE]`.
-async fn parts(response: Response) -> Vec<Value> {
+pub async fn parts(response: Response) -> Vec<Value> {
     assert_eq!(response.status(), StatusCode::OK);
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
     let text = response.text().await.unwrap();

@@ -11,26 +11,39 @@
 mod answer;
 mod args;
 mod auth;
+mod bench;
 mod blocks;
 mod chat_template;
+mod constraint;
 mod engine;
+mod evaluate;
+mod generate;
 mod http;
+mod json_text;
 mod memory;
 mod metrics;
 mod model;
 mod prompt;
+mod reading;
 mod request;
 mod request_fields;
+mod request_messages;
+mod request_tools;
 mod run;
 mod sampler;
 mod scheduler;
 mod sequence;
 mod serve;
+mod splitting;
 mod stop;
 mod threads;
 mod tokenizer;
+mod tokens;
+mod tool_calls;
 mod watchdog;
 
+#[cfg(test)]
+mod answer_tests;
 #[cfg(test)]
 mod exactness_tests;
 #[cfg(test)]
@@ -38,4 +51,5 @@ mod http_tests;
 #[cfg(test)]
 mod tiny;
 
+pub use evaluate::{EvaluateError, logits, split};
 pub use run::{RunError, describe, run};

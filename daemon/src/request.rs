@@ -3,15 +3,19 @@
 //! Fields that would change the answer and aren't computed here are refused by name; so are unknown ones. Fields that
 //! change nothing (`user`, `metadata`, ...) are accepted.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use spec::openai::ErrorKind;
 
 use crate::request_fields::{Fields, RequestError, wrong_kind};
+use crate::request_messages::{ChatMessage, messages};
+use crate::request_tools::{Format, ToolChoice, Tools, format, tools};
 use crate::sampler::Sampling;
 
 /// Tokens of a completion without `max_tokens`, as in the OpenAI API.
 const COMPLETION_TOKENS: usize = 16;
 const MOST_STOPS: usize = 4;
+const MOST_CHOICES: i64 = 16;
+const MOST_BIAS: f64 = 100.0;
 const MOST_CHAT_LOGPROBS: i64 = 20;
 const MOST_COMPLETION_LOGPROBS: i64 = 5;
 
@@ -26,6 +30,27 @@ pub struct ValidRequest {
     /// Goes on after the token that ends an answer: for load tests, which need answers of a known length.
     pub ignore_end: bool,
     pub delivery: Delivery,
+    /// Answers to the same prompt, each drawn by itself.
+    pub choices: usize,
+    pub chat: ChatOptions,
+}
+
+/// What only chats have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatOptions {
+    pub tools: Tools,
+    pub format: Format,
+    /// Whether reasoning is told from content.
+    pub separates_reasoning: bool,
+    /// What the model's template gets beside the messages, such as `enable_thinking`.
+    pub template: Map<String, Value>,
+}
+
+impl Default for ChatOptions {
+    fn default() -> Self {
+        let (tools, format) = (Tools { tools: Vec::new(), choice: ToolChoice::Auto }, Format::Text);
+        Self { tools, format, separates_reasoning: true, template: Map::new() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,29 +58,6 @@ pub enum Input {
     Chat(Vec<ChatMessage>),
     Text(String),
     Tokens(Vec<u32>),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatMessage {
-    pub role: Role,
-    pub content: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-impl Role {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +79,10 @@ impl ValidRequest {
         }
         let logprobs = wants_logprobs.then(|| top.unwrap_or(0) as usize);
         let max_tokens = chat_max_tokens(&mut fields)?;
+        let chat = chat_options(&mut fields)?;
         refuse_unsupported_chat(&mut fields)?;
         let input = Input::Chat(messages);
-        Self::shared(fields, Self::of(model, input, logprobs, max_tokens))
+        Self::shared(fields, Self { chat, ..Self::of(model, input, logprobs, max_tokens) })
     }
 
     /// `POST /v1/completions`.
@@ -98,7 +101,8 @@ impl ValidRequest {
     fn of(model: String, input: Input, logprobs: Option<usize>, max_tokens: Option<usize>) -> Self {
         let sampling = Sampling { logprobs, ..Sampling::default() };
         let (stop, ignore_end, delivery) = (Vec::new(), false, Delivery::Whole);
-        Self { model, input, sampling, max_tokens, stop, ignore_end, delivery }
+        let (choices, chat) = (1, ChatOptions::default());
+        Self { model, input, sampling, max_tokens, stop, ignore_end, delivery, choices, chat }
     }
 
     /// The fields that both forms have.
@@ -110,26 +114,28 @@ impl ValidRequest {
             top_p: float(fields.number("top_p", 0.0, 1.0)?, plain.top_p),
             frequency_penalty: float(fields.number("frequency_penalty", -2.0, 2.0)?, 0.0),
             presence_penalty: float(fields.number("presence_penalty", -2.0, 2.0)?, 0.0),
+            top_k: fields
+                .integer("top_k", -1, i64::from(u32::MAX))?
+                .filter(|count| *count > 0)
+                .map(|count| count as usize),
+            min_p: float(fields.number("min_p", 0.0, 1.0)?, 0.0),
+            logit_bias: logit_bias(&mut fields)?,
             seed: fields.integer("seed", i64::MIN, i64::MAX)?.map(i64::cast_unsigned),
             logprobs: request.sampling.logprobs,
         };
-        if fields.integer("n", 1, i64::MAX)?.is_some_and(|count| count != 1) {
-            let problem = "more than one answer per request is not supported by this server; send the request again";
-            return Err(RequestError::field("n", problem).with_code("unsupported_parameter"));
-        }
+        let choices = fields.integer("n", 1, MOST_CHOICES)?.unwrap_or(1) as usize;
         let stop = stop(&mut fields)?;
         let delivery = delivery(&mut fields)?;
         let ignore_end = fields.boolean("ignore_eos")?;
-        fields.only("logit_bias", &[json!({})])?;
         fields.only("store", &[json!(false)])?;
         fields.only("service_tier", &[json!("auto"), json!("default")])?;
         fields.ignore(&["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"]);
         fields.finish()?;
-        Ok(Self { sampling, stop, ignore_end, delivery, ..request })
+        Ok(Self { sampling, stop, ignore_end, delivery, choices, ..request })
     }
 }
 
-fn read_json(body: &[u8]) -> Result<Fields, RequestError> {
+pub fn read_json(body: &[u8]) -> Result<Fields, RequestError> {
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         RequestError::new(ErrorKind::InvalidRequest, format!("the request body is not valid JSON: {error}"))
     })?;
@@ -143,12 +149,23 @@ fn model(fields: &mut Fields) -> Result<String, RequestError> {
     }
 }
 
+fn chat_options(fields: &mut Fields) -> Result<ChatOptions, RequestError> {
+    let (tools, format) = (tools(fields)?, format(fields)?);
+    if !tools.tools.is_empty() && format != Format::Text {
+        return Err(RequestError::field("response_format", "can't be had together with tools: give one of both"));
+    }
+    let separates_reasoning = fields.flag("separate_reasoning", true)?;
+    let template = match fields.take("chat_template_kwargs") {
+        None => Map::new(),
+        Some(Value::Object(values)) => values,
+        Some(other) => return Err(wrong_kind("chat_template_kwargs", "an object", &other)),
+    };
+    Ok(ChatOptions { tools, format, separates_reasoning, template })
+}
+
 fn refuse_unsupported_chat(fields: &mut Fields) -> Result<(), RequestError> {
-    fields.only("tools", &[json!([])])?;
     fields.only("functions", &[json!([])])?;
-    fields.only("tool_choice", &[json!("none"), json!("auto")])?;
     fields.only("function_call", &[json!("none"), json!("auto")])?;
-    fields.only("response_format", &[json!({"type": "text"})])?;
     fields.only("modalities", &[json!(["text"])])?;
     for name in ["audio", "prediction", "web_search_options", "reasoning_effort", "verbosity"] {
         fields.only(name, &[])?;
@@ -168,6 +185,23 @@ fn chat_max_tokens(fields: &mut Fields) -> Result<Option<usize>, RequestError> {
             Err(RequestError::field("max_tokens", format!("is {old}, but max_completion_tokens is {new}: give one")))
         }
         (new, old) => Ok(new.or(old)),
+    }
+}
+
+/// An object from tokens, whose numbers are its keys, to what is added to their logits.
+fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, RequestError> {
+    let entry = |(name, value): (String, Value)| {
+        let path = format!("logit_bias.{name}");
+        let token = name.parse().map_err(|_| RequestError::field(&path, "must be the number of a token"))?;
+        match value.as_f64() {
+            Some(bias) if bias.abs() <= MOST_BIAS => Ok((token, bias as f32)),
+            _ => Err(RequestError::field(&path, format!("must be a number from -{MOST_BIAS} to {MOST_BIAS}"))),
+        }
+    };
+    match fields.take("logit_bias") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(biases)) => biases.into_iter().map(entry).collect(),
+        Some(other) => Err(wrong_kind("logit_bias", "an object", &other)),
     }
 }
 
@@ -211,77 +245,8 @@ fn delivery(fields: &mut Fields) -> Result<Delivery, RequestError> {
     Ok(Delivery::Streamed { include_usage })
 }
 
-fn messages(value: Value) -> Result<Vec<ChatMessage>, RequestError> {
-    match value {
-        Value::Array(messages) if messages.is_empty() => {
-            Err(RequestError::field("messages", "must hold at least one message"))
-        }
-        Value::Array(messages) => messages.into_iter().enumerate().map(|(at, value)| message(at, value)).collect(),
-        other => Err(wrong_kind("messages", "an array", &other)),
-    }
-}
-
-fn message(at: usize, value: Value) -> Result<ChatMessage, RequestError> {
-    let mut fields = Fields::new(&format!("messages[{at}]"), value)?;
-    let path = fields.path("role");
-    let role = match fields.required("role")? {
-        Value::String(role) => self::role(&path, &role)?,
-        other => return Err(wrong_kind(&path, "a string", &other)),
-    };
-    let path = fields.path("content");
-    let content = content(&path, fields.required("content")?)?;
-    fields.only("tool_calls", &[json!([])])?;
-    fields.ignore(&["name", "refusal", "annotations", "reasoning_content"]);
-    fields.finish()?;
-    Ok(ChatMessage { role, content })
-}
-
-fn role(path: &str, name: &str) -> Result<Role, RequestError> {
-    match name {
-        // The newer name of the same role; templates know the older one.
-        "system" | "developer" => Ok(Role::System),
-        "user" => Ok(Role::User),
-        "assistant" => Ok(Role::Assistant),
-        "tool" | "function" => {
-            Err(RequestError::field(path, "tools are not supported by this server").with_code("unsupported_parameter"))
-        }
-        other => Err(RequestError::field(path, format!("must be system, developer, user or assistant, got {other:?}"))),
-    }
-}
-
-/// A string, or an array of text parts.
-fn content(path: &str, value: Value) -> Result<String, RequestError> {
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Array(parts) => {
-            parts.into_iter().enumerate().map(|(at, part)| text_part(&format!("{path}[{at}]"), part)).collect()
-        }
-        other => Err(wrong_kind(path, "a string or an array of parts", &other)),
-    }
-}
-
-fn text_part(path: &str, value: Value) -> Result<String, RequestError> {
-    let mut part = Fields::new(path, value)?;
-    let kind_path = part.path("type");
-    match part.required("type")? {
-        Value::String(kind) if kind == "text" => {}
-        Value::String(kind) => {
-            return Err(RequestError::field(
-                &kind_path,
-                format!("must be \"text\", got {kind:?}: this server reads text only"),
-            ));
-        }
-        other => return Err(wrong_kind(&kind_path, "a string", &other)),
-    }
-    let text_path = part.path("text");
-    match part.required("text")? {
-        Value::String(text) => Ok(text),
-        other => Err(wrong_kind(&text_path, "a string", &other)),
-    }
-}
-
 /// A string, an array of one string, or an array of tokens.
-fn prompt(path: &str, value: Value) -> Result<Input, RequestError> {
+pub fn prompt(path: &str, value: Value) -> Result<Input, RequestError> {
     match value {
         Value::String(text) => Ok(Input::Text(text)),
         Value::Array(mut items) if matches!(items.first(), Some(Value::String(_) | Value::Array(_))) => {

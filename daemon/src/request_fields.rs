@@ -71,7 +71,11 @@ impl Fields {
     }
 
     pub fn boolean(&mut self, name: &str) -> Result<bool, RequestError> {
-        Ok(self.read(name, "true or false", Value::as_bool)?.unwrap_or(false))
+        self.flag(name, false)
+    }
+
+    pub fn flag(&mut self, name: &str, absent: bool) -> Result<bool, RequestError> {
+        Ok(self.read(name, "true or false", Value::as_bool)?.unwrap_or(absent))
     }
 
     pub fn number(&mut self, name: &str, least: f64, most: f64) -> Result<Option<f64>, RequestError> {

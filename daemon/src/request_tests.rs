@@ -1,6 +1,7 @@
 //! Every bad request has an error that names its field.
 
 use super::*;
+use crate::request_messages::Role;
 use serde_json::json;
 
 /// A chat request with one field changed; `null` takes it away.
@@ -30,7 +31,13 @@ fn bad_chat_requests_name_their_field() {
         ("messages", json!([{"content": "hi"}]), "messages[0].role", "is required"),
         ("messages", json!([{"role": "user"}]), "messages[0].content", "is required"),
         ("messages", json!([{"role": "wizard", "content": "x"}]), "messages[0].role", "got \"wizard\""),
-        ("messages", json!([{"role": "tool", "content": "x"}]), "messages[0].role", "tools are not supported"),
+        ("messages", json!([{"role": "tool"}]), "messages[0].content", "is required"),
+        (
+            "messages",
+            json!([{"role": "assistant", "tool_calls": [{}]}]),
+            "messages[0].tool_calls[0].function",
+            "is required",
+        ),
         ("messages", json!([{"role": 1, "content": "x"}]), "messages[0].role", "must be a string, got a number"),
         ("messages", user(json!(5)), "messages[0].content", "must be a string or an array of parts, got a number"),
         ("messages", user(json!([{"type": "text"}])), "messages[0].content[0].text", "is required"),
@@ -51,7 +58,7 @@ fn bad_chat_requests_name_their_field() {
         ("max_tokens", json!(1.5), "max_tokens", "must be a whole number"),
         ("max_tokens", json!("9"), "max_tokens", "must be a whole number, got a string"),
         ("max_completion_tokens", json!(0), "max_completion_tokens", "must be at least 1"),
-        ("n", json!(2), "n", "more than one answer"),
+        ("n", json!(17), "n", "must be at most 16"),
         ("n", json!(0), "n", "must be at least 1"),
         ("seed", json!("x"), "seed", "must be a whole number"),
         ("frequency_penalty", json!(3), "frequency_penalty", "must be from -2 to 2"),
@@ -65,13 +72,21 @@ fn bad_chat_requests_name_their_field() {
         ("logprobs", json!(3), "logprobs", "must be true or false, got a number"),
         ("top_logprobs", json!(3), "top_logprobs", "needs logprobs to be true"),
         ("top_logprobs", json!(21), "top_logprobs", "must be at most 20, got 21"),
-        ("tools", json!([{"type": "function"}]), "tools", "is not supported"),
-        ("tool_choice", json!("required"), "tool_choice", "is not supported"),
-        ("response_format", json!({"type": "json_object"}), "response_format", "is not supported"),
-        ("logit_bias", json!({"5": 10}), "logit_bias", "is not supported"),
+        ("tools", json!([{"type": "function"}]), "tools[0].function", "is required"),
+        ("tools", json!([{"type": "search"}]), "tools[0].type", "must be \"function\""),
+        ("tools", json!([{"type": "function", "function": {"name": ""}}]), "tools[0].function.name", "1 to 64"),
+        ("tool_choice", json!("required"), "tool_choice", "not among tools"),
+        ("tool_choice", json!("maybe"), "tool_choice", "got \"maybe\""),
+        ("response_format", json!({"type": "xml"}), "response_format.type", "json_schema"),
+        ("response_format", json!({"type": "json_schema"}), "response_format.json_schema", "is required"),
+        ("chat_template_kwargs", json!(5), "chat_template_kwargs", "must be an object"),
+        ("logit_bias", json!({"5": 101}), "logit_bias.5", "from -100 to 100"),
+        ("logit_bias", json!({"the": 1}), "logit_bias.the", "number of a token"),
+        ("min_p", json!(2), "min_p", "must be from 0 to 1"),
         ("store", json!(true), "store", "is not supported"),
         ("reasoning_effort", json!("high"), "reasoning_effort", "is not supported"),
-        ("top_k", json!(40), "top_k", "is not a field of this request"),
+        ("top_k", json!(-2), "top_k", "must be at least -1"),
+        ("top_a", json!(40), "top_a", "is not a field of this request"),
     ];
     for (field, value, param, problem) in cases {
         let error = chat_with(field, value.clone()).expect_err(&format!("{field}: {value} was accepted"));
@@ -134,7 +149,7 @@ fn a_full_chat_request_is_read() {
     assert_eq!((sampling.temperature, sampling.top_p, sampling.logprobs), (0.0, 0.5, Some(2)));
     assert_eq!((sampling.seed, sampling.frequency_penalty), (Some(u64::MAX), 1.0));
     let expected = [(Role::System, "be kind"), (Role::User, "ab")];
-    let expected = expected.map(|(role, content)| ChatMessage { role, content: content.to_owned() });
+    let expected = expected.map(|(role, content)| ChatMessage::text(role, content));
     assert_eq!(request.input, Input::Chat(expected.to_vec()));
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, LogFormat};
 use crate::auth::{ApiKeys, AuthError};
+use crate::bench::{BenchArgs, Output, bench};
 use crate::chat_template::{ChatTemplate, TemplateError};
 use crate::engine::{EngineHandle, Limits};
 use crate::memory::{self, Demand, MemoryError};
@@ -49,6 +50,8 @@ pub enum RunError {
     Load { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error("{0}")]
     Serve(String),
+    #[error("cannot measure {}", path.display())]
+    Bench { path: PathBuf, source: Box<dyn Error + Send + Sync> },
 }
 
 /// What can be wrong with a model file on this machine.
@@ -83,16 +86,38 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Runs the daemon until it is told to stop. Usage errors are printed here and give exit code 2.
+/// Runs what the words ask for; the daemon runs until it is told to stop. Usage errors are printed here and give exit
+/// code 2.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, RunError> {
-    let args = match Args::try_parse_from(words) {
-        Ok(args) => args,
-        Err(usage) => {
-            // There is nothing left to do if the terminal is gone.
-            let _ = usage.print();
-            return Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)));
-        }
+    let words: Vec<OsString> = words.into_iter().collect();
+    if words.get(1).is_some_and(|word| word == "bench") {
+        return BenchArgs::try_parse_from(&words[1..]).map_or_else(misused, |args| run_bench(&args));
+    }
+    Args::try_parse_from(words).map_or_else(misused, run_daemon)
+}
+
+fn misused(usage: clap::Error) -> Result<ExitCode, RunError> {
+    // There is nothing left to do if the terminal is gone.
+    let _ = usage.print();
+    Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)))
+}
+
+fn run_bench(args: &BenchArgs) -> Result<ExitCode, RunError> {
+    let threads = threads::settle(args.threads).map_err(RunError::Threads)?;
+    let failed = |source: Box<dyn Error + Send + Sync>| {
+        let path = args.model.first().cloned().unwrap_or_default();
+        RunError::Bench { path, source }
     };
+    let report = bench(args, threads).map_err(|error| failed(error.into()))?;
+    let text = match args.output {
+        Output::Text => report.to_string(),
+        Output::Json => serde_json::to_string(&report).map_err(|error| failed(error.into()))? + "\n",
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| failed(error.into()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_daemon(args: Args) -> Result<ExitCode, RunError> {
     let threads = threads::settle(args.threads).map_err(RunError::Threads)?;
     start_logging(args.log_format);
     tracing::info!(threads, model = ?args.model, "starting");
@@ -149,7 +174,7 @@ fn load(args: &Args, threads: usize, metrics: &Arc<Metrics>) -> Result<Loaded, S
     let limits = Limits { max_sequences: sequences, max_queue: args.max_queue, blocks };
     let (engine, engine_ended) =
         EngineHandle::start(model, tokenizer.clone(), limits, metrics.clone()).map_err(StartError::Thread)?;
-    let language = Language { tokenizer, template, context };
+    let language = Language::new(tokenizer, template, context);
     Ok(Loaded { service: Service { engine, language }, engine_ended })
 }
 

@@ -1,6 +1,7 @@
 //! Draws the next token from the model's logits. Pure but for its own seeded random numbers.
 //!
-//! Order: penalties, then log probabilities (what is reported), then temperature, then top-p, then one draw.
+//! Order: biases and penalties, then log probabilities (what is reported), then temperature, then min-p, top-k and top-p,
+//! then one draw.
 
 use std::collections::HashMap;
 
@@ -15,6 +16,12 @@ pub struct Sampling {
     pub top_p: f32,
     pub frequency_penalty: f32,
     pub presence_penalty: f32,
+    /// Only so many of the most likely tokens.
+    pub top_k: Option<usize>,
+    /// No token less likely than this share of the most likely one.
+    pub min_p: f32,
+    /// What is added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
     pub seed: Option<u64>,
     /// `Some(n)`: report the drawn token's log probability and those of the `n` most likely ones.
     pub logprobs: Option<usize>,
@@ -23,7 +30,17 @@ pub struct Sampling {
 impl Default for Sampling {
     fn default() -> Self {
         let (frequency_penalty, presence_penalty) = (0.0, 0.0);
-        Self { temperature: 1.0, top_p: 1.0, frequency_penalty, presence_penalty, seed: None, logprobs: None }
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            frequency_penalty,
+            presence_penalty,
+            top_k: None,
+            min_p: 0.0,
+            logit_bias: Vec::new(),
+            seed: None,
+            logprobs: None,
+        }
     }
 }
 
@@ -61,6 +78,11 @@ impl Sampler {
 
     /// Draws one token; the same seed and the same logits give the same tokens.
     pub fn draw(&mut self, mut logits: Vec<f32>) -> Result<Drawn, NoFiniteLogit> {
+        for (token, bias) in &self.sampling.logit_bias {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit += bias;
+            }
+        }
         self.penalise(&mut logits);
         let best = most_likely(&logits).ok_or(NoFiniteLogit)?;
         let logprobs_of = self.sampling.logprobs.map(|top| (top, log_sum_exp(&logits, logits[best])));
@@ -85,7 +107,9 @@ impl Sampler {
     }
 
     fn draw_random(&mut self, logits: &[f32], best: usize) -> usize {
-        let weights = tempered(logits, logits[best], self.sampling.temperature);
+        let mut weights = tempered(logits, logits[best], self.sampling.temperature);
+        let least = self.sampling.top_k.map_or(0.0, |count| nth_largest(&weights, count)).max(self.sampling.min_p);
+        weights.iter_mut().filter(|weight| **weight < least).for_each(|weight| *weight = 0.0);
         let candidates = nucleus(&weights, best, self.sampling.top_p);
         let total: f64 = candidates.iter().map(|token| f64::from(weights[*token])).sum();
         let mut left = self.random.random::<f64>() * total;
@@ -114,6 +138,16 @@ fn most_likely(logits: &[f32]) -> Option<usize> {
 fn tempered(logits: &[f32], largest: f32, temperature: f32) -> Vec<f32> {
     let weight = |logit: &f32| ((logit - largest) / temperature).exp();
     logits.iter().map(|logit| if logit.is_finite() { weight(logit) } else { 0.0 }).collect()
+}
+
+/// 0 if there are no more than `count`, which is at least 1.
+fn nth_largest(weights: &[f32], count: usize) -> f32 {
+    if count >= weights.len() {
+        return 0.0;
+    }
+    let mut order = weights.to_vec();
+    let (_, nth, _) = order.select_nth_unstable_by(count.saturating_sub(1), |a, b| b.total_cmp(a));
+    *nth
 }
 
 /// The smallest set of most likely tokens whose share reaches `top_p`; it always holds `best`.
@@ -188,6 +222,23 @@ mod tests {
         let mut penalised = sampler(frequency);
         let drawn: Vec<u32> = (0..4).map(|_| penalised.draw(vec![1.5, 1.0, -5.0]).unwrap().token).collect();
         assert_eq!(drawn, [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn unlikely_tokens_are_left_out_as_asked() {
+        let logits = || vec![0.5f32.ln(), 0.3f32.ln(), 0.15f32.ln(), 0.05f32.ln()];
+        let drawn = |sampling: Sampling| {
+            let mut sampler = sampler(sampling);
+            let mut seen: Vec<u32> = (0..500).map(|_| sampler.draw(logits()).unwrap().token).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen
+        };
+        assert_eq!(drawn(Sampling::default()), [0, 1, 2, 3]);
+        assert_eq!(drawn(Sampling { top_k: Some(2), ..Sampling::default() }), [0, 1]);
+        assert_eq!(drawn(Sampling { top_k: Some(9), ..Sampling::default() }), [0, 1, 2, 3]);
+        assert_eq!(drawn(Sampling { min_p: 0.2, ..Sampling::default() }), [0, 1, 2]);
+        assert_eq!(drawn(Sampling { logit_bias: vec![(0, -100.0), (99, 1.0)], ..Sampling::default() }), [1, 2, 3]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::constraint::{Constraint, ConstraintError};
 use crate::prompt::Job;
 use crate::sampler::{NoFiniteLogit, Sampler, TokenLogprobs};
 use crate::stop::StopMatcher;
@@ -16,6 +17,8 @@ use crate::tokenizer::{Detokenizer, Tokenizer};
 pub enum FinishReason {
     Stop,
     Length,
+    /// With calls of tools; the engine itself gives `Stop`.
+    ToolCalls,
 }
 
 impl FinishReason {
@@ -23,6 +26,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -74,6 +78,15 @@ pub struct Times {
     pub last_token: Option<Instant>,
 }
 
+/// Why no token could be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    #[error(transparent)]
+    Logits(#[from] NoFiniteLogit),
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+}
+
 /// What a drawn token makes of its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -90,6 +103,7 @@ pub struct Sequence {
     max_tokens: usize,
     ignore_end: bool,
     sampler: Sampler,
+    constraint: Option<Constraint>,
     detokenizer: Detokenizer,
     stop: StopMatcher,
     tokenizer: Arc<Tokenizer>,
@@ -110,6 +124,7 @@ impl Sequence {
             max_tokens: job.max_tokens,
             ignore_end: job.ignore_end,
             sampler: Sampler::new(job.sampling),
+            constraint: job.constraint,
             detokenizer: Detokenizer::default(),
             stop: StopMatcher::new(job.stop),
             tokenizer,
@@ -133,7 +148,10 @@ impl Sequence {
 
     /// Draws the next token and shows what it makes certain; says how it goes on. Its end is
     /// told by `finish`, so that whoever hears of it finds it counted.
-    pub fn advance(&mut self, logits: Vec<f32>) -> Result<Progress, NoFiniteLogit> {
+    pub fn advance(&mut self, mut logits: Vec<f32>) -> Result<Progress, DrawError> {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(&mut logits)?;
+        }
         let drawn = self.sampler.draw(logits)?;
         self.tokens.push(drawn.token);
         if !self.ignore_end && self.tokenizer.is_end(drawn.token) {
@@ -149,6 +167,12 @@ impl Sequence {
         let progress = self.stop.push(&text);
         self.show(progress.text);
         if progress.stopped {
+            return Ok(Progress::Ends(FinishReason::Stop));
+        }
+        if let Some(constraint) = &mut self.constraint
+            && constraint.take(drawn.token)?
+        {
+            self.show_held();
             return Ok(Progress::Ends(FinishReason::Stop));
         }
         if self.usage().completion_tokens < self.max_tokens {

@@ -110,6 +110,10 @@ impl Tiny {
                     add(name(&format!("{part}.bias")), vec![outputs], 0.0, 0.5);
                 }
             }
+            if self.architecture == "qwen3" {
+                add(name("attn_q_norm.weight"), vec![HEAD_DIM], 1.0, 0.2);
+                add(name("attn_k_norm.weight"), vec![HEAD_DIM], 1.0, 0.2);
+            }
             add(name("attn_output.weight"), vec![HIDDEN, query], 0.0, matrix(query));
             add(name("ffn_gate.weight"), vec![WIDE, HIDDEN], 0.0, matrix(HIDDEN));
             add(name("ffn_up.weight"), vec![WIDE, HIDDEN], 0.0, matrix(HIDDEN));

@@ -6,15 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use crate::model::{Metadata, MetadataError};
+use crate::splitting::Splitting;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -82,7 +79,9 @@ impl Tokenizer {
         let tokens = metadata.strings("tokenizer.ggml.tokens")?;
         let types = metadata.optional_sizes("tokenizer.ggml.token_type")?.unwrap_or_default();
         let type_of = |token: usize| types.get(token).copied().unwrap_or(1);
-        let inner = build(metadata, &tokens, &type_of)?;
+        let pre = metadata.optional_string("tokenizer.ggml.pre")?.unwrap_or("default");
+        let splitting = Splitting::named(pre).ok_or_else(|| TokenizerError::PreTokenizer(pre.to_owned()))?;
+        let inner = build(metadata, &splitting, &tokens, &type_of)?;
         let to_bytes = byte_alphabet();
         let piece = |(token, text): (usize, &&str)| match type_of(token) {
             CONTROL => Piece { bytes: text.as_bytes().to_vec(), is_control: true },
@@ -101,7 +100,7 @@ impl Tokenizer {
         let turn_ends =
             tokens.iter().enumerate().filter(|(at, text)| type_of(*at) == CONTROL && TURN_ENDS.contains(text));
         ends.extend(turn_ends.map(|(at, _)| at as u32));
-        let adds_begin = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
+        let adds_begin = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(splitting.adds_begin);
         Ok(Self { inner, pieces, longest, begin, adds_begin, end, ends })
     }
 
@@ -131,6 +130,22 @@ impl Tokenizer {
     /// A token as people read it, control tokens by their name.
     pub fn name(&self, token: u32) -> String {
         self.pieces.get(token as usize).map_or_else(String::new, |piece| String::from_utf8_lossy(&piece.bytes).into())
+    }
+
+    pub fn is_control(&self, token: u32) -> bool {
+        self.pieces.get(token as usize).is_some_and(|piece| piece.is_control)
+    }
+
+    /// The token that is this text as a whole.
+    pub fn token_named(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(name)
+    }
+
+    /// The tokens that end an answer, in their order.
+    pub fn ends(&self) -> Vec<u32> {
+        let mut ends: Vec<u32> = self.ends.iter().copied().collect();
+        ends.sort_unstable();
+        ends
     }
 
     pub fn is_end(&self, token: u32) -> bool {
@@ -197,6 +212,7 @@ fn special_token(metadata: &Metadata<'_>, key: &'static str, count: usize) -> Re
 
 fn build(
     metadata: &Metadata<'_>,
+    splitting: &Splitting,
     tokens: &[&str],
     type_of: &impl Fn(usize) -> usize,
 ) -> Result<tokenizers::Tokenizer, TokenizerError> {
@@ -206,13 +222,12 @@ fn build(
         None => Err(TokenizerError::Merge((*merge).to_owned())),
     };
     let merges = metadata.strings("tokenizer.ggml.merges")?.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
-    let splitting = Splitting::named(metadata.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
     let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(splitting.whole_words_first);
     let mut tokenizer = tokenizers::Tokenizer::new(bpe.build().map_err(TokenizerError::Build)?);
     if splitting.composes {
         tokenizer.with_normalizer(Some(NFC)).map_err(TokenizerError::Build)?;
     }
-    tokenizer.with_pre_tokenizer(Some(splitting.pre_tokenizer()?));
+    tokenizer.with_pre_tokenizer(Some(splitting.pre_tokenizer().map_err(TokenizerError::Build)?));
     let added = |kind: usize, special: bool| {
         let of_kind = tokens.iter().enumerate().filter(move |(at, _)| type_of(*at) == kind);
         of_kind.map(move |(_, text)| AddedToken::from(*text, special).normalized(false)).collect::<Vec<_>>()
@@ -220,49 +235,6 @@ fn build(
     tokenizer.add_special_tokens(added(CONTROL, true)).map_err(TokenizerError::Build)?;
     tokenizer.add_tokens(added(USER_DEFINED, false)).map_err(TokenizerError::Build)?;
     Ok(tokenizer)
-}
-
-/// How text is cut before merging; source of names and patterns: llama.cpp, `src/llama-vocab.cpp`.
-#[derive(Debug)]
-struct Splitting {
-    patterns: &'static [&'static str],
-    /// A piece that is a token as a whole is taken whole, whatever the merges say.
-    whole_words_first: bool,
-    /// The model was trained on canonically composed text.
-    composes: bool,
-}
-
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
-const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const DIGIT: &str = r"\p{N}";
-const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"];
-
-impl Splitting {
-    fn named(name: &str) -> Result<Self, TokenizerError> {
-        let plain = |patterns| Self { patterns, whole_words_first: false, composes: false };
-        Ok(match name {
-            "default" => plain(&DEFAULT),
-            "gpt-2" | "phi-2" | "olmo" | "mpt" | "dolma" => plain(&[GPT2]),
-            "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => plain(&[DIGIT, GPT2]),
-            "llama3" | "llama-v3" | "llama-bpe" => Self { whole_words_first: true, ..plain(&[LLAMA3]) },
-            "smaug-bpe" | "dbrx" => plain(&[LLAMA3]),
-            "qwen2" => Self { composes: true, ..plain(&[QWEN2]) },
-            "deepseek-r1-qwen" | "stablelm2" | "hunyuan" | "megrez" => plain(&[QWEN2]),
-            other => return Err(TokenizerError::PreTokenizer(other.to_owned())),
-        })
-    }
-
-    fn pre_tokenizer(&self) -> Result<Sequence, TokenizerError> {
-        let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-        for pattern in self.patterns {
-            let pattern = SplitPattern::Regex((*pattern).to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(TokenizerError::Build)?;
-            steps.push(split.into());
-        }
-        steps.push(ByteLevel::new(false, false, false).into());
-        Ok(Sequence::new(steps))
-    }
 }
 
 /// GPT-2's printable stand-ins for the 256 bytes, backwards. Source: `bytes_to_unicode` of its published encoder.
@@ -338,6 +310,8 @@ mod tests {
         assert_eq!(pieces("smollm", "12 the"), ["1", "2", " the"]);
         assert_eq!(pieces("qwen2", "12 the"), ["1", "2", " the"]);
         assert_eq!(pieces("llama-bpe", "12 the"), ["12", " the"]);
+        assert_eq!(pieces("deepseek-llm", "12 the"), ["12", " the"]);
+        assert_eq!(pieces("deepseek-coder", "12 the"), ["1", "2", " the"]);
     }
 
     #[test]
@@ -370,9 +344,17 @@ mod tests {
         assert_eq!(tokenizer.encode("a", Begin::AsWritten).unwrap().len(), 1);
     }
 
+    #[test]
+    fn the_files_of_llama_3_want_the_begin_token_if_they_say_nothing() {
+        let mut metadata = Tiny { pre: "llama-bpe".to_owned(), ..Tiny::default() }.metadata();
+        metadata.remove("tokenizer.ggml.add_bos_token");
+        let tokenizer = Tokenizer::from_metadata(&Metadata::new(&metadata)).unwrap();
+        assert_eq!(tokenizer.encode("a", Begin::AsModelWants).unwrap().len(), 2);
+    }
+
     proptest! {
         #[test]
-        fn text_survives_there_and_back(text in "\\PC{0,40}", pre in prop_oneof![Just("smollm"), Just("llama-bpe"), Just("default")]) {
+        fn text_survives_there_and_back(text in "\\PC{0,40}", pre in prop_oneof![Just("smollm"), Just("llama-bpe"), Just("default"), Just("deepseek-llm"), Just("deepseek-v3")]) {
             let tokenizer = tokenizer(pre).unwrap();
             let mut detokenizer = Detokenizer::default();
             let tokens = tokenizer.encode(&text, Begin::AsWritten).unwrap();

@@ -42,6 +42,18 @@ fn a_missing_model_is_named() {
 }
 
 #[test]
+fn a_model_that_can_t_be_measured_is_named() {
+    let output = dsserve(&["bench", "--model", "/nowhere/m.gguf"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("dsserve: cannot measure /nowhere/m.gguf: cannot read the file: "),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(dsserve(&["bench"]).status.code(), Some(2));
+}
+
+#[test]
 fn a_busy_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -3,6 +3,8 @@
 Each check prints its name when it has passed; the first that fails ends the script.
 """
 
+import json
+
 import openai
 
 MODEL = "smollm2-135m"
@@ -85,6 +87,23 @@ def seed():
     assert any(first != say(other) for other in (8, 9, 10)), "another seed says something else"
 
 
+def choices():
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=1.5, max_tokens=12, seed=7, n=2)
+    first, second = (choice.message.content for choice in answer.choices)
+    assert first != second and [choice.index for choice in answer.choices] == [0, 1], answer
+
+
+def json_schema():
+    properties = {"capital": {"type": "string", "maxLength": 20}, "is_certain": {"type": "boolean"}}
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    response_format = {"type": "json_schema", "json_schema": {"name": "capital", "strict": True, "schema": schema}}
+    answer = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=0, max_tokens=60, response_format=response_format
+    )
+    content = json.loads(answer.choices[0].message.content)
+    assert list(content) == ["capital", "is_certain"] and isinstance(content["is_certain"], bool), content
+
+
 def refused(kind, status, word, act):
     try:
         act()
@@ -106,7 +125,7 @@ def errors():
 
 
 for check in (
-    models, chat, chat_streamed, completion, completion_streamed, logprobs, stop, max_tokens, seed, errors
+    models, chat, chat_streamed, completion, completion_streamed, logprobs, stop, max_tokens, seed, choices, json_schema, errors
 ):
     check()
     print(check.__name__)

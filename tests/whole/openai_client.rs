@@ -19,6 +19,8 @@ fn the_official_client_finds_what_it_expects() {
         "stop",
         "max_tokens",
         "seed",
+        "choices",
+        "json_schema",
         "errors",
     ];
     assert_eq!(passed, expected, "{}", checks.transcript());

@@ -1,11 +1,13 @@
 //! The shape of a model, from its metadata; whatever would change the arithmetic and isn't known is refused by name.
 
+use super::rope_scaling::RopeScaling;
 use super::{LoadError, Metadata, MetadataError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     Llama,
     Qwen2,
+    Qwen3,
 }
 
 /// Which components of a head are rotated together.
@@ -28,8 +30,7 @@ pub struct ModelConfig {
     pub head_dim: usize,
     pub rms_eps: f32,
     pub rope_base: f64,
-    /// Positions are divided by this (linear scaling); 1 without scaling.
-    pub rope_divisor: f64,
+    pub rope_scaling: RopeScaling,
     pub context: usize,
     pub vocabulary: usize,
 }
@@ -40,6 +41,7 @@ impl ModelConfig {
         let architecture = match name {
             "llama" => Architecture::Llama,
             "qwen2" => Architecture::Qwen2,
+            "qwen3" => Architecture::Qwen3,
             other => return Err(LoadError::Architecture(other.to_owned())),
         };
         let key = |suffix: &str| format!("{name}.{suffix}");
@@ -60,7 +62,7 @@ impl ModelConfig {
             head_dim,
             rms_eps: metadata.float(&key("attention.layer_norm_rms_epsilon"))? as f32,
             rope_base: metadata.optional_float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
-            rope_divisor: rope_divisor(metadata, &key)?,
+            rope_scaling: RopeScaling::from_metadata(metadata, name)?,
             context: metadata.size(&key("context_length"))?,
             vocabulary: metadata.length("tokenizer.ggml.tokens")?,
         };
@@ -71,8 +73,13 @@ impl ModelConfig {
     pub fn rope_pairs(&self) -> RopePairs {
         match self.architecture {
             Architecture::Llama => RopePairs::Interleaved,
-            Architecture::Qwen2 => RopePairs::Halves,
+            Architecture::Qwen2 | Architecture::Qwen3 => RopePairs::Halves,
         }
+    }
+
+    /// Whether each head of queries and keys is normed before it is rotated.
+    pub fn norms_heads(&self) -> bool {
+        self.architecture == Architecture::Qwen3
     }
 
     pub fn kv_width(&self) -> usize {
@@ -83,24 +90,6 @@ impl ModelConfig {
     pub fn cache_bytes_per_token(&self) -> u64 {
         let factors = [self.layers, self.kv_heads, self.head_dim, size_of::<u16>()];
         factors.iter().fold(2, |bytes: u64, factor| bytes.saturating_mul(*factor as u64))
-    }
-}
-
-/// Linear scaling under its present key or the one of older files.
-fn rope_divisor(metadata: &Metadata<'_>, key: &impl Fn(&str) -> String) -> Result<f64, LoadError> {
-    let factor = metadata.optional_float(&key("rope.scaling.factor"))?;
-    let divisor = match metadata.optional_string(&key("rope.scaling.type"))? {
-        Some("none") => None,
-        Some("linear") => factor,
-        Some(other) => return Err(LoadError::Feature { feature: format!("{} {other}", key("rope.scaling.type")) }),
-        None => factor.or(metadata.optional_float(&key("rope.scale_linear"))?),
-    };
-    match divisor {
-        None => Ok(1.0),
-        Some(divisor) if divisor.is_finite() && divisor > 0.0 => Ok(divisor),
-        Some(divisor) => {
-            Err(MetadataError::Unsupported { key: key("rope.scaling.factor"), value: divisor.to_string() }.into())
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The forward pass of the llama family (llama and qwen2 differ in rotation pairs and biases only).
+//! The forward pass of the llama family (llama, qwen2 and qwen3: they differ in rotation pairs, biases and norms of heads).
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use kernels::{KvBlocks, Span, attend, gate};
@@ -106,6 +106,10 @@ impl Model {
         let inputs = self.normed(rows, &layer.attention_norm, step.exact);
         let (mut query, mut key) = (layer.query.forward(&inputs)?, layer.key.forward(&inputs)?);
         let value = layer.value.forward(&inputs)?;
+        if let Some(norms) = &layer.head_norms {
+            query = norm(&query, &norms.query, self.config.rms_eps);
+            key = norm(&key, &norms.key, self.config.rms_eps);
+        }
         step.angles.rotate(&mut query, heads);
         step.angles.rotate(&mut key, kv_heads);
         let cache = &mut self.caches[at];
@@ -144,13 +148,18 @@ impl Model {
     }
 
     fn normed(&self, rows: &[f32], weight: &[f32], exact: usize) -> Inputs {
-        let mut values = Vec::with_capacity(rows.len());
-        for row in rows.chunks_exact(weight.len()) {
-            let scale = 1.0 / (sum_of_squares(row) / row.len() as f32 + self.config.rms_eps).sqrt();
-            values.extend(row.iter().zip(weight).map(|(value, weight)| value * scale * weight));
-        }
-        Inputs::new(values, weight.len(), exact)
+        Inputs::new(norm(rows, weight, self.config.rms_eps), weight.len(), exact)
     }
+}
+
+/// Rows as long as the weight, each divided by its root mean square.
+fn norm(rows: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows.chunks_exact(weight.len()) {
+        let scale = 1.0 / (sum_of_squares(row) / row.len() as f32 + epsilon).sqrt();
+        values.extend(row.iter().zip(weight).map(|(value, weight)| value * scale * weight));
+    }
+    values
 }
 
 fn add(rows: &mut [f32], more: &[f32]) {

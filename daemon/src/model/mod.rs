@@ -13,6 +13,7 @@ mod linear;
 mod metadata;
 mod repack;
 mod rope;
+mod rope_scaling;
 mod weights;
 
 use std::fs::File;
@@ -37,7 +38,7 @@ pub enum LoadError {
     TensorType { tensor: String, kind: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    #[error("architecture {0} is not supported: llama and qwen2 are")]
+    #[error("architecture {0} is not supported: llama, qwen2 and qwen3 are")]
     Architecture(String),
     #[error("{feature} is not supported")]
     Feature { feature: String },

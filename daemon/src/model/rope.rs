@@ -9,6 +9,7 @@ pub struct Rope {
     pairs: RopePairs,
     /// Radians per position of each pair of components.
     frequencies: Vec<f64>,
+    magnitude: f64,
 }
 
 /// Cosines and sines of one step's rows, row by row those of each pair.
@@ -27,14 +28,16 @@ impl Rope {
         let frequency = |pair: usize| {
             let plain = config.rope_base.powf(-(pair as f64) / half as f64);
             let factor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
-            plain / factor / config.rope_divisor
+            config.rope_scaling.frequency(plain / factor, pair, half, config.rope_base)
         };
-        Self { pairs: config.rope_pairs(), frequencies: (0..half).map(frequency).collect() }
+        let (pairs, magnitude) = (config.rope_pairs(), config.rope_scaling.magnitude());
+        Self { pairs, frequencies: (0..half).map(frequency).collect(), magnitude }
     }
 
     pub fn angles(&self, positions: impl Iterator<Item = usize>) -> Angles {
         let angles = positions.flat_map(|at| self.frequencies.iter().map(move |step| at as f64 * step));
-        let turns = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).collect();
+        let grown = |part: f64| (part * self.magnitude) as f32;
+        let turns = angles.map(|angle| (grown(angle.cos()), grown(angle.sin()))).collect();
         Angles { pairs: self.pairs, half: self.frequencies.len(), turns }
     }
 }

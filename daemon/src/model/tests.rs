@@ -76,6 +76,16 @@ impl Plain {
         input.iter().zip(&self.tensors[name]).map(|(value, weight)| value * scale * f64::from(*weight)).collect()
     }
 
+    /// qwen3's, over each head by itself.
+    fn norm_heads(&self, name: &str, heads: &mut [f64]) {
+        if self.tensors.contains_key(name) {
+            for head in heads.chunks_mut(HEAD_DIM) {
+                let normed = self.norm(name, head);
+                head.copy_from_slice(&normed);
+            }
+        }
+    }
+
     fn rotate(&self, heads: &mut [f64], position: usize) {
         for head in heads.chunks_mut(HEAD_DIM) {
             for pair in 0..HEAD_DIM / 2 {
@@ -122,6 +132,8 @@ impl Plain {
                 let normed = self.norm(&name("attn_norm.weight"), &state);
                 let mut query = self.linear(&name("attn_q"), &normed);
                 let mut key = self.linear(&name("attn_k"), &normed);
+                self.norm_heads(&name("attn_q_norm.weight"), &mut query);
+                self.norm_heads(&name("attn_k_norm.weight"), &mut key);
                 self.rotate(&mut query, position);
                 self.rotate(&mut key, position);
                 keys.push(key);
@@ -150,6 +162,7 @@ fn the_forward_pass_is_the_one_of_the_papers() {
     let cases = [
         base.clone(),
         Tiny { architecture: "qwen2", ..base.clone() },
+        Tiny { architecture: "qwen3", ..base.clone() },
         Tiny { has_output: true, ..base.clone() },
         Tiny { rope_factors: factors, ..base.clone() },
     ];
@@ -261,7 +274,10 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
     let with = |key: &str, value: Value| Tiny { extra: vec![(key.to_owned(), value)], ..Tiny::default() };
     let cases = [
         (Tiny { architecture: "mamba", ..Tiny::default() }, "architecture mamba"),
-        (with("llama.rope.scaling.type", Value::String("yarn".to_owned())), "llama.rope.scaling.type yarn"),
+        (with("llama.rope.scaling.type", Value::String("longrope".to_owned())), "llama.rope.scaling.type longrope"),
+        (with("llama.rope.scaling.factor", Value::F32(0.0)), "llama.rope.scaling.factor has the value 0"),
+        (Tiny { architecture: "qwen2moe", ..Tiny::default() }, "architecture qwen2moe is not supported"),
+        (Tiny { architecture: "deepseek2", ..Tiny::default() }, "architecture deepseek2 is not supported"),
         (with("llama.expert_count", Value::U32(8)), "llama.expert_count has the value 8"),
         (with("llama.rope.dimension_count", Value::U32(4)), "llama.rope.dimension_count"),
         (with("llama.block_count", Value::U32(1)), "blk.1.attn_k.weight"),

@@ -29,11 +29,19 @@ pub struct Layer {
     pub query: Linear,
     pub key: Linear,
     pub value: Linear,
+    pub head_norms: Option<HeadNorms>,
     pub attention_output: Linear,
     pub feed_forward_norm: Vec<f32>,
     pub gate: Linear,
     pub up: Linear,
     pub down: Linear,
+}
+
+/// The weights that each head's components are normed with.
+#[derive(Debug)]
+pub struct HeadNorms {
+    pub query: Vec<f32>,
+    pub key: Vec<f32>,
 }
 
 impl Weights {
@@ -86,12 +94,19 @@ impl Source<'_> {
             query: self.linear(&name("attn_q"), hidden, query_width)?,
             key: self.linear(&name("attn_k"), hidden, kv_width)?,
             value: self.linear(&name("attn_v"), hidden, kv_width)?,
+            head_norms: if config.norms_heads() { Some(self.head_norms(at, config.head_dim)?) } else { None },
             attention_output: self.linear(&name("attn_output"), query_width, hidden)?,
             feed_forward_norm: self.vector(&name("ffn_norm.weight"), hidden)?,
             gate: self.linear(&name("ffn_gate"), hidden, wide)?,
             up: self.linear(&name("ffn_up"), hidden, wide)?,
             down: self.linear(&name("ffn_down"), wide, hidden)?,
         })
+    }
+
+    fn head_norms(&mut self, at: usize, head_dim: usize) -> Result<HeadNorms, LoadError> {
+        let query = self.vector(&format!("blk.{at}.attn_q_norm.weight"), head_dim)?;
+        let key = self.vector(&format!("blk.{at}.attn_k_norm.weight"), head_dim)?;
+        Ok(HeadNorms { query, key })
     }
 
     fn has(&self, name: &str) -> bool {
