@@ -129,9 +129,11 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
         Command::Rollout(command) => match command {
             RolloutCommand::Start(args) => &args.name.name,
             RolloutCommand::Status { name, .. }
+            | RolloutCommand::Explain { name, .. }
             | RolloutCommand::Watch { name }
             | RolloutCommand::History { name, .. } => &name.name,
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
+            RolloutCommand::Validate { .. } | RolloutCommand::Plan { .. } => return None,
         },
         Command::Weights(_)
         | Command::Models(_)
@@ -166,7 +168,11 @@ fn wants_json(command: &Command) -> bool {
         Command::Weights(WeightsCommand::Pull { json, .. } | WeightsCommand::Gc { json, .. }) => json.json,
         Command::Rollout(command) => match command {
             RolloutCommand::Start(args) => args.json.json,
-            RolloutCommand::Status { json, .. } | RolloutCommand::History { json, .. } => json.json,
+            RolloutCommand::Status { json, .. }
+            | RolloutCommand::Explain { json, .. }
+            | RolloutCommand::Validate { json, .. }
+            | RolloutCommand::Plan { json, .. }
+            | RolloutCommand::History { json, .. } => json.json,
             RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => args.json.json,
             RolloutCommand::Watch { .. } => false,
         },

@@ -33,13 +33,13 @@ fn as_the_gate_says(mut report: GateReport) -> GateReport {
 }
 
 /// A gate's part of the rollout's chance: tests that decide share it; scrapes are none, dry runs do not decide.
-fn alpha(spec: &RolloutSpec) -> f64 {
+pub(crate) fn alpha(spec: &RolloutSpec) -> f64 {
     let is_test = |gate: &&Gate| !gate.dry_run && !matches!(gate.sli, Sli::Scrape(_));
     alpha_of_each(spec.alpha, spec.gates.iter().filter(is_test).count())
 }
 
 /// The share of answers that may speak against a gate; none for a gate that isn't about answers.
-const fn allowed(gate: &Gate) -> Option<f64> {
+pub(crate) const fn allowed(gate: &Gate) -> Option<f64> {
     match &gate.sli {
         Sli::ErrorRatio | Sli::TruncatedRatio => Some(gate.threshold),
         Sli::TimeToFirstToken(quantile) | Sli::Latency(quantile) => Some(quantile.allowed_above()),

@@ -15,6 +15,7 @@ pub mod event;
 pub mod evidence;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fake;
+pub mod forecast;
 mod judge;
 mod ledger;
 pub mod machine;

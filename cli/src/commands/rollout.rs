@@ -1,5 +1,6 @@
 //! `dsctl rollout …`: words to the controller inside the gateway.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,19 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode,
             let report: RolloutReport = gateway(&name)?.get("/admin/rollout").await?;
             show(&report, json.json)?;
         }
+        RolloutCommand::Explain { name, json } => {
+            let report: RolloutReport = gateway(&name)?.get("/admin/rollout").await?;
+            let explanation = view::explanation::explain(&report, jiff::Timestamp::now());
+            if json.json { print_json(&explanation)? } else { print(view::explanation::text(&explanation))? }
+        }
+        RolloutCommand::Validate { file, json } => {
+            let spec = read(&file)?;
+            spec.validate().map_err(Failure::usage)?;
+            if json.json { print_json(&spec)? } else { print(view::rollout::spec(&spec))? }
+        }
+        RolloutCommand::Plan { file, requests_per_minute, json } => {
+            plan(file.as_deref(), requests_per_minute, json.json)?
+        }
         RolloutCommand::Watch { name } => return watch(&gateway(&name)?).await,
         RolloutCommand::Pause(args) => go(&gateway(&args.name)?, "pause", &args).await?,
         RolloutCommand::Resume(args) => go(&gateway(&args.name)?, "resume", &args).await?,
@@ -49,6 +63,17 @@ fn refuse_without_baseline(layout: &DeploymentLayout) -> Result<(), Failure> {
     }
     let message = "a rollout moves traffic from a baseline to this deployment, and it has no baseline";
     Err(Failure::failed(message).next("dsctl up --baseline URL, or --baseline local:MODEL to try with"))
+}
+
+/// Of a file alone: nothing needs to run for it.
+fn plan(file: Option<&Path>, requests_per_minute: f64, json: bool) -> Result<(), Failure> {
+    let spec = file.map(read).transpose()?.unwrap_or_default();
+    spec.validate().map_err(Failure::usage)?;
+    if !(requests_per_minute > 0.0 && requests_per_minute.is_finite()) {
+        return Err(Failure::usage(format!("--requests-per-minute {requests_per_minute} is not above 0")));
+    }
+    let stages = rollout::forecast::forecast(&spec, requests_per_minute / 60.0);
+    if json { print_json(&stages) } else { print(view::rollout::plan(&stages)) }
 }
 
 fn show(report: &RolloutReport, json: bool) -> Result<(), Failure> {
@@ -81,15 +106,17 @@ async fn start(gateway: &Gateway, args: RolloutStartArgs) -> Result<ExitCode, Fa
     Ok(exit_code(over.phase))
 }
 
+fn read(file: &Path) -> Result<RolloutSpec, Failure> {
+    let place = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
+    spec::yaml::parse(&text, &place).map_err(Failure::usage)
+}
+
 /// The file if there is one, flags laid over it.
 fn rollout_spec(args: &RolloutStartArgs) -> Result<RolloutSpec, Failure> {
     let mut spec = match &args.file {
         None => RolloutSpec::default(),
-        Some(path) => {
-            let place = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
-            spec::yaml::parse(&text, &place).map_err(Failure::usage)?
-        }
+        Some(path) => read(path)?,
     };
     if !args.stages.is_empty() {
         spec.stages.clone_from(&args.stages);

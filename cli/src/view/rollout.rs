@@ -1,6 +1,7 @@
 //! A rollout for the eye: where it is, why, and the evidence of each gate.
 
-use spec::rollout::{Against, Gate, GateReport, RolloutEvent, RolloutReport, Sli};
+use rollout::forecast::StageForecast;
+use spec::rollout::{Against, Gate, GateReport, RolloutEvent, RolloutReport, RolloutSpec, Sli};
 
 use super::{clock, coloured, table};
 
@@ -20,6 +21,26 @@ pub fn report(report: &RolloutReport) -> String {
     rows.extend(report.gates.iter().map(gate_row));
     text.push_str(&table(&rows));
     text
+}
+
+/// What a rollout would do, defaults included.
+pub fn spec(spec: &RolloutSpec) -> String {
+    let stages = spec.stages.iter().map(ToString::to_string).collect::<Vec<_>>().join(" > ");
+    let (bake, least, alpha) = (spec.bake, spec.min_requests, spec.alpha);
+    let gates: String = spec.gates.iter().map(|gate| format!("\n  {gate}")).collect();
+    format!("stages  {stages}\neach    {bake} and {least} answers at least, alpha {alpha}\ngates{gates}")
+}
+
+/// How long each stage takes, then what its gates can't tell.
+pub fn plan(stages: &[StageForecast]) -> String {
+    let mut rows = vec![["WEIGHT", "TAKES", "WAITS FOR"].map(str::to_owned).to_vec()];
+    rows.extend(stages.iter().map(|stage| {
+        let takes = stage.takes.map_or_else(|| "for ever".to_owned(), |takes| takes.to_string());
+        vec![stage.weight.to_string(), takes, stage.waits_for.clone()]
+    }));
+    let blind = stages.iter().flat_map(|stage| stage.blind.iter().map(move |blind| (stage.weight, blind)));
+    let blind: String = blind.map(|(weight, blind)| format!("\n{weight}: {blind}")).collect();
+    format!("{}{blind}", table(&rows))
 }
 
 fn stages(report: &RolloutReport) -> String {

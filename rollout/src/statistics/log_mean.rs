@@ -33,6 +33,11 @@ impl LogTimes {
         self.squares += deviation * (value - self.mean);
     }
 
+    /// So many times about one second that vary so: what is to be expected before there are any.
+    pub(crate) fn alike(count: u64, deviation: f64) -> Self {
+        Self { count, mean: 0.0, squares: deviation * deviation * count.saturating_sub(1) as f64 }
+    }
+
     /// How many times as long as the others these are (ratio of geometric means).
     pub fn times_as_long(&self, others: &Self) -> f64 {
         (self.mean - others.mean).exp()
