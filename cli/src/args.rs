@@ -552,7 +552,7 @@ pub struct RolloutStartArgs {
     /// Time that a stage is held at least [default: 30m]
     #[arg(long, value_name = "TIME")]
     pub bake: Option<Span>,
-    /// Condition that must hold, e.g. 'error_ratio<5%' or 'ttft_p95<15s' [default: these two], or beside the baseline 'error_ratio<1.5x', 'latency<1.2x'; ' on_fail=hold' and ' dry_run' may follow
+    /// Condition that must hold, e.g. 'error_ratio<5%' or 'ttft_p95<15s' [default: these two], or beside the baseline 'error_ratio<1.5x', 'latency<1.2x'; ' on_fail=hold' or ' on_fail=step_back' and ' dry_run' may follow
     #[arg(long = "gate", value_name = "SLI<THRESHOLD")]
     pub gates: Vec<Gate>,
     /// Answers of the candidate that a stage needs [default: 20]

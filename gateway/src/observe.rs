@@ -65,6 +65,8 @@ impl Observer {
             line: None,
             price: None,
             usage: None,
+            is_stream: false,
+            is_refused: false,
             is_finished: false,
         }
     }
@@ -129,6 +131,9 @@ pub struct Attempt {
     price: Option<TokenPrice>,
     /// What the upstream said of it last: some say it with each piece, each time of all so far.
     usage: Option<Usage>,
+    is_stream: bool,
+    /// The upstream's own filter ended it.
+    is_refused: bool,
     is_finished: bool,
 }
 
@@ -155,8 +160,24 @@ impl Attempt {
         self.line = Some(line);
     }
 
+    /// The first byte of an answer that comes token by token.
+    pub fn begin_stream(&mut self) {
+        self.first_byte();
+        self.is_stream = true;
+    }
+
+    pub const fn note_refusal(&mut self, is_refused: bool) {
+        self.is_refused |= is_refused;
+    }
+
     pub fn note_usage(&mut self, usage: Option<Usage>) {
         self.usage = usage.or(self.usage);
+    }
+
+    /// By what the upstream says and the variant's price; a guess would be no evidence.
+    fn dollars(&self) -> Option<f64> {
+        let (price, usage) = self.price.as_ref().zip(self.usage)?;
+        Some(price.dollars(usage.prompt, usage.completion))
     }
 
     /// Whether a variant gave something that it may charge for.
@@ -183,6 +204,9 @@ impl Attempt {
             duration: self.took.unwrap_or_else(|| self.began.elapsed()),
             is_fallback: self.turn == Turn::Fallback,
             generation: self.generation,
+            stream_tokens: self.usage.filter(|_| self.is_stream).map(|usage| usage.completion),
+            dollars: self.dollars(),
+            is_refused: self.is_refused,
         });
         if let Some(mut line) = self.line.take() {
             line.outcome = outcome.as_str();
@@ -303,6 +327,32 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         attempt.finish(Outcome::UpstreamError);
         assert_eq!(observer.take()[0].duration, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_tells_its_price_and_only_a_stream_its_tokens() {
+        let observer = observer();
+        let price =
+            TokenPrice { prompt_per_million: "1".parse().unwrap(), completion_per_million: "4".parse().unwrap() };
+        for is_stream in [true, false] {
+            let mut attempt = observer.begin(Variant::Candidate, 1, Turn::First).at_price(Some(price));
+            if is_stream {
+                attempt.begin_stream()
+            } else {
+                attempt.first_byte()
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+            attempt.note_usage(Some(Usage { prompt: 500_000, completion: 11 }));
+            attempt.note_refusal(is_stream);
+            attempt.note_refusal(false);
+            attempt.finish(Outcome::Ok);
+            let seen = observer.take()[0];
+            assert_eq!((seen.stream_tokens, seen.is_refused), (is_stream.then_some(11), is_stream));
+            assert!((seen.dollars.unwrap() - 0.500_044).abs() < 1e-9);
+            assert_eq!(seen.time_per_token(), is_stream.then_some(0.1));
+        }
+        observer.begin(Variant::Candidate, 1, Turn::First).finish(Outcome::Ok);
+        assert_eq!(observer.take()[0].dollars, None, "without a price there is no cost");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From what is known to a verdict with a sentence. Pure.
 //!
-//! Three values, never two: what rolls back is looked at first, a promotion needs everything, the rest holds.
+//! What rolls back is looked at first, then what steps back, a promotion needs everything, the rest holds.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub struct Situation<'a> {
     pub spec: &'a RolloutSpec,
     pub position: Position,
     pub stage_since: Timestamp,
+    /// How often it went back to the stage before so far.
+    pub step_backs: u32,
     pub evidence: &'a Evidence,
     pub now: Timestamp,
 }
@@ -37,10 +39,12 @@ impl Decision {
 
 pub fn decide(situation: &Situation<'_>) -> Decision {
     let gates = judge_all(situation.spec, situation.evidence);
-    let failure = why_roll_back(situation, &gates);
+    let failure = why_roll_back(situation, &gates)
+        .map(|reason| (Verdict::RollBack, reason))
+        .or_else(|| step_back(situation, &gates));
     let lacks = what_lacks(situation, &gates);
     let (verdict, reason) = match (situation.position.phase, failure) {
-        (RolloutPhase::Baking | RolloutPhase::Paused, Some(failure)) => (Verdict::RollBack, failure),
+        (RolloutPhase::Baking | RolloutPhase::Paused, Some(failed)) => failed,
         (RolloutPhase::Baking, None) if lacks.is_empty() => (Verdict::Promote, all_passed(situation, &gates)),
         (RolloutPhase::Baking, None) => (Verdict::Hold, format!("waits for {}", lacks.join(", "))),
         (RolloutPhase::Paused, None) if lacks.is_empty() => {
@@ -70,6 +74,22 @@ fn why_roll_back(situation: &Situation<'_>, gates: &[GateReport]) -> Option<Stri
         return Some(format!("{failures} probes of the candidate failed in a row (limit {limit}), the last: {last}"));
     }
     None
+}
+
+/// Back to the stage before if a gate asks for that; all the way where there is none, or not once more.
+fn step_back(situation: &Situation<'_>, gates: &[GateReport]) -> Option<(Verdict, String)> {
+    let Situation { spec, position, step_backs, .. } = situation;
+    let failed = gates.iter().find(|gate| !gate.gate.dry_run && gate.verdict == Verdict::StepBack)?;
+    let (reason, most) = (&failed.reason, spec.max_step_backs);
+    Some(match position.stage.checked_sub(1).and_then(|before| spec.stages.get(before)) {
+        None => (Verdict::RollBack, format!("{reason}; there is no stage before to step back to")),
+        Some(_) if *step_backs >= most => {
+            (Verdict::RollBack, format!("{reason}; it stepped back {step_backs} of {most} times already"))
+        }
+        Some(weight) => {
+            (Verdict::StepBack, format!("{reason}; back to {weight}, the {}. of {most} times", step_backs + 1))
+        }
+    })
 }
 
 /// What a promotion still needs; empty if nothing.
@@ -133,13 +153,19 @@ mod tests {
         position: Position,
         evidence: Evidence,
         held_for: i64,
+        step_backs: u32,
     }
 
     impl Scene {
         fn new(good: usize, failed: usize) -> Self {
             let spec = spec();
-            let mut scene =
-                Self { evidence: Evidence::new(&spec.gates, 1), position: Position::first(0), spec, held_for: 30 };
+            let mut scene = Self {
+                evidence: Evidence::new(&spec.gates, 1),
+                position: Position::first(0),
+                spec,
+                held_for: 30,
+                step_backs: 0,
+            };
             scene.answers(good, Outcome::Ok);
             scene.answers(failed, Outcome::UpstreamError);
             scene
@@ -148,12 +174,9 @@ mod tests {
         fn answers(&mut self, count: usize, outcome: Outcome) {
             for _ in 0..count {
                 let seen = Observation {
-                    variant: Variant::Candidate,
-                    outcome,
                     time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(50)),
                     duration: Duration::from_millis(90),
-                    is_fallback: false,
-                    generation: 1,
+                    ..Observation::bare(Variant::Candidate, outcome, 1)
                 };
                 self.evidence.add(&self.spec.gates, &seen);
             }
@@ -163,7 +186,7 @@ mod tests {
             let stage_since = Timestamp::UNIX_EPOCH;
             let now = stage_since + self.held_for.seconds();
             let Self { spec, position, evidence, .. } = self;
-            decide(&Situation { spec, position: *position, stage_since, evidence, now })
+            decide(&Situation { spec, position: *position, stage_since, step_backs: self.step_backs, evidence, now })
         }
 
         fn verdict(&self) -> (Verdict, String) {
@@ -213,6 +236,28 @@ mod tests {
         }
         let reason = "5 probes of the candidate failed in a row (limit 5), the last: refused";
         assert_eq!(scene.verdict(), (Verdict::RollBack, reason.to_owned()));
+    }
+
+    #[test]
+    fn a_gate_leads_back_a_stage_so_many_times_and_then_all_the_way() {
+        let mut scene = Scene::new(0, 0);
+        scene.spec.gates = vec!["latency_p50<10ms on_fail=step_back".parse().unwrap()];
+        scene.evidence = Evidence::new(&scene.spec.gates, 1);
+        scene.answers(40, Outcome::Ok);
+        for (stage, step_backs, verdict, ending) in [
+            (0, 0, Verdict::RollBack, "there is no stage before to step back to"),
+            (2, 0, Verdict::StepBack, "back to 30%, the 1. of 2 times"),
+            (2, 1, Verdict::StepBack, "back to 30%, the 2. of 2 times"),
+            (2, 2, Verdict::RollBack, "it stepped back 2 of 2 times already"),
+        ] {
+            (scene.position.stage, scene.step_backs) = (stage, step_backs);
+            assert_eq!(scene.verdict().0, verdict);
+            assert!(scene.verdict().1.ends_with(ending), "{}", scene.verdict().1);
+        }
+        scene.position.stage = 2;
+        scene.step_backs = 0;
+        scene.answers(5, Outcome::UpstreamError);
+        assert_eq!(scene.verdict().0, Verdict::RollBack, "what rolls back comes first");
     }
 
     #[test]

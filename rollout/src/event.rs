@@ -33,6 +33,10 @@ pub enum Event {
         stage: usize,
         reason: String,
     },
+    SteppedBack {
+        stage: usize,
+        reason: String,
+    },
     Paused,
     Resumed,
     Promoted {
@@ -60,6 +64,7 @@ pub enum Cause {
     /// Back to the rollout's own weight, after the table in force turned out to have another.
     Restore,
     Promote,
+    StepBack,
     RollBack,
     Abort,
 }
@@ -83,6 +88,7 @@ impl Event {
             Self::WeightIntended { .. } => "weight-intended",
             Self::WeightSet { .. } => "weight-set",
             Self::PromotedStage { .. } => "promoted-stage",
+            Self::SteppedBack { .. } => "stepped-back",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::Promoted { .. } => "promoted",
@@ -101,6 +107,7 @@ impl Event {
             Self::WeightIntended { generation, reason, .. } => format!("generation {generation}: {reason}"),
             Self::WeightSet { generation, .. } => format!("generation {generation}"),
             Self::PromotedStage { reason, .. }
+            | Self::SteppedBack { reason, .. }
             | Self::Promoted { reason }
             | Self::RolledBack { reason }
             | Self::Aborted { reason } => reason.clone(),

@@ -65,10 +65,10 @@ impl<'a> Stage<'a> {
             return None;
         }
         let least = self.spec.min_requests;
-        if !matches!(gate.sli, Sli::TypicalFirstToken | Sli::TypicalLatency) {
+        if !matches!(gate.sli, Sli::Typical(_)) {
             return Some((least as f64 / self.baseline, format!("{gate}: {least} answers of the baseline")));
         }
-        let alpha = alpha(self.spec) / self.spec.stages.len() as f64;
+        let alpha = alpha(self.spec) / self.spec.most_stages() as f64;
         let is_shown = |answers: u64| {
             let theirs = (answers as f64 * self.baseline / self.candidate) as u64;
             let (ours, theirs) = (LogTimes::alike(answers, LOG_DEVIATION), LogTimes::alike(theirs, LOG_DEVIATION));
@@ -83,7 +83,7 @@ impl<'a> Stage<'a> {
     /// Why a gate can't tell a candidate with twice the bad answers that are allowed in the stage's time.
     fn blind(&self, gate: &Gate, seconds: f64) -> Option<String> {
         let allowed = allowed(gate).filter(|_| gate.against == Against::Slo)?;
-        let limit = ln_limit(alpha(self.spec), self.spec.stages.len());
+        let limit = ln_limit(alpha(self.spec), self.spec.most_stages());
         let bad = |answers: u64| ((2.0 * allowed).min(1.0) * answers as f64) as u64;
         let answers = answers_until(|answers| ln_evidence(allowed, bad(answers), answers) >= limit);
         let come = (self.candidate * seconds) as u64;

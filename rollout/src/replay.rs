@@ -34,6 +34,7 @@ pub struct Rollout {
     pub pending: Option<Intent>,
     /// Of the change that was intended last.
     pub generation: u64,
+    pub step_backs: u32,
     pub evidence: Evidence,
     pub decision: Decision,
     /// What is shown as its history.
@@ -64,6 +65,7 @@ impl Rollout {
             is_begun: false,
             pending: None,
             generation: 0,
+            step_backs: 0,
             evidence: Evidence::new(&spec.gates, 0),
             decision: Decision::hold("waits for the first stage's weight to be in force"),
             events: Vec::new(),
@@ -86,6 +88,13 @@ impl Rollout {
                 self.go(Move::Promote, record)?;
                 self.pending = None;
                 self.begin_stage(record.at);
+            }
+            Event::SteppedBack { .. } => {
+                self.go(Move::StepBack, record)?;
+                self.pending = None;
+                self.step_backs = self.step_backs.saturating_add(1);
+                self.evidence = self.evidence.step_back(&self.spec.gates, self.generation);
+                self.watch_from(record.at);
             }
             Event::Paused => {
                 self.go(Move::Pause, record)?;
@@ -124,6 +133,7 @@ impl Rollout {
             started_at: self.started_at,
             stage_since: self.stage_since,
             ended_at: self.ended_at,
+            step_backs: self.step_backs,
             gates: self.decision.gates.clone(),
             verdict: self.decision.verdict,
             reason: self.decision.reason.clone(),
@@ -140,14 +150,18 @@ impl Rollout {
                 self.begin_stage(record.at);
             }
             Cause::Restore => self.pending = None,
-            Cause::Promote | Cause::RollBack | Cause::Abort => pending.is_set = true,
+            Cause::Promote | Cause::StepBack | Cause::RollBack | Cause::Abort => pending.is_set = true,
         }
         Ok(())
     }
 
     fn begin_stage(&mut self, at: Timestamp) {
-        self.stage_since = at;
         self.evidence = self.evidence.next_stage(&self.spec.gates, self.generation);
+        self.watch_from(at);
+    }
+
+    fn watch_from(&mut self, at: Timestamp) {
+        self.stage_since = at;
         self.evidence.tallies.begin(self.generation, self.position.weight(&self.spec));
     }
 

@@ -29,6 +29,11 @@ pub struct Answers {
     /// Truncated ones included.
     pub failed: u64,
     pub truncated: u64,
+    /// Not among the counted ones.
+    #[serde(default)]
+    pub blocked: u64,
+    #[serde(default)]
+    pub refused: u64,
 }
 
 impl Tallies {
@@ -48,8 +53,10 @@ impl Tallies {
             Variant::Candidate => &mut stage.candidate,
             Variant::Baseline => &mut stage.baseline,
         };
+        answers.blocked += u64::from(seen.outcome == Outcome::Blocked);
         if seen.outcome.is_counted() {
             answers.counted += 1;
+            answers.refused += u64::from(seen.is_refused);
             answers.failed += u64::from(seen.outcome.is_failure());
             answers.truncated += u64::from(seen.outcome == Outcome::Truncated);
         }
@@ -74,21 +81,12 @@ impl Tallies {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn an_answer_counts_for_the_weight_that_sent_it_and_all_of_it_is_written() {
         let mut tallies = Tallies::default();
-        let seen = |generation, outcome| Observation {
-            variant: Variant::Candidate,
-            outcome,
-            time_to_first_token: None,
-            duration: Duration::ZERO,
-            is_fallback: false,
-            generation,
-        };
+        let seen = |generation, outcome| Observation::bare(Variant::Candidate, outcome, generation);
         tallies.add(&seen(1, Outcome::Truncated));
         for (generation, weight) in [(3, 1_000), (5, 3_000), (9, 10_000)] {
             tallies.begin(generation, Weight::from_basis_points(weight).unwrap());

@@ -9,7 +9,7 @@ use crate::amount::{Span, Weight};
 
 mod gate;
 
-pub use gate::{Against, Gate, InvalidGate, OnFail, Quantile, Sli};
+pub use gate::{Against, Fault, Gate, InvalidGate, Measure, OnFail, Quantile, Sli};
 
 /// A staged cutover, as flags or a YAML file say it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct RolloutSpec {
     /// Failures in a row, of requests or of health probes, that roll back without statistics.
     #[serde(default = "default_consecutive_failures")]
     pub consecutive_failures: u32,
+    /// How often a gate with `on_fail=step_back` may lead back to the stage before; the next time rolls back.
+    #[serde(default = "default_max_step_backs")]
+    pub max_step_backs: u32,
     /// Time between two decisions.
     #[serde(default = "default_tick")]
     pub tick: Span,
@@ -43,7 +46,7 @@ const fn default_bake() -> Span {
 }
 
 fn default_gates() -> Vec<Gate> {
-    vec![Gate::slo(Sli::ErrorRatio, 0.05), Gate::slo(Sli::TimeToFirstToken(Quantile::P95), 15.0)]
+    vec![Gate::slo(Sli::Ratio(Fault::Failed), 0.05), Gate::slo(Sli::Quantile(Measure::FirstToken, Quantile::P95), 15.0)]
 }
 
 const fn default_min_requests() -> u64 {
@@ -58,9 +61,16 @@ const fn default_consecutive_failures() -> u32 {
     5
 }
 
+const fn default_max_step_backs() -> u32 {
+    2
+}
+
 const fn default_tick() -> Span {
     Span::seconds(1)
 }
+
+/// More would divide the chance of each test away.
+const MOST_STEP_BACKS: u32 = 20;
 
 impl Default for RolloutSpec {
     fn default() -> Self {
@@ -71,6 +81,7 @@ impl Default for RolloutSpec {
             min_requests: default_min_requests(),
             alpha: default_alpha(),
             consecutive_failures: default_consecutive_failures(),
+            max_step_backs: default_max_step_backs(),
             tick: default_tick(),
         }
     }
@@ -98,6 +109,17 @@ pub enum InvalidRollout {
 }
 
 impl RolloutSpec {
+    /// How many times a stage can begin at the most: one that is stepped back from begins again, as does the one before.
+    pub fn most_stages(&self) -> usize {
+        self.stages.len() + 2 * self.most_step_backs()
+    }
+
+    /// None if no gate that decides leads back.
+    pub fn most_step_backs(&self) -> usize {
+        let leads_back = self.gates.iter().any(|gate| gate.on_fail == OnFail::StepBack && !gate.dry_run);
+        if leads_back { self.max_step_backs as usize } else { 0 }
+    }
+
     /// Checks what types can't: order, ends, ranges.
     pub fn validate(&self) -> Result<(), InvalidRollout> {
         self.validate_stages()?;
@@ -113,6 +135,9 @@ impl RolloutSpec {
         }
         if self.consecutive_failures == 0 {
             return out_of_range("consecutive_failures", &self.consecutive_failures, "at least 1");
+        }
+        if self.max_step_backs > MOST_STEP_BACKS {
+            return out_of_range("max_step_backs", &self.max_step_backs, "at most 20");
         }
         let tick = self.tick.0.as_millis();
         if !(10..=60_000).contains(&tick) {
@@ -155,20 +180,25 @@ impl RolloutSpec {
     }
 }
 
-/// Three values, never two: no evidence is never a pass.
+/// Never only two: no evidence is never a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Promote,
     Hold,
+    /// To the stage before.
+    StepBack,
     RollBack,
 }
 
 impl Verdict {
+    pub const ALL: [Self; 4] = [Self::Promote, Self::Hold, Self::StepBack, Self::RollBack];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Promote => "promote",
             Self::Hold => "hold",
+            Self::StepBack => "step-back",
             Self::RollBack => "roll-back",
         }
     }
@@ -218,6 +248,9 @@ pub struct RolloutReport {
     pub started_at: Timestamp,
     pub stage_since: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// How often it went back to the stage before.
+    #[serde(default)]
+    pub step_backs: u32,
     pub gates: Vec<GateReport>,
     pub verdict: Verdict,
     /// One sentence with the numbers.
@@ -242,7 +275,7 @@ pub struct RolloutEvent {
     /// Counted from 1 within the rollout.
     pub record: u64,
     pub at: Timestamp,
-    /// `started`, `weight-intended`, `weight-set`, `promoted-stage`, `paused`, `resumed`, `promoted`, `rolled-back`, `aborted`.
+    /// `started`, `weight-intended`, `weight-set`, `promoted-stage`, `stepped-back`, `paused`, `resumed`, `promoted`, `rolled-back`, `aborted`.
     pub kind: String,
     pub weight: Weight,
     pub detail: String,
@@ -270,6 +303,7 @@ mod tests {
             ("stages: [100%]\ngates: [error_ratio<1.5x]", "gates[0]: error_ratio<1.5x has no baseline"),
             ("stages: [100%]\nalpha: 0", "alpha: 0 is not above 0"),
             ("stages: [100%]\nmin_requests: 0", "min_requests: 0"),
+            ("stages: [100%]\nmax_step_backs: 21", "max_step_backs: 21"),
             ("stages: [100%]\ntick: 1ms", "tick: 1ms"),
         ] {
             let error = spec(bad).validate().unwrap_err().to_string();

@@ -45,6 +45,7 @@ fn decision(report: &RolloutReport) -> String {
         (RolloutPhase::Aborted, _) => "It was taken back by hand.".to_owned(),
         (RolloutPhase::Baking | RolloutPhase::Paused, Verdict::Promote) => format!("It goes on: {reason}."),
         (RolloutPhase::Baking | RolloutPhase::Paused, Verdict::Hold) => format!("It stays: {reason}."),
+        (RolloutPhase::Baking | RolloutPhase::Paused, Verdict::StepBack) => format!("It goes back a stage: {reason}."),
         (RolloutPhase::Baking | RolloutPhase::Paused, Verdict::RollBack) => format!("It goes back: {reason}."),
     }
 }
@@ -75,9 +76,11 @@ const fn stance(gate: &GateReport) -> &'static str {
     match (gate.gate.dry_run, gate.verdict) {
         (false, Verdict::Promote) => "lets it go on",
         (false, Verdict::Hold) => "holds it",
+        (false, Verdict::StepBack) => "takes it back a stage",
         (false, Verdict::RollBack) => "takes it back",
         (true, Verdict::Promote) => "would let it go on (dry run)",
         (true, Verdict::Hold) => "would hold it (dry run)",
+        (true, Verdict::StepBack) => "would take it back a stage (dry run)",
         (true, Verdict::RollBack) => "would take it back (dry run)",
     }
 }
@@ -101,6 +104,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             stage_since: Timestamp::UNIX_EPOCH,
             ended_at: None,
+            step_backs: 0,
             gates: vec![GateReport { gate, samples, observed: Some(0.1), verdict, reason: reason.clone() }],
             verdict,
             reason,

@@ -1,7 +1,7 @@
 //! A rollout for the eye: where it is, why, and the evidence of each gate.
 
 use rollout::forecast::StageForecast;
-use spec::rollout::{Against, Gate, GateReport, RolloutEvent, RolloutReport, RolloutSpec, Sli};
+use spec::rollout::{Against, Gate, GateReport, Measure, RolloutEvent, RolloutReport, RolloutSpec, Sli};
 
 use super::{clock, coloured, table};
 
@@ -66,9 +66,10 @@ fn observed(gate: &Gate, value: f64) -> String {
         return format!("{value:.2}x");
     }
     match gate.sli {
-        Sli::ErrorRatio | Sli::TruncatedRatio => format!("{:.2}%", value * 100.0),
-        Sli::TimeToFirstToken(_) | Sli::Latency(_) => format!("{value:.3}s"),
-        Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => value.to_string(),
+        Sli::Ratio(_) => format!("{:.2}%", value * 100.0),
+        Sli::Quantile(Measure::Cost, _) => format!("${value:.6}"),
+        Sli::Quantile(_, _) => format!("{value:.3}s"),
+        Sli::Typical(_) | Sli::Scrape(_) => value.to_string(),
     }
 }
 

@@ -10,7 +10,7 @@ use rollout::ports::{Observation, Outcome};
 use rollout::statistics::comparison::{Tally, ln_evidence_above};
 use rollout::statistics::log_mean::{LogTimes, slowdown};
 use spec::id::Variant;
-use spec::rollout::{Gate, Quantile, RolloutSpec, Sli, Verdict};
+use spec::rollout::{Fault, Gate, Measure, Quantile, RolloutSpec, Sli, Verdict};
 
 use super::traffic::{Answer, Scene, WEIGHTS};
 
@@ -49,8 +49,10 @@ struct Gates {
 
 impl Gates {
     fn new(scene: &Scene) -> Self {
-        let gates =
-            vec![Gate::slo(Sli::ErrorRatio, scene.slo), Gate::slo(Sli::TimeToFirstToken(Quantile::P95), SLOW_SECONDS)];
+        let gates = vec![
+            Gate::slo(Sli::Ratio(Fault::Failed), scene.slo),
+            Gate::slo(Sli::Quantile(Measure::FirstToken, Quantile::P95), SLOW_SECONDS),
+        ];
         let spec = RolloutSpec { gates, alpha: ALPHA, ..RolloutSpec::default() };
         Self { evidence: Evidence::new(&spec.gates, 1), spec, stage: 0 }
     }
@@ -64,21 +66,18 @@ impl Method for Gates {
             self.evidence = self.evidence.next_stage(&self.spec.gates, generation);
         }
         let duration = Duration::from_secs_f64(answer.seconds);
-        let seen = Observation {
-            variant: if answer.is_candidate { Variant::Candidate } else { Variant::Baseline },
-            outcome: if answer.is_failed { Outcome::Truncated } else { Outcome::Ok },
-            time_to_first_token: Some(duration),
-            duration,
-            is_fallback: false,
-            generation,
-        };
+        let variant = if answer.is_candidate { Variant::Candidate } else { Variant::Baseline };
+        let outcome = if answer.is_failed { Outcome::Truncated } else { Outcome::Ok };
+        let bare = Observation::bare(variant, outcome, generation);
+        let seen = Observation { time_to_first_token: Some(duration), duration, ..bare };
         self.evidence.add(&self.spec.gates, &seen);
     }
 
     fn look(&mut self) -> bool {
         let (position, now) = (Position::first(self.stage), Timestamp::UNIX_EPOCH);
         let Self { spec, evidence, .. } = self;
-        decide(&Situation { spec, position, stage_since: now, evidence, now }).verdict == Verdict::RollBack
+        decide(&Situation { spec, position, stage_since: now, step_backs: 0, evidence, now }).verdict
+            == Verdict::RollBack
     }
 }
 
@@ -113,7 +112,7 @@ struct Slowdown {
 impl Method for Slowdown {
     fn see(&mut self, answer: &Answer) {
         let times = if answer.is_candidate { &mut self.candidate } else { &mut self.baseline };
-        times.add(Duration::from_secs_f64(answer.seconds));
+        times.add(answer.seconds);
     }
 
     fn look(&mut self) -> bool {

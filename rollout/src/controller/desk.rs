@@ -117,7 +117,7 @@ impl Desk {
             Move::Resume => self.append(now, Event::Resumed).await?,
             Move::Abort => self.take_away(Cause::Abort, by_hand, now).await?,
             // Nobody asks for these; they are decided.
-            Move::Promote | Move::RollBack => return Ok(()),
+            Move::Promote | Move::StepBack | Move::RollBack => return Ok(()),
         }
         self.settle(now).await
     }
@@ -136,12 +136,17 @@ impl Desk {
             spec: &rollout.spec,
             position: rollout.position,
             stage_since: rollout.stage_since,
+            step_backs: rollout.step_backs,
             evidence: &rollout.evidence,
             now,
         });
         let (verdict, reason) = (rollout.decision.verdict, rollout.decision.reason.clone());
         match verdict {
             Verdict::RollBack => self.roll_back(reason, now).await,
+            Verdict::StepBack => {
+                settled?;
+                self.step_back(reason, now).await
+            }
             Verdict::Promote => {
                 settled?;
                 self.promote(reason, now).await
@@ -175,6 +180,16 @@ impl Desk {
             }
             self.take_away(Cause::RollBack, reason, now).await?;
         }
+        self.settle(now).await
+    }
+
+    async fn step_back(&mut self, reason: String, now: Timestamp) -> Result<(), ControllerError> {
+        self.append_decision(now).await?;
+        let Some(ledger) = self.live() else { return Ok(()) };
+        let rollout = &ledger.rollout;
+        let before = rollout.position.after(Move::StepBack, rollout.spec.stages.len())?;
+        let weight = before.weight(&rollout.spec);
+        self.intend(Cause::StepBack, weight, reason, now).await?;
         self.settle(now).await
     }
 
@@ -273,6 +288,10 @@ impl Desk {
             Cause::Promote => {
                 let stage = self.live().map_or(0, |ledger| ledger.rollout.position.stage + 1);
                 self.append(now, Event::PromotedStage { stage, reason }).await
+            }
+            Cause::StepBack => {
+                let stage = self.live().map_or(0, |ledger| ledger.rollout.position.stage.saturating_sub(1));
+                self.append(now, Event::SteppedBack { stage, reason }).await
             }
             Cause::RollBack => self.append(now, Event::RolledBack { reason }).await,
             Cause::Abort => self.append(now, Event::Aborted { reason }).await,
