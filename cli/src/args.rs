@@ -522,6 +522,10 @@ pub enum RolloutCommand {
     Resume(MoveArgs),
     /// Stop and move traffic back to the baseline now
     Abort(MoveArgs),
+    /// Let the next stage begin that `approve_before` of the rollout file names; its gates decide all the same
+    Approve(MoveArgs),
+    /// Take back what the last rollout promoted; or begin anew, at the first stage, what was rolled back
+    Undo(MoveArgs),
     /// All that was decided and done
     History {
         #[command(flatten)]

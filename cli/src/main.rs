@@ -132,7 +132,11 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
             | RolloutCommand::Explain { name, .. }
             | RolloutCommand::Watch { name }
             | RolloutCommand::History { name, .. } => &name.name,
-            RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
+            RolloutCommand::Pause(args)
+            | RolloutCommand::Resume(args)
+            | RolloutCommand::Abort(args)
+            | RolloutCommand::Approve(args)
+            | RolloutCommand::Undo(args) => &args.name.name,
             RolloutCommand::Validate { .. } | RolloutCommand::Plan { .. } => return None,
         },
         Command::Weights(_)
@@ -173,7 +177,11 @@ fn wants_json(command: &Command) -> bool {
             | RolloutCommand::Validate { json, .. }
             | RolloutCommand::Plan { json, .. }
             | RolloutCommand::History { json, .. } => json.json,
-            RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => args.json.json,
+            RolloutCommand::Pause(args)
+            | RolloutCommand::Resume(args)
+            | RolloutCommand::Abort(args)
+            | RolloutCommand::Approve(args)
+            | RolloutCommand::Undo(args) => args.json.json,
             RolloutCommand::Watch { .. } => false,
         },
         Command::Runbook(RunbookCommand::List(json) | RunbookCommand::Run { json, .. }) => json.json,

@@ -10,6 +10,7 @@ use spec::rollout::{GateReport, RolloutPhase, RolloutSpec, Verdict};
 use crate::evidence::Evidence;
 use crate::judge::judge_all;
 use crate::machine::Position;
+use crate::replay::Rollout;
 
 /// All that a decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +20,27 @@ pub struct Situation<'a> {
     pub stage_since: Timestamp,
     /// How often it went back to the stage before so far.
     pub step_backs: u32,
+    /// Since when the longest time of a stage counts: its beginning, or when it was resumed.
+    pub waiting_since: Timestamp,
+    /// Somebody let the next stage begin.
+    pub is_approved: bool,
     pub evidence: &'a Evidence,
     pub now: Timestamp,
+}
+
+impl<'a> Situation<'a> {
+    pub(crate) fn of(rollout: &'a Rollout, now: Timestamp) -> Self {
+        Self {
+            spec: &rollout.spec,
+            position: rollout.position,
+            stage_since: rollout.stage_since,
+            step_backs: rollout.step_backs,
+            waiting_since: rollout.waiting_since,
+            is_approved: rollout.is_approved(),
+            evidence: &rollout.evidence,
+            now,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,15 +62,13 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     let failure = why_roll_back(situation, &gates)
         .map(|reason| (Verdict::RollBack, reason))
         .or_else(|| step_back(situation, &gates));
-    let lacks = what_lacks(situation, &gates);
+    let mut lacks = what_lacks(situation, &gates);
+    lacks.extend(what_forbids(situation));
     let (verdict, reason) = match (situation.position.phase, failure) {
         (RolloutPhase::Baking | RolloutPhase::Paused, Some(failed)) => failed,
         (RolloutPhase::Baking, None) if lacks.is_empty() => (Verdict::Promote, all_passed(situation, &gates)),
         (RolloutPhase::Baking, None) => (Verdict::Hold, format!("waits for {}", lacks.join(", "))),
-        (RolloutPhase::Paused, None) if lacks.is_empty() => {
-            (Verdict::Hold, "paused; nothing else is waited for".into())
-        }
-        (RolloutPhase::Paused, None) => (Verdict::Hold, format!("paused; would wait for {}", lacks.join(", "))),
+        (RolloutPhase::Paused, None) => (Verdict::Hold, paused(situation, &lacks)),
         (RolloutPhase::Promoted | RolloutPhase::RolledBack | RolloutPhase::Aborted, _) => {
             (Verdict::Hold, "the rollout is over".to_owned())
         }
@@ -116,6 +134,39 @@ fn what_lacks(situation: &Situation<'_>, gates: &[GateReport]) -> Vec<String> {
     lacks
 }
 
+/// What people said of the time to go on.
+fn what_forbids(situation: &Situation<'_>) -> impl Iterator<Item = String> {
+    let Situation { spec, position, now, is_approved, .. } = situation;
+    let approval = position.needs_approval(spec).filter(|_| !is_approved);
+    let approval = approval.map(|weight| format!("somebody's approval of {weight} (dsctl rollout approve)"));
+    let lockout = spec.locked_out_by(*now).map(|lockout| format!("the end of the lockout {lockout}"));
+    approval.into_iter().chain(lockout)
+}
+
+/// Why a stage is to be paused: its longest time is over, and it is not for people that it waits.
+pub fn baked_too_long(situation: &Situation<'_>, decision: &Decision) -> Option<String> {
+    let most = is_too_long(situation)?;
+    let is_waiting = situation.position.phase == RolloutPhase::Baking && decision.verdict == Verdict::Hold;
+    let lacks = what_lacks(situation, &decision.gates);
+    (is_waiting && !lacks.is_empty()).then(|| format!("not passed within {most}: it waited for {}", lacks.join(", ")))
+}
+
+fn is_too_long(situation: &Situation<'_>) -> Option<Span> {
+    let waited = Span(situation.now.duration_since(situation.waiting_since).try_into().unwrap_or_default());
+    situation.spec.max_bake.filter(|most| waited >= *most)
+}
+
+fn paused(situation: &Situation<'_>, lacks: &[String]) -> String {
+    let why = match is_too_long(situation) {
+        Some(most) => format!("paused, and not passed within {most}: resume bakes on"),
+        None => "paused".to_owned(),
+    };
+    match lacks {
+        [] => format!("{why}; nothing else is waited for"),
+        lacks => format!("{why}; would wait for {}", lacks.join(", ")),
+    }
+}
+
 const fn is_of_answers(report: &GateReport) -> bool {
     !matches!(report.gate.sli, spec::rollout::Sli::Scrape(_))
 }
@@ -154,6 +205,7 @@ mod tests {
         evidence: Evidence,
         held_for: i64,
         step_backs: u32,
+        is_approved: bool,
     }
 
     impl Scene {
@@ -165,6 +217,7 @@ mod tests {
                 spec,
                 held_for: 30,
                 step_backs: 0,
+                is_approved: false,
             };
             scene.answers(good, Outcome::Ok);
             scene.answers(failed, Outcome::UpstreamError);
@@ -185,8 +238,21 @@ mod tests {
         fn decide(&self) -> Decision {
             let stage_since = Timestamp::UNIX_EPOCH;
             let now = stage_since + self.held_for.seconds();
-            let Self { spec, position, evidence, .. } = self;
-            decide(&Situation { spec, position: *position, stage_since, step_backs: self.step_backs, evidence, now })
+            decide(&self.situation(stage_since, now))
+        }
+
+        fn situation(&self, stage_since: Timestamp, now: Timestamp) -> Situation<'_> {
+            let Self { spec, position, evidence, step_backs, is_approved, .. } = self;
+            Situation {
+                spec,
+                position: *position,
+                stage_since,
+                step_backs: *step_backs,
+                waiting_since: stage_since,
+                is_approved: *is_approved,
+                evidence,
+                now,
+            }
         }
 
         fn verdict(&self) -> (Verdict, String) {
@@ -236,6 +302,43 @@ mod tests {
         }
         let reason = "5 probes of the candidate failed in a row (limit 5), the last: refused";
         assert_eq!(scene.verdict(), (Verdict::RollBack, reason.to_owned()));
+    }
+
+    #[test]
+    fn what_passed_waits_for_its_approval_and_the_end_of_a_lockout_and_is_still_rolled_back() {
+        let mut scene = Scene::new(100, 0);
+        scene.spec.approve_before = vec!["30%".parse().unwrap()];
+        // The epoch was a Thursday.
+        scene.spec.lockout = vec!["Thu 00:00-Thu 01:00 UTC".parse().unwrap()];
+        let (both, lockout) = ("somebody's approval of 30%", "the end of the lockout Thu 00:00-Thu 01:00 UTC");
+        assert!(scene.verdict().1.contains(both) && scene.verdict().1.ends_with(lockout), "{}", scene.verdict().1);
+        scene.is_approved = true;
+        assert_eq!(scene.verdict(), (Verdict::Hold, format!("waits for {lockout}")));
+        scene.held_for = 3_600;
+        assert_eq!(scene.verdict().0, Verdict::Promote);
+        (scene.is_approved, scene.held_for) = (false, 30);
+        scene.answers(5, Outcome::UpstreamError);
+        assert_eq!(scene.verdict().0, Verdict::RollBack);
+    }
+
+    #[test]
+    fn a_stage_that_is_not_passed_in_its_time_is_paused_unless_it_waits_for_people() {
+        let too_long = |scene: &Scene| {
+            let (since, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + scene.held_for.seconds());
+            baked_too_long(&scene.situation(since, now), &scene.decide())
+        };
+        let mut scene = Scene::new(12, 0);
+        scene.spec.max_bake = Some(Span::seconds(60));
+        assert_eq!(too_long(&scene), None);
+        scene.held_for = 60;
+        assert_eq!(too_long(&scene).unwrap(), "not passed within 1m: it waited for 12 of 20 answers");
+        scene.position.phase = RolloutPhase::Paused;
+        assert_eq!(too_long(&scene), None);
+        assert!(scene.verdict().1.starts_with("paused, and not passed within 1m: resume bakes on; would wait"));
+        scene.position.phase = RolloutPhase::Baking;
+        scene.spec.approve_before = vec!["30%".parse().unwrap()];
+        scene.answers(8, Outcome::Ok);
+        assert_eq!(too_long(&scene), None, "it waits for somebody");
     }
 
     #[test]

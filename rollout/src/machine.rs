@@ -109,6 +109,12 @@ impl Position {
         }
     }
 
+    /// The next stage's weight, if the spec wants somebody's approval before it.
+    pub fn needs_approval(self, spec: &RolloutSpec) -> Option<Weight> {
+        let next = spec.stages.get(self.stage + 1).filter(|_| !self.phase.is_over())?;
+        spec.approve_before.contains(next).then_some(*next)
+    }
+
     pub const fn is_last(self, stages: usize) -> bool {
         self.stage + 1 >= stages
     }

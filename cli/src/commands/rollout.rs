@@ -48,6 +48,8 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode,
         RolloutCommand::Pause(args) => go(&gateway(&args.name)?, "pause", &args).await?,
         RolloutCommand::Resume(args) => go(&gateway(&args.name)?, "resume", &args).await?,
         RolloutCommand::Abort(args) => go(&gateway(&args.name)?, "abort", &args).await?,
+        RolloutCommand::Approve(args) => go(&gateway(&args.name)?, "approve", &args).await?,
+        RolloutCommand::Undo(args) => go(&gateway(&args.name)?, "undo", &args).await?,
         RolloutCommand::History { name, json } => {
             let events: Vec<RolloutEvent> = gateway(&name)?.get("/admin/rollout/history").await?;
             if json.json { print_json(&events)? } else { print(view::rollout::history(&events))? }

@@ -105,6 +105,7 @@ mod tests {
             stage_since: Timestamp::UNIX_EPOCH,
             ended_at: None,
             step_backs: 0,
+            awaits_approval: None,
             gates: vec![GateReport { gate, samples, observed: Some(0.1), verdict, reason: reason.clone() }],
             verdict,
             reason,

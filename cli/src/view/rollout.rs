@@ -16,6 +16,9 @@ pub fn report(report: &RolloutReport) -> String {
         clock(report.stage_since),
     );
     text.push_str(&format!("stages  {}\n", stages(report)));
+    if let Some(weight) = report.awaits_approval {
+        text.push_str(&format!("approval needed before {weight}: dsctl rollout approve\n"));
+    }
     text.push_str(&format!("verdict {}: {}\n", coloured(report.verdict.as_str()), report.reason));
     let mut rows = vec![["GATE", "OBSERVED", "ANSWERS", "VERDICT", "WHY"].map(str::to_owned).to_vec()];
     rows.extend(report.gates.iter().map(gate_row));
@@ -27,8 +30,13 @@ pub fn report(report: &RolloutReport) -> String {
 pub fn spec(spec: &RolloutSpec) -> String {
     let stages = spec.stages.iter().map(ToString::to_string).collect::<Vec<_>>().join(" > ");
     let (bake, least, alpha) = (spec.bake, spec.min_requests, spec.alpha);
+    let longest = spec.max_bake.map(|most| format!("\nlongest {most}, then paused")).unwrap_or_default();
+    let approvals: String = spec.approve_before.iter().map(|weight| format!("\napproval before {weight}")).collect();
+    let lockouts: String = spec.lockout.iter().map(|lockout| format!("\nlockout {lockout}")).collect();
     let gates: String = spec.gates.iter().map(|gate| format!("\n  {gate}")).collect();
-    format!("stages  {stages}\neach    {bake} and {least} answers at least, alpha {alpha}\ngates{gates}")
+    format!(
+        "stages  {stages}\neach    {bake} and {least} answers at least, alpha {alpha}{longest}{approvals}{lockouts}\ngates{gates}"
+    )
 }
 
 /// How long each stage takes, then what its gates can't tell.

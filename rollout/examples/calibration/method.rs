@@ -76,7 +76,9 @@ impl Method for Gates {
     fn look(&mut self) -> bool {
         let (position, now) = (Position::first(self.stage), Timestamp::UNIX_EPOCH);
         let Self { spec, evidence, .. } = self;
-        decide(&Situation { spec, position, stage_since: now, step_backs: 0, evidence, now }).verdict
+        let (stage_since, waiting_since, step_backs, is_approved) = (now, now, 0, false);
+        decide(&Situation { spec, position, stage_since, waiting_since, step_backs, is_approved, evidence, now })
+            .verdict
             == Verdict::RollBack
     }
 }

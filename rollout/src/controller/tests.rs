@@ -15,6 +15,8 @@ use crate::fake::{FailingStore, FakeClock, FakeTraffic, Lasting, When};
 use crate::ledger::Ledger;
 use crate::ports::{Observation, Outcome, TrafficError};
 
+mod rules;
+
 /// How a candidate behaves at a weight.
 type Behaviour = fn(Variant, Weight) -> Outcome;
 
@@ -32,10 +34,10 @@ fn spec() -> RolloutSpec {
     RolloutSpec { bake: Span::seconds(5), ..RolloutSpec::default() }
 }
 
-/// Failures lead back a stage, once; no streak of them rolls back.
+/// Failures lead back a stage, once; no streak of them rolls back. Somebody must let the third stage begin.
 fn forgiving() -> RolloutSpec {
     let gates = vec!["error_ratio<5% on_fail=step_back".parse().unwrap()];
-    RolloutSpec { gates, max_step_backs: 1, consecutive_failures: 1_000, ..spec() }
+    RolloutSpec { gates, max_step_backs: 1, consecutive_failures: 1_000, approve_before: vec![weight(60)], ..spec() }
 }
 
 /// What outlives a controller.
@@ -644,6 +646,7 @@ enum Happening {
     Tick,
     Pause,
     Resume,
+    Approve,
     Abort,
     ProbesFail(bool),
     Restart,
@@ -668,6 +671,7 @@ fn anything() -> impl Strategy<Value = Happening> {
         8 => Just(Happening::Tick),
         1 => Just(Happening::Pause),
         2 => Just(Happening::Resume),
+        2 => Just(Happening::Approve),
         1 => prop::bool::weighted(0.1).prop_map(|abort| if abort { Happening::Abort } else { Happening::Tick }),
         1 => prop::bool::weighted(0.2).prop_map(Happening::ProbesFail),
         2 => Just(Happening::Restart),
@@ -682,7 +686,7 @@ struct Earned {
     weight: Weight,
     answers: u64,
     is_paused: bool,
-    step_backs: u32,
+    is_approved: bool,
 }
 
 struct Play {
@@ -697,7 +701,7 @@ impl Play {
         let house = House::new();
         let controller = house.started_with(spec).await;
         let store = Arc::new(FailingStore::new(house.store.clone(), usize::MAX, When::Before, Lasting::Once));
-        let model = Earned { weight: weight(10), answers: 0, is_paused: false, step_backs: 0 };
+        let model = Earned { weight: weight(10), answers: 0, is_paused: false, is_approved: false };
         Self { house, controller, store, model }
     }
 
@@ -721,6 +725,10 @@ impl Play {
                 // One whose record could not be written may be there all the same.
                 let _resumed_or_maybe = controller.resume().await;
                 model.is_paused = false;
+            }
+            Happening::Approve => {
+                model.is_approved |= controller.report().is_some_and(|report| report.awaits_approval.is_some());
+                let _approved_or_maybe = controller.approve().await;
             }
             Happening::Abort => drop(controller.abort().await),
             Happening::ProbesFail(fail) => house.traffic.fail_probes(fail.then_some("refused")),
@@ -747,10 +755,9 @@ impl Play {
             let expected = if report.phase == RolloutPhase::Promoted { Weight::ALL } else { Weight::NONE };
             prop_assert_eq!(in_force, expected);
         }
-        if report.step_backs > model.step_backs {
-            // What goes back a stage must earn its way anew.
-            let stage = report.spec.stages[report.stage];
-            *model = Earned { weight: stage, answers: 0, step_backs: report.step_backs, ..*model };
+        if Weight::NONE < report.weight && report.weight < model.weight {
+            // What goes back a stage must earn its way anew, from the moment that this is intended.
+            *model = Earned { weight: report.weight, answers: 0, is_approved: false, ..*model };
         }
         if report.weight > model.weight {
             let stages = spec().stages;
@@ -758,6 +765,7 @@ impl Play {
             prop_assert_eq!(Some(report.weight), next);
             prop_assert!(model.answers >= 20, "{} answers at {}", model.answers, model.weight);
             prop_assert!(!model.is_paused, "promoted while paused");
+            prop_assert!(model.is_approved || !report.spec.approve_before.contains(&report.weight));
             (model.weight, model.answers) = (report.weight, 0);
         }
         Ok(())
