@@ -67,6 +67,7 @@ impl Observer {
             usage: None,
             is_stream: false,
             is_refused: false,
+            is_drawn: false,
             is_finished: false,
         }
     }
@@ -134,10 +135,18 @@ pub struct Attempt {
     is_stream: bool,
     /// The upstream's own filter ended it.
     is_refused: bool,
+    is_drawn: bool,
     is_finished: bool,
 }
 
 impl Attempt {
+    /// What kept the request with its variant, if anything did.
+    #[must_use]
+    pub const fn of_session(mut self, session: Option<&[u8]>) -> Self {
+        self.is_drawn = session.is_none();
+        self
+    }
+
     /// What its variant charges, if it does.
     #[must_use]
     pub fn at_price(mut self, price: Option<TokenPrice>) -> Self {
@@ -207,6 +216,7 @@ impl Attempt {
             stream_tokens: self.usage.filter(|_| self.is_stream).map(|usage| usage.completion),
             dollars: self.dollars(),
             is_refused: self.is_refused,
+            is_drawn: self.is_drawn,
         });
         if let Some(mut line) = self.line.take() {
             line.outcome = outcome.as_str();
@@ -351,8 +361,11 @@ mod tests {
             assert!((seen.dollars.unwrap() - 0.500_044).abs() < 1e-9);
             assert_eq!(seen.time_per_token(), is_stream.then_some(0.1));
         }
-        observer.begin(Variant::Candidate, 1, Turn::First).finish(Outcome::Ok);
-        assert_eq!(observer.take()[0].dollars, None, "without a price there is no cost");
+        observer.begin(Variant::Candidate, 1, Turn::First).of_session(None).finish(Outcome::Ok);
+        let seen = observer.take()[0];
+        assert_eq!((seen.dollars, seen.is_drawn), (None, true), "without a price there is no cost");
+        observer.begin(Variant::Candidate, 1, Turn::First).of_session(Some(b"ann")).finish(Outcome::Ok);
+        assert!(!observer.take()[0].is_drawn);
     }
 
     #[test]

@@ -93,7 +93,11 @@ pub async fn answer(plane: &Arc<DataPlane>, mut request: ClientRequest) -> Respo
             plane.metrics.count(&gateway::FALLBACKS, &[first.as_str(), variant.as_str()], 1);
         }
         line.variant = Some(variant);
-        let mut attempt = plane.observer.begin(variant, table.generation, turn).at_price(upstream.price());
+        let mut attempt = plane
+            .observer
+            .begin(variant, table.generation, turn)
+            .at_price(upstream.price())
+            .of_session(request.session());
         let asked = ask(upstream, &request, &settings.config.limits, &mut attempt).await;
         match asked.and_then(|taken| refuse_unseen(taken, guard.as_ref())) {
             Ok(taken) if !is_alone && is_doubtful(&taken, &attempt) => {

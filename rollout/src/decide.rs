@@ -11,6 +11,8 @@ use crate::evidence::Evidence;
 use crate::judge::judge_all;
 use crate::machine::Position;
 use crate::replay::Rollout;
+use crate::statistics::ln_limit;
+use crate::statistics::sample_ratio::ln_evidence_misrouted;
 
 /// All that a decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +128,7 @@ fn what_lacks(situation: &Situation<'_>, gates: &[GateReport]) -> Vec<String> {
     if let Some(failure) = &evidence.probe.last_failure {
         lacks.push(format!("a good probe of the candidate ({failure})"));
     }
+    lacks.extend(wrong_split(situation));
     // While answers are too few, what each gate would say of them is no news.
     let is_news = |gate: &&GateReport| {
         !gate.gate.dry_run && gate.verdict != Verdict::Promote && !(is_short && is_of_answers(gate))
@@ -165,6 +168,26 @@ fn paused(situation: &Situation<'_>, lacks: &[String]) -> String {
         [] => format!("{why}; nothing else is waited for"),
         lacks => format!("{why}; would wait for {}", lacks.join(", ")),
     }
+}
+
+/// Evidence that is asked for before the split is doubted, as one chance in so many.
+const SPLIT_DOUBTED_AT: f64 = 1_000.0;
+
+/// A split that isn't the weights' means that the answers are no fair sample: then nothing else may be believed. While
+/// answers of one variant take much longer, those still under way look like it too, until they come to their end.
+fn wrong_split(situation: &Situation<'_>) -> Option<String> {
+    let drawn = situation.evidence.tallies.of(|answers| answers.drawn);
+    let ln_limit = ln_limit(1.0 / SPLIT_DOUBTED_AT, 1 + situation.spec.most_step_backs());
+    if ln_evidence_misrouted(&drawn) < ln_limit {
+        return None;
+    }
+    let came: u64 = drawn.iter().map(|tally| tally.candidate).sum();
+    let all: u64 = drawn.iter().map(|tally| tally.candidate + tally.baseline).sum();
+    let due: f64 = drawn.iter().map(|tally| tally.weight * (tally.candidate + tally.baseline) as f64).sum();
+    Some(format!(
+        "requests to be split as the weights say ({came} of {all} without a session came from the candidate, where \
+         about {due:.0} should have)"
+    ))
 }
 
 const fn is_of_answers(report: &GateReport) -> bool {
@@ -339,6 +362,25 @@ mod tests {
         scene.spec.approve_before = vec!["30%".parse().unwrap()];
         scene.answers(8, Outcome::Ok);
         assert_eq!(too_long(&scene), None, "it waits for somebody");
+    }
+
+    #[test]
+    fn a_split_that_is_not_the_weights_holds_by_name_and_rolls_nothing_back() {
+        for (candidates, is_doubted) in [(100, false), (130, false), (300, true), (5, true)] {
+            let mut scene = Scene::new(100, 0);
+            scene.evidence.tallies.begin(1, "10%".parse().unwrap());
+            for at in 0..1_000 {
+                let variant = if at < candidates { Variant::Candidate } else { Variant::Baseline };
+                let seen = Observation { is_drawn: true, ..Observation::bare(variant, Outcome::ClientAbort, 1) };
+                scene.evidence.add(&scene.spec.gates, &seen);
+            }
+            let (verdict, reason) = scene.verdict();
+            assert_eq!(verdict, if is_doubted { Verdict::Hold } else { Verdict::Promote }, "{reason}");
+            let words = format!(
+                "split as the weights say ({candidates} of 1000 without a session came from the candidate, where about 100 should"
+            );
+            assert_eq!(reason.contains(&words), is_doubted, "{reason}");
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Observation {
     pub dollars: Option<f64>,
     /// The upstream's own filter ended it (`finish_reason` `content_filter`).
     pub is_refused: bool,
+    /// No session kept the request with a variant: the weights alone sent it there.
+    pub is_drawn: bool,
 }
 
 impl Observation {
@@ -81,6 +83,7 @@ impl Observation {
             stream_tokens: None,
             dollars: None,
             is_refused: false,
+            is_drawn: false,
         }
     }
 

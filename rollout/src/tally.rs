@@ -34,6 +34,10 @@ pub struct Answers {
     pub blocked: u64,
     #[serde(default)]
     pub refused: u64,
+    /// Requests that no session kept with a variant, whatever came of them: whether they are split as the weights say
+    /// can be told, while one busy session would look like a fault.
+    #[serde(default)]
+    pub drawn: u64,
 }
 
 impl Tallies {
@@ -53,6 +57,7 @@ impl Tallies {
             Variant::Candidate => &mut stage.candidate,
             Variant::Baseline => &mut stage.baseline,
         };
+        answers.drawn += u64::from(seen.is_drawn);
         answers.blocked += u64::from(seen.outcome == Outcome::Blocked);
         if seen.outcome.is_counted() {
             answers.counted += 1;
