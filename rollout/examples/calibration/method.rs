@@ -10,7 +10,7 @@ use rollout::ports::{Observation, Outcome};
 use rollout::statistics::comparison::{Tally, ln_evidence_above};
 use rollout::statistics::log_mean::{LogTimes, slowdown};
 use spec::id::Variant;
-use spec::rollout::{Fault, Gate, Measure, Quantile, RolloutSpec, Sli, Verdict};
+use spec::rollout::{Against, Fault, Gate, Measure, Quantile, RolloutSpec, Sli, Verdict};
 
 use super::traffic::{Answer, Scene, WEIGHTS};
 
@@ -19,6 +19,8 @@ const SLOW_SECONDS: f64 = 1.5;
 const SLOW_ALLOWED: f64 = 0.05;
 /// How many times as many errors the comparison lets the candidate have.
 const RATIO_ALLOWED: f64 = 1.5;
+/// What the gate on times beside the baseline allows.
+const SLOWDOWN_ALLOWED: f64 = 1.2;
 /// Two-sided 98%, the level of Kayenta's judge.
 const MANN_WHITNEY_LIMIT: f64 = 2.326;
 
@@ -32,6 +34,7 @@ pub trait Method {
 pub fn all(scene: &Scene) -> Vec<Box<dyn Method>> {
     vec![
         Box::new(Gates::new(scene)),
+        Box::new(Gates::beside()),
         Box::new(Comparison::default()),
         Box::new(Slowdown::default()),
         Box::new(Threshold::new(scene, 0)),
@@ -49,12 +52,26 @@ struct Gates {
 
 impl Gates {
     fn new(scene: &Scene) -> Self {
-        let gates = vec![
+        Self::of(vec![
             Gate::slo(Sli::Ratio(Fault::Failed), scene.slo),
             Gate::slo(Sli::Quantile(Measure::FirstToken, Quantile::P95), SLOW_SECONDS),
-        ];
+        ])
+    }
+
+    /// The same beside the baseline: failures at most 1.5 times as often, times at most 1.2 times as long.
+    fn beside() -> Self {
+        let gate = |sli, threshold| Gate { against: Against::Baseline, ..Gate::slo(sli, threshold) };
+        Self::of(vec![
+            gate(Sli::Ratio(Fault::Failed), RATIO_ALLOWED),
+            gate(Sli::Typical(Measure::FirstToken), SLOWDOWN_ALLOWED),
+        ])
+    }
+
+    fn of(gates: Vec<Gate>) -> Self {
         let spec = RolloutSpec { gates, alpha: ALPHA, ..RolloutSpec::default() };
-        Self { evidence: Evidence::new(&spec.gates, 1), spec, stage: 0 }
+        let mut evidence = Evidence::new(&spec.gates, 1);
+        evidence.tallies.begin(1, spec.stages[0]);
+        Self { evidence, spec, stage: 0 }
     }
 }
 
@@ -64,6 +81,7 @@ impl Method for Gates {
         if answer.stage != self.stage {
             self.stage = answer.stage;
             self.evidence = self.evidence.next_stage(&self.spec.gates, generation);
+            self.evidence.tallies.begin(generation, self.spec.stages[answer.stage]);
         }
         let duration = Duration::from_secs_f64(answer.seconds);
         let variant = if answer.is_candidate { Variant::Candidate } else { Variant::Baseline };
