@@ -511,6 +511,17 @@ pub enum RolloutCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
+    /// What a file's gates would have decided of recorded requests: exit 0, or 10 if they would have rolled back
+    Simulate {
+        /// Log of dsgate (`dsctl logs dsgate -n 100000`); what is no request in it is passed over
+        #[arg(long, value_name = "LOG")]
+        from: PathBuf,
+        /// Rollout file (rollout.yaml) [default: the stages and gates that `start` has]
+        #[arg(long, short, value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
     /// The same, again and again until it is over
     Watch {
         #[command(flatten)]

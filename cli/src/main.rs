@@ -137,7 +137,9 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
             | RolloutCommand::Abort(args)
             | RolloutCommand::Approve(args)
             | RolloutCommand::Undo(args) => &args.name.name,
-            RolloutCommand::Validate { .. } | RolloutCommand::Plan { .. } => return None,
+            RolloutCommand::Validate { .. } | RolloutCommand::Plan { .. } | RolloutCommand::Simulate { .. } => {
+                return None;
+            }
         },
         Command::Weights(_)
         | Command::Models(_)
@@ -176,6 +178,7 @@ fn wants_json(command: &Command) -> bool {
             | RolloutCommand::Explain { json, .. }
             | RolloutCommand::Validate { json, .. }
             | RolloutCommand::Plan { json, .. }
+            | RolloutCommand::Simulate { json, .. }
             | RolloutCommand::History { json, .. } => json.json,
             RolloutCommand::Pause(args)
             | RolloutCommand::Resume(args)

@@ -26,6 +26,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::ClientError, Self::UpstreamError, Self::Truncated, Self::ClientAbort, Self::Blocked];
+
     /// Whether it belongs in an SLI's denominator.
     pub const fn is_counted(self) -> bool {
         matches!(self, Self::Ok | Self::UpstreamError | Self::Truncated)

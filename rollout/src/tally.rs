@@ -67,6 +67,11 @@ impl Tallies {
         }
     }
 
+    /// Whose tally is the last; none before the first stage.
+    pub(crate) fn last_generation(&self) -> Option<u64> {
+        self.0.last().map(|stage| stage.since_generation)
+    }
+
     /// The weight in force; none before the first stage.
     pub fn weight(&self) -> Option<Weight> {
         self.0.last().map(|stage| stage.weight)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use spec::id::Variant;
 use spec::layout::DeploymentLayout;
-use spec::rollout::{RolloutEvent, RolloutPhase, RolloutReport, RolloutSpec};
+use spec::rollout::{RolloutEvent, RolloutPhase, RolloutReport, RolloutSpec, Verdict};
 
 use crate::args::{MoveArgs, RolloutCommand, RolloutStartArgs};
 use crate::context::Context;
@@ -44,6 +44,7 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode,
         RolloutCommand::Plan { file, requests_per_minute, json } => {
             plan(file.as_deref(), requests_per_minute, json.json)?
         }
+        RolloutCommand::Simulate { from, file, json } => return simulate(&from, file.as_deref(), json.json),
         RolloutCommand::Watch { name } => return watch(&gateway(&name)?).await,
         RolloutCommand::Pause(args) => go(&gateway(&args.name)?, "pause", &args).await?,
         RolloutCommand::Resume(args) => go(&gateway(&args.name)?, "resume", &args).await?,
@@ -76,6 +77,26 @@ fn plan(file: Option<&Path>, requests_per_minute: f64, json: bool) -> Result<(),
     }
     let stages = rollout::forecast::forecast(&spec, requests_per_minute / 60.0);
     if json { print_json(&stages) } else { print(view::rollout::plan(&stages)) }
+}
+
+fn simulate(from: &Path, file: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+    let spec = file.map(read).transpose()?.unwrap_or_default();
+    spec.validate().map_err(Failure::usage)?;
+    let log = std::fs::read_to_string(from);
+    let log = log.map_err(|error| Failure::usage(format!("{}: {error}", from.display())))?;
+    let records = rollout::recorded::read(&log);
+    if records.is_empty() {
+        return Err(Failure::usage(format!("{}: no line tells of a request that was routed", from.display()))
+            .next("dsctl logs dsgate --lines 100000"));
+    }
+    let played = rollout::backtest::backtest(&spec, &records);
+    if json {
+        print_json(&played)?
+    } else {
+        print(view::rollout::backtest(&played, &records))?
+    }
+    let is_rolled_back = played.verdict == Verdict::RollBack;
+    Ok(if is_rolled_back { ExitCode::from(Kind::RolledBack as u8) } else { ExitCode::SUCCESS })
 }
 
 fn show(report: &RolloutReport, json: bool) -> Result<(), Failure> {

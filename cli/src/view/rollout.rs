@@ -1,6 +1,8 @@
 //! A rollout for the eye: where it is, why, and the evidence of each gate.
 
+use rollout::backtest::Backtest;
 use rollout::forecast::StageForecast;
+use rollout::recorded::Recorded;
 use spec::rollout::{Against, Gate, GateReport, Measure, RolloutEvent, RolloutReport, RolloutSpec, Sli};
 
 use super::{clock, coloured, table};
@@ -49,6 +51,17 @@ pub fn plan(stages: &[StageForecast]) -> String {
     let blind = stages.iter().flat_map(|stage| stage.blind.iter().map(move |blind| (stage.weight, blind)));
     let blind: String = blind.map(|(weight, blind)| format!("\n{weight}: {blind}")).collect();
     format!("{}{blind}", table(&rows))
+}
+
+/// What recorded requests would have led to, step by step.
+pub fn backtest(played: &Backtest, records: &[Recorded]) -> String {
+    let mut rows = vec![["TIME", "WEIGHT", "ANSWERS", "VERDICT", "WHY"].map(str::to_owned).to_vec()];
+    rows.extend(played.steps.iter().map(|step| {
+        let (weight, answers) = (step.weight.to_string(), step.answers.to_string());
+        vec![clock(step.at), weight, answers, coloured(step.verdict.as_str()), step.reason.clone()]
+    }));
+    let (weight, reason, span) = (played.weight, &played.reason, rollout::backtest::span(records));
+    format!("{}\n{} attempts in {span}; at the end {weight}: {reason}", table(&rows), records.len())
 }
 
 fn stages(report: &RolloutReport) -> String {
