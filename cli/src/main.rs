@@ -136,10 +136,18 @@ fn deployment_of(command: &Command) -> Option<DeploymentName> {
         Command::Rollout(command) => match command {
             RolloutCommand::Start(args) => &args.name.name,
             RolloutCommand::Status { name, .. }
+            | RolloutCommand::Explain { name, .. }
             | RolloutCommand::Watch { name }
             | RolloutCommand::Page { name, .. }
             | RolloutCommand::History { name, .. } => &name.name,
-            RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => &args.name.name,
+            RolloutCommand::Pause(args)
+            | RolloutCommand::Resume(args)
+            | RolloutCommand::Abort(args)
+            | RolloutCommand::Approve(args)
+            | RolloutCommand::Undo(args) => &args.name.name,
+            RolloutCommand::Validate { .. } | RolloutCommand::Plan { .. } | RolloutCommand::Simulate { .. } => {
+                return None;
+            }
         },
         Command::Weights(_)
         | Command::Models(_)
@@ -176,9 +184,17 @@ fn wants_json(command: &Command) -> bool {
         Command::Rollout(command) => match command {
             RolloutCommand::Start(args) => args.json.json,
             RolloutCommand::Status { json, .. }
-            | RolloutCommand::History { json, .. }
-            | RolloutCommand::Page { json, .. } => json.json,
-            RolloutCommand::Pause(args) | RolloutCommand::Resume(args) | RolloutCommand::Abort(args) => args.json.json,
+            | RolloutCommand::Explain { json, .. }
+            | RolloutCommand::Validate { json, .. }
+            | RolloutCommand::Plan { json, .. }
+            | RolloutCommand::Simulate { json, .. }
+            | RolloutCommand::Page { json, .. }
+            | RolloutCommand::History { json, .. } => json.json,
+            RolloutCommand::Pause(args)
+            | RolloutCommand::Resume(args)
+            | RolloutCommand::Abort(args)
+            | RolloutCommand::Approve(args)
+            | RolloutCommand::Undo(args) => args.json.json,
             RolloutCommand::Watch { .. } => false,
         },
         Command::Runbook(

@@ -80,7 +80,7 @@ function spark(values, bound) {
 
 // `error_ratio<5%`, `ttft_p95<15s`, `queue<4`: as a number in the unit that is observed; none for a bound beside the baseline.
 function boundOf(gate) {
-  const found = /<\s*([0-9.]+)(%|ms|s|m)?(?=\s|$)/.exec(gate);
+  const found = /<\s*\$?([0-9.]+)(%|ms|s|m)?(?=\s|$)/.exec(gate);
   if (!found) return null;
   const scale = { "%": 0.01, ms: 0.001, s: 1, m: 60 }[found[2]] ?? 1;
   return Number(found[1]) * scale;

@@ -38,7 +38,9 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/admin/rollout", get(report).post(start))
         .route("/admin/rollout/pause", moved(Move::Pause))
         .route("/admin/rollout/resume", moved(Move::Resume))
+        .route("/admin/rollout/approve", moved(Move::Approve))
         .route("/admin/rollout/abort", moved(Move::Abort))
+        .route("/admin/rollout/undo", moved(Move::Undo))
         .route("/admin/rollout/history", get(history))
         .route("/admin/rollout/trail", get(trail))
         .fallback(answer::unknown_path)
@@ -135,6 +137,8 @@ fn refused(error: &CarrierError) -> Response {
         CarrierError::Controller(ControllerError::Active { .. }) => "rollout_active",
         CarrierError::Controller(ControllerError::NothingLeft { .. }) => "no_stage_left",
         CarrierError::Controller(ControllerError::BetweenStages { .. }) => "between_stages",
+        CarrierError::Controller(ControllerError::NothingToApprove { .. }) => "nothing_to_approve",
+        CarrierError::Controller(ControllerError::LockedOut { .. }) => "locked_out",
         CarrierError::Controller(ControllerError::IllegalMove(_)) => "no_such_move",
         CarrierError::Controller(ControllerError::NoRollout) => {
             return refusal(ErrorKind::NotFound, message, None, Some("no_rollout"));

@@ -51,13 +51,14 @@ pub async fn ask(
     let length = response.headers().get(CONTENT_LENGTH).cloned();
     let body = if status.is_success() && headers::is_event_stream(response.headers()) {
         let opened = relay::open(response, by, limits).await?;
-        attempt.first_byte();
+        attempt.begin_stream();
         TakenBody::Stream(opened)
     } else {
         let plain = relay::read(response, by, limits, attempt).await?;
         if let PlainBody::Whole(bytes) = &plain {
             let said = read_object(bytes);
             attempt.note_usage(said.usage);
+            attempt.note_refusal(said.is_refused);
             refuse_by_body(status, said)?;
         }
         TakenBody::Plain(plain)

@@ -45,12 +45,15 @@ pub enum CarrierError {
     Controller(#[from] ControllerError),
 }
 
-/// What a person can ask of a rollout that is going on.
+/// What a person can ask of the last rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
     Pause,
     Resume,
+    Approve,
     Abort,
+    /// Takes back what the last rollout promoted, or begins anew what it took back.
+    Undo,
 }
 
 #[derive(Debug)]
@@ -103,10 +106,24 @@ impl Carrier {
         let made = match asked {
             Move::Pause => controller.pause().await,
             Move::Resume => controller.resume().await,
+            Move::Approve => controller.approve().await,
+            Move::Undo => return self.undo(controller).await,
             Move::Abort => controller.abort().await,
         };
         self.show();
         Ok(self.held(made?))
+    }
+
+    /// One that begins anew needs what every beginning needs.
+    async fn undo(&self, controller: &Controller) -> Result<RolloutReport, CarrierError> {
+        let _beginning = self.beginning.lock().await;
+        if let Some(variant) = self.plane.lacks_variant() {
+            return Err(CarrierError::LacksVariant(variant));
+        }
+        let undone = controller.undo().await;
+        self.show();
+        self.begun.notify_one();
+        Ok(undone?)
     }
 
     /// Of the last rollout; none if there was none, or if it can't be read.

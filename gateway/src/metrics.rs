@@ -85,7 +85,7 @@ impl Metrics {
             crate::cost::begin_at_zero(self, variant);
         }
         self.count(&gateway::ANSWERS, &[NO_VARIANT, "401"], 0);
-        for verdict in [Verdict::Promote, Verdict::Hold, Verdict::RollBack] {
+        for verdict in Verdict::ALL {
             self.count(&gateway::DECISIONS, &[verdict.as_str()], 0);
         }
         self.set(&gateway::CONFIG_RELOADED, &[], 1.0);

@@ -89,6 +89,9 @@ impl Observer {
             visit: None,
             wait: None,
             usage: None,
+            is_stream: false,
+            is_refused: false,
+            is_drawn: false,
             is_finished: false,
         }
     }
@@ -167,10 +170,21 @@ pub struct Attempt {
     wait: Option<Duration>,
     /// What the upstream said of it last: some say it with each piece, each time of all so far.
     usage: Option<Usage>,
+    is_stream: bool,
+    /// The upstream's own filter ended it.
+    is_refused: bool,
+    is_drawn: bool,
     is_finished: bool,
 }
 
 impl Attempt {
+    /// What kept the request with its variant, if anything did.
+    #[must_use]
+    pub const fn of_session(mut self, session: Option<&[u8]>) -> Self {
+        self.is_drawn = session.is_none();
+        self
+    }
+
     /// What its variant charges, if it does.
     #[must_use]
     pub fn at_price(mut self, price: Option<TokenPrice>) -> Self {
@@ -222,8 +236,24 @@ impl Attempt {
         self.line = Some(line);
     }
 
+    /// The first byte of an answer that comes token by token.
+    pub fn begin_stream(&mut self) {
+        self.first_byte();
+        self.is_stream = true;
+    }
+
+    pub const fn note_refusal(&mut self, is_refused: bool) {
+        self.is_refused |= is_refused;
+    }
+
     pub fn note_usage(&mut self, usage: Option<Usage>) {
         self.usage = usage.or(self.usage);
+    }
+
+    /// By what the upstream says and the variant's price; a guess would be no evidence.
+    fn dollars(&self) -> Option<f64> {
+        let (price, usage) = self.price.as_ref().zip(self.usage)?;
+        Some(price.dollars(usage.prompt, usage.completion))
     }
 
     /// Whether a variant gave something that it may charge for.
@@ -259,6 +289,10 @@ impl Attempt {
             duration: self.took.unwrap_or_else(|| self.began.elapsed()),
             is_fallback: self.turn == Turn::Fallback,
             generation: self.generation,
+            stream_tokens: self.usage.filter(|_| self.is_stream).map(|usage| usage.completion),
+            dollars: self.dollars(),
+            is_refused: self.is_refused,
+            is_drawn: self.is_drawn,
         };
         self.observer.finished(seen, self.turn);
         if let Some(mut line) = self.line.take() {
@@ -410,6 +444,35 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         attempt.finish(Outcome::UpstreamError);
         assert_eq!(observer.take()[0].duration, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_tells_its_price_and_only_a_stream_its_tokens() {
+        let observer = observer();
+        let price =
+            TokenPrice { prompt_per_million: "1".parse().unwrap(), completion_per_million: "4".parse().unwrap() };
+        for is_stream in [true, false] {
+            let mut attempt = observer.begin(Variant::Candidate, 1, Turn::First).at_price(Some(price));
+            if is_stream {
+                attempt.begin_stream()
+            } else {
+                attempt.first_byte()
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+            attempt.note_usage(Some(Usage { prompt: 500_000, completion: 11 }));
+            attempt.note_refusal(is_stream);
+            attempt.note_refusal(false);
+            attempt.finish(Outcome::Ok);
+            let seen = observer.take()[0];
+            assert_eq!((seen.stream_tokens, seen.is_refused), (is_stream.then_some(11), is_stream));
+            assert!((seen.dollars.unwrap() - 0.500_044).abs() < 1e-9);
+            assert_eq!(seen.time_per_token(), is_stream.then_some(0.1));
+        }
+        observer.begin(Variant::Candidate, 1, Turn::First).of_session(None).finish(Outcome::Ok);
+        let seen = observer.take()[0];
+        assert_eq!((seen.dollars, seen.is_drawn), (None, true), "without a price there is no cost");
+        observer.begin(Variant::Candidate, 1, Turn::First).of_session(Some(b"ann")).finish(Outcome::Ok);
+        assert!(!observer.take()[0].is_drawn);
     }
 
     #[test]

@@ -141,6 +141,7 @@ impl Relay {
 
     fn pass(&mut self, event: Event) -> Bytes {
         self.attempt.note_usage(event.usage);
+        self.attempt.note_refusal(event.is_refused);
         match event.kind {
             EventKind::Silent => event.bytes,
             EventKind::Piece => match self.guard.as_mut().map(|guard| guard.event(&event.bytes)) {

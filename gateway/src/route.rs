@@ -38,6 +38,8 @@ struct Trip<'a> {
     settings: &'a Settings,
     /// Where its weight sent it.
     first: Variant,
+    /// What kept it there, if anything did.
+    session: Option<&'a [u8]>,
     generation: u64,
     permit: Option<Arc<Permit>>,
     line: RequestLine,
@@ -64,7 +66,9 @@ pub async fn route(
         return commit_kept(plane, kept, line).await;
     }
     let (failures, refused, has_tried_first) = (Vec::new(), None, false);
-    let mut trip = Trip { plane, settings, first, generation, permit, line, failures, refused, has_tried_first };
+    let session = request.session();
+    let mut trip =
+        Trip { plane, settings, first, session, generation, permit, line, failures, refused, has_tried_first };
     let (stops, force) = way::of(settings, first, plane.is_judged());
     for stop in &stops {
         let Some(mut attempt) = trip.begin(stop, force) else { continue };
@@ -133,12 +137,18 @@ impl Trip<'_> {
         }
         self.line.variant = Some(to);
         let attempt = self.plane.observer.begin(stop.variant.unwrap_or(self.first), self.generation, turn);
-        Some(attempt.at_price(stop.upstream.price()).charged_to(&self.permit).visiting(visit))
+        Some(
+            attempt
+                .at_price(stop.upstream.price())
+                .of_session(self.session)
+                .charged_to(&self.permit)
+                .visiting(visit),
+        )
     }
 
     /// What its weight sent to a variant that is held back has failed there: a rollout must see it.
     fn note_held_back(&mut self) {
-        let attempt = self.plane.observer.begin(self.first, self.generation, Turn::First);
+        let attempt = self.plane.observer.begin(self.first, self.generation, Turn::First).of_session(self.session);
         self.has_tried_first = true;
         self.fail(attempt, Failure::HeldBack);
     }

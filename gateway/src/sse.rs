@@ -25,6 +25,8 @@ pub struct Event {
     pub bytes: Bytes,
     pub kind: EventKind,
     pub usage: Option<Usage>,
+    /// A choice of it ended by the upstream's filter.
+    pub is_refused: bool,
 }
 
 /// What an event or a whole answer says.
@@ -32,11 +34,13 @@ pub struct Event {
 pub struct Said {
     pub kind: EventKind,
     pub usage: Option<Usage>,
+    /// A choice of it ended by the upstream's filter.
+    pub is_refused: bool,
 }
 
 impl Said {
     const fn without_usage(kind: EventKind) -> Self {
-        Self { kind, usage: None }
+        Self { kind, usage: None, is_refused: false }
     }
 }
 
@@ -117,7 +121,7 @@ impl SseWatch {
         self.block.take_line(&line);
         let is_done = self.block.said().kind == EventKind::Done;
         let bytes = Bytes::from_static(b"data: [DONE]\n\n");
-        is_done.then_some(Event { bytes, kind: EventKind::Done, usage: None })
+        is_done.then_some(Event { bytes, kind: EventKind::Done, usage: None, is_refused: false })
     }
 
     /// CRLF that came in one piece goes out in one piece.
@@ -128,12 +132,12 @@ impl SseWatch {
         }
     }
 
-    fn release(&mut self, Said { kind, usage }: Said) -> Event {
+    fn release(&mut self, Said { kind, usage, is_refused }: Said) -> Event {
         let bytes = self.held.split_to(self.seen).freeze();
         self.seen = 0;
         self.line_start = 0;
         self.block = Block::default();
-        Event { bytes, kind, usage }
+        Event { bytes, kind, usage, is_refused }
     }
 }
 
@@ -197,6 +201,7 @@ pub fn read_object(json: &[u8]) -> Said {
     struct Head {
         error: Option<IgnoredAny>,
         usage: Option<Value>,
+        choices: Option<Value>,
     }
     // A derived struct would read an array too.
     if !json.trim_ascii_start().starts_with(b"{") {
@@ -204,9 +209,18 @@ pub fn read_object(json: &[u8]) -> Said {
     }
     match serde_json::from_slice::<Head>(json) {
         Ok(Head { error: Some(_), .. }) => Said::without_usage(EventKind::Error),
-        Ok(Head { error: None, usage }) => Said { kind: EventKind::Piece, usage: usage.as_ref().and_then(Usage::read) },
+        Ok(Head { error: None, usage, choices }) => Said {
+            kind: EventKind::Piece,
+            usage: usage.as_ref().and_then(Usage::read),
+            is_refused: choices.as_ref().is_some_and(is_refused),
+        },
         Err(_) => Said::without_usage(EventKind::Unreadable),
     }
+}
+
+fn is_refused(choices: &Value) -> bool {
+    let is_filtered = |choice: &Value| choice.get("finish_reason").and_then(Value::as_str) == Some("content_filter");
+    choices.as_array().is_some_and(|choices| choices.iter().any(is_filtered))
 }
 
 #[cfg(test)]
@@ -228,6 +242,20 @@ mod tests {
     fn kinds(text: &str) -> Vec<EventKind> {
         let (events, end) = watch(&[text.as_bytes()]);
         events.into_iter().chain(end).map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn what_the_upstreams_filter_ended_is_refused() {
+        for (json, expected) in [
+            (r#"{"choices":[{"finish_reason":"content_filter"}]}"#, true),
+            (r#"{"choices":[{"finish_reason":"stop"},{"finish_reason":"content_filter"}]}"#, true),
+            (r#"{"choices":[{"finish_reason":"stop"}]}"#, false),
+            (r#"{"choices":[{"text":"content_filter"}]}"#, false),
+            (r#"{"choices":"content_filter"}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(read_object(json.as_bytes()).is_refused, expected, "{json}");
+        }
     }
 
     #[test]

@@ -97,6 +97,21 @@ impl Controller {
         self.command(Move::Abort).await
     }
 
+    /// Lets the next stage begin, when the evidence says so too.
+    pub async fn approve(&self) -> Result<RolloutReport, ControllerError> {
+        let mut desk = self.desk.lock().await;
+        let done = desk.approve(self.clock.now()).await;
+        self.answer(&mut desk, done)
+    }
+
+    /// What the last rollout promoted is taken back to 0% at once; what it took back begins anew at the first stage,
+    /// under the same rules, since nothing goes up without evidence.
+    pub async fn undo(&self) -> Result<RolloutReport, ControllerError> {
+        let mut desk = self.desk.lock().await;
+        let done = desk.undo(self.clock.now()).await;
+        self.answer(&mut desk, done)
+    }
+
     /// Observes, decides and acts once; none if no rollout is going on. What fails is in the report's reason.
     pub async fn tick(&self) -> Option<RolloutReport> {
         let (id, gates) = self.begin_tick().await?;

@@ -27,6 +27,12 @@ pub enum ControllerError {
     )]
     BetweenStages { in_force: Weight, stages: Vec<Weight> },
     /// 409.
+    #[error("nothing waits for an approval{}", .approved.map(|weight| format!(": {weight} has it")).unwrap_or_default())]
+    NothingToApprove { approved: Option<Weight> },
+    /// 409.
+    #[error("nothing begins in the lockout {lockout}: start it after that, or take it out of the rollout")]
+    LockedOut { lockout: String },
+    /// 409.
     #[error(transparent)]
     IllegalMove(#[from] IllegalMove),
     /// 422.

@@ -16,6 +16,9 @@ pub enum Event {
         spec: RolloutSpec,
         stage: usize,
         found: Weight,
+        /// Begun only to take a candidate away that this rollout had promoted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undoes: Option<String>,
     },
     /// A weight is about to be asked for; it takes the place of an earlier intent that has no outcome yet.
     WeightIntended {
@@ -33,7 +36,19 @@ pub enum Event {
         stage: usize,
         reason: String,
     },
+    SteppedBack {
+        stage: usize,
+        reason: String,
+    },
+    /// The next stage may begin.
+    Approved {
+        stage: usize,
+    },
     Paused,
+    /// Paused by itself, since the stage was not passed in its longest time.
+    BakedTooLong {
+        reason: String,
+    },
     Resumed,
     Promoted {
         reason: String,
@@ -60,6 +75,7 @@ pub enum Cause {
     /// Back to the rollout's own weight, after the table in force turned out to have another.
     Restore,
     Promote,
+    StepBack,
     RollBack,
     Abort,
 }
@@ -83,7 +99,10 @@ impl Event {
             Self::WeightIntended { .. } => "weight-intended",
             Self::WeightSet { .. } => "weight-set",
             Self::PromotedStage { .. } => "promoted-stage",
+            Self::SteppedBack { .. } => "stepped-back",
+            Self::Approved { .. } => "approved",
             Self::Paused => "paused",
+            Self::BakedTooLong { .. } => "baked-too-long",
             Self::Resumed => "resumed",
             Self::Promoted { .. } => "promoted",
             Self::RolledBack { .. } => "rolled-back",
@@ -94,16 +113,20 @@ impl Event {
 
     pub fn detail(&self) -> String {
         match self {
-            Self::Started { spec, found, .. } => {
+            Self::Started { found, undoes: Some(promoted), .. } => format!("takes {found} back, undoing {promoted}"),
+            Self::Started { spec, found, undoes: None, .. } => {
                 let stages: Vec<String> = spec.stages.iter().map(Weight::to_string).collect();
                 format!("stages {}, bake {}, from {found}", stages.join(" "), spec.bake)
             }
             Self::WeightIntended { generation, reason, .. } => format!("generation {generation}: {reason}"),
             Self::WeightSet { generation, .. } => format!("generation {generation}"),
             Self::PromotedStage { reason, .. }
+            | Self::SteppedBack { reason, .. }
+            | Self::BakedTooLong { reason }
             | Self::Promoted { reason }
             | Self::RolledBack { reason }
             | Self::Aborted { reason } => reason.clone(),
+            Self::Approved { stage } => format!("stage {}, by hand", stage + 1),
             Self::Paused | Self::Resumed => "by hand".to_owned(),
             Self::Evidence { decision, .. } => decision.reason.clone(),
         }

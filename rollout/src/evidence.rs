@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use spec::id::Variant;
-use spec::rollout::{Gate, Sli};
+use spec::rollout::{Fault, Gate, Measure, Sli};
 
 use crate::ports::{Observation, Outcome};
 use crate::scrape;
@@ -34,20 +34,32 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     pub counted: u64,
-    /// Clients that left after they had waited longer than a gate allows, one number a gate: they count for that gate,
-    /// and against it, and for no other. Without them clients with time-outs would hide exactly the slow answers.
+    /// What counts for one gate, and against it, and for no other, one number a gate: clients that left after they had
+    /// waited longer than the gate allows (without them clients with time-outs would hide exactly the slow answers), and
+    /// what a guard blocked, for a gate on that.
+    #[serde(default, alias = "left_waiting")]
+    pub only_for: Vec<u64>,
+    /// Counted answers that don't say what a gate measures, one number a gate.
     #[serde(default)]
-    pub left_waiting: Vec<u64>,
+    pub unmeasured: Vec<u64>,
     /// Answers that speak against a gate, those of clients that left included, one number a gate, in the spec's order.
     pub bad: Vec<u64>,
     pub failures_in_a_row: u32,
     pub first_tokens: Spread,
     pub durations: Spread,
+    #[serde(default)]
+    pub token_times: Spread,
+    #[serde(default)]
+    pub costs: Spread,
     /// Of good answers: one that fails at once is not fast.
     #[serde(default)]
     pub first_token_times: LogTimes,
     #[serde(default)]
     pub duration_times: LogTimes,
+    #[serde(default)]
+    pub typical_token_time: LogTimes,
+    #[serde(default)]
+    pub typical_cost: LogTimes,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +103,16 @@ impl Evidence {
         Self { probe, first_generation, tallies, ..Self::new(gates, since_generation) }
     }
 
+    /// A stage that was gone back to begins with nothing: what the weight that was left had is not held against it, neither
+    /// what was tallied nor what still runs and fails.
+    pub fn step_back(&self, gates: &[Gate], since_generation: u64) -> Self {
+        Self {
+            probe: self.probe.clone(),
+            first_generation: Some(since_generation),
+            ..Self::new(gates, since_generation)
+        }
+    }
+
     /// What this stage's table or a later one sent counts, and of that what says something about a variant; and what an
     /// earlier stage sent, if it failed only now.
     pub fn add(&mut self, gates: &[Gate], seen: &Observation) {
@@ -107,7 +129,8 @@ impl Evidence {
         match seen.outcome {
             Outcome::Ok | Outcome::UpstreamError | Outcome::Truncated => counts.add(gates, seen),
             Outcome::ClientAbort => counts.add_left(gates, seen),
-            Outcome::ClientError | Outcome::Blocked => {}
+            Outcome::Blocked => counts.add_blocked(gates),
+            Outcome::ClientError => {}
         }
     }
 
@@ -142,53 +165,112 @@ impl Counts {
     fn new(gates: &[Gate]) -> Self {
         Self {
             counted: 0,
-            left_waiting: vec![0; gates.len()],
+            only_for: vec![0; gates.len()],
+            unmeasured: vec![0; gates.len()],
             bad: vec![0; gates.len()],
             failures_in_a_row: 0,
             first_tokens: Spread::default(),
             durations: Spread::default(),
+            token_times: Spread::default(),
+            costs: Spread::default(),
             first_token_times: LogTimes::default(),
             duration_times: LogTimes::default(),
+            typical_token_time: LogTimes::default(),
+            typical_cost: LogTimes::default(),
         }
     }
 
     /// Answers that count for a gate, by its place in the spec.
     pub fn counted_for(&self, gate: usize) -> u64 {
-        self.counted + self.left_waiting.get(gate).copied().unwrap_or_default()
+        let of = |counts: &[u64]| counts.get(gate).copied().unwrap_or_default();
+        (self.counted + of(&self.only_for)).saturating_sub(of(&self.unmeasured))
+    }
+
+    /// How a measure's values are spread, those of failed answers included.
+    pub const fn spread(&self, measure: Measure) -> &Spread {
+        match measure {
+            Measure::FirstToken => &self.first_tokens,
+            Measure::Latency => &self.durations,
+            Measure::PerToken => &self.token_times,
+            Measure::Cost => &self.costs,
+        }
+    }
+
+    /// A measure's logarithms, of good answers.
+    pub const fn typical(&self, measure: Measure) -> &LogTimes {
+        match measure {
+            Measure::FirstToken => &self.first_token_times,
+            Measure::Latency => &self.duration_times,
+            Measure::PerToken => &self.typical_token_time,
+            Measure::Cost => &self.typical_cost,
+        }
+    }
+
+    const fn of_measure(&mut self, measure: Measure) -> (&mut Spread, &mut LogTimes) {
+        match measure {
+            Measure::FirstToken => (&mut self.first_tokens, &mut self.first_token_times),
+            Measure::Latency => (&mut self.durations, &mut self.duration_times),
+            Measure::PerToken => (&mut self.token_times, &mut self.typical_token_time),
+            Measure::Cost => (&mut self.costs, &mut self.typical_cost),
+        }
+    }
+
+    /// Journals from before there were such numbers have none.
+    fn make_room(&mut self, gates: &[Gate]) {
+        self.only_for.resize(gates.len(), 0);
+        self.unmeasured.resize(gates.len(), 0);
     }
 
     fn add(&mut self, gates: &[Gate], seen: &Observation) {
         self.counted += 1;
-        for (gate, bad) in gates.iter().zip(&mut self.bad) {
-            *bad += u64::from(is_bad(gate, seen));
+        self.make_room(gates);
+        for ((gate, bad), unmeasured) in gates.iter().zip(&mut self.bad).zip(&mut self.unmeasured) {
+            match is_bad(gate, seen) {
+                Some(is_bad) => *bad += u64::from(is_bad),
+                None => *unmeasured += 1,
+            }
         }
         self.failures_in_a_row = if seen.outcome.is_failure() { self.failures_in_a_row.saturating_add(1) } else { 0 };
-        self.first_tokens.add(seen.time_to_first_token);
-        self.durations.add(seen.time_to_first_token.map(|_| seen.duration));
-        if let (Outcome::Ok, Some(first_token)) = (seen.outcome, seen.time_to_first_token) {
-            self.first_token_times.add(first_token);
-            self.duration_times.add(seen.duration);
+        Measure::ALL.into_iter().for_each(|measure| self.add_measure(measure, seen));
+    }
+
+    fn add_measure(&mut self, measure: Measure, seen: &Observation) {
+        let value = value(measure, seen);
+        let (spread, typical) = self.of_measure(measure);
+        match value {
+            Some(value) => spread.add(Some(value)),
+            None if is_slow_without(measure) => spread.add(None),
+            None => {}
+        }
+        if let (Outcome::Ok, Some(value)) = (seen.outcome, value) {
+            typical.add(value);
+        }
+    }
+
+    /// An answer that a guard ended.
+    fn add_blocked(&mut self, gates: &[Gate]) {
+        self.make_room(gates);
+        for ((gate, bad), only_for) in gates.iter().zip(&mut self.bad).zip(&mut self.only_for) {
+            let counts = u64::from(gate.sli == Sli::Ratio(Fault::Blocked));
+            *bad += counts;
+            *only_for += counts;
         }
     }
 
     /// A client that left without its answer.
     fn add_left(&mut self, gates: &[Gate], seen: &Observation) {
-        // Journals from before there were such numbers have none.
-        self.left_waiting.resize(gates.len(), 0);
+        self.make_room(gates);
         let (mut is_first_token_late, mut is_late) = (false, false);
-        for ((gate, bad), left) in gates.iter().zip(&mut self.bad).zip(&mut self.left_waiting) {
+        for ((gate, bad), left) in gates.iter().zip(&mut self.bad).zip(&mut self.only_for) {
             if seen.duration.as_secs_f64() <= gate.threshold {
                 continue;
             }
             match &gate.sli {
-                Sli::TimeToFirstToken(_) if seen.time_to_first_token.is_none() => is_first_token_late = true,
-                Sli::Latency(_) => is_late = true,
-                Sli::TimeToFirstToken(_)
-                | Sli::ErrorRatio
-                | Sli::TruncatedRatio
-                | Sli::TypicalFirstToken
-                | Sli::TypicalLatency
-                | Sli::Scrape(_) => continue,
+                Sli::Quantile(Measure::FirstToken, _) if seen.time_to_first_token.is_none() => {
+                    is_first_token_late = true
+                }
+                Sli::Quantile(Measure::Latency, _) => is_late = true,
+                Sli::Quantile(..) | Sli::Ratio(_) | Sli::Typical(_) | Sli::Scrape(_) => continue,
             }
             *bad += 1;
             *left += 1;
@@ -219,15 +301,37 @@ impl Readings {
     }
 }
 
-/// Whether one counted answer speaks against a gate. An attempt without a byte took longer than any threshold.
-fn is_bad(gate: &Gate, seen: &Observation) -> bool {
-    let is_above = |time: Option<std::time::Duration>| time.is_none_or(|time| time.as_secs_f64() > gate.threshold);
+/// Whether one counted answer speaks against a gate; none if it doesn't say what the gate measures. An attempt without a
+/// byte took longer than any threshold.
+fn is_bad(gate: &Gate, seen: &Observation) -> Option<bool> {
     match &gate.sli {
-        Sli::ErrorRatio => seen.outcome.is_failure(),
-        Sli::TruncatedRatio => seen.outcome == Outcome::Truncated,
-        Sli::TimeToFirstToken(_) => is_above(seen.time_to_first_token),
-        Sli::Latency(_) => is_above(seen.time_to_first_token.map(|_| seen.duration)),
-        Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => false,
+        Sli::Ratio(Fault::Failed) => Some(seen.outcome.is_failure()),
+        Sli::Ratio(Fault::Truncated) => Some(seen.outcome == Outcome::Truncated),
+        Sli::Ratio(Fault::Blocked) => Some(seen.outcome == Outcome::Blocked),
+        Sli::Ratio(Fault::Refused) => Some(seen.is_refused),
+        Sli::Quantile(measure, _) => match value(*measure, seen) {
+            Some(value) => Some(value > gate.threshold),
+            None => is_slow_without(*measure).then_some(true),
+        },
+        Sli::Typical(_) | Sli::Scrape(_) => Some(false),
+    }
+}
+
+/// Seconds or dollars.
+fn value(measure: Measure, seen: &Observation) -> Option<f64> {
+    match measure {
+        Measure::FirstToken => seen.time_to_first_token.map(|time| time.as_secs_f64()),
+        Measure::Latency => seen.time_to_first_token.map(|_| seen.duration.as_secs_f64()),
+        Measure::PerToken => seen.time_per_token(),
+        Measure::Cost => seen.dollars,
+    }
+}
+
+/// Whether an answer without a value is one above all values; else it says nothing.
+const fn is_slow_without(measure: Measure) -> bool {
+    match measure {
+        Measure::FirstToken | Measure::Latency => true,
+        Measure::PerToken | Measure::Cost => false,
     }
 }
 
@@ -247,12 +351,9 @@ mod tests {
 
     fn seen(outcome: Outcome, first_token: Option<u64>, duration: u64) -> Observation {
         Observation {
-            variant: Variant::Candidate,
-            outcome,
             time_to_first_token: first_token.map(Duration::from_millis),
             duration: Duration::from_millis(duration),
-            is_fallback: false,
-            generation: 5,
+            ..Observation::bare(Variant::Candidate, outcome, 5)
         }
     }
 
@@ -286,7 +387,7 @@ mod tests {
             evidence.add(&gates(), &seen(Outcome::Ok, Some(10), 20));
             evidence.add(&gates(), &seen(Outcome::ClientAbort, first_token, duration));
             let counts = &evidence.candidate;
-            assert_eq!((counts.counted, &counts.left_waiting[..], &counts.bad[..]), (1, &left[..], &left[..]));
+            assert_eq!((counts.counted, &counts.only_for[..], &counts.bad[..]), (1, &left[..], &left[..]));
             assert_eq!((0..5).map(|gate| counts.counted_for(gate) - 1).collect::<Vec<_>>(), left, "{duration}");
             assert_eq!(counts.failures_in_a_row, 0);
             assert_eq!(counts.first_tokens.quantile(0.0).is_none(), left[2] == 1, "no estimate hides who left");
@@ -317,6 +418,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_answer_does_not_say_counts_for_no_gate_on_it_and_a_block_only_for_its_own() {
+        let gates: Vec<Gate> =
+            ["blocked_ratio<1%", "refused_ratio<1%", "tpot_p95<50ms", "cost_p95<$0.01", "error_ratio<1%"]
+                .map(|text| text.parse().unwrap())
+                .to_vec();
+        let mut evidence = Evidence::new(&gates, 5);
+        let good = seen(Outcome::Ok, Some(100), 1_100);
+        let said = Observation { stream_tokens: Some(11), dollars: Some(0.02), ..good };
+        for observation in [
+            good,
+            said,
+            Observation { stream_tokens: Some(101), is_refused: true, ..good },
+            Observation { stream_tokens: Some(1), ..good },
+            Observation { outcome: Outcome::Truncated, ..said },
+            Observation { outcome: Outcome::Blocked, ..said },
+        ] {
+            evidence.add(&gates, &observation);
+        }
+        let counts = &evidence.candidate;
+        assert_eq!((counts.counted, &counts.bad[..]), (5, &[1, 1, 1, 2, 1][..]));
+        assert_eq!((0..5).map(|gate| counts.counted_for(gate)).collect::<Vec<_>>(), [6, 5, 2, 2, 5]);
+        assert_eq!((counts.typical(Measure::PerToken).count, counts.typical(Measure::Cost).count), (2, 1));
+        assert!((counts.spread(Measure::PerToken).quantile(0.05).unwrap() - 0.1).abs() < 0.002);
+    }
+
+    #[test]
     fn fallbacks_say_nothing() {
         let mut evidence = Evidence::new(&gates(), 5);
         for variant in [Variant::Candidate, Variant::Baseline] {
@@ -333,7 +460,7 @@ mod tests {
         let mut written = serde_json::to_value(Evidence::new(&gates(), 5)).unwrap();
         written.as_object_mut().unwrap().remove("first_generation");
         for variant in ["candidate", "baseline"] {
-            written[variant].as_object_mut().unwrap().remove("left_waiting");
+            written[variant].as_object_mut().unwrap().remove("only_for");
         }
         let mut evidence: Evidence = serde_json::from_value(written).unwrap();
         evidence.add(&gates(), &seen(Outcome::ClientAbort, None, 9_000));
@@ -391,6 +518,7 @@ mod tests {
             Outcome::UpstreamError,
             Outcome::Truncated,
             Outcome::ClientAbort,
+            Outcome::Blocked,
         ]);
         let times = (prop::option::of(0u64..3_000), 0u64..5_000);
         (outcome, times, 0u64..10, prop::bool::ANY, prop::bool::weighted(0.2)).prop_map(
@@ -438,7 +566,10 @@ mod tests {
             for (read, written) in [(&mut read.candidate, &evidence.candidate), (&mut read.baseline, &evidence.baseline)] {
                 prop_assert!(read.duration_times.is_nearly(&written.duration_times));
                 prop_assert!(read.first_token_times.is_nearly(&written.first_token_times));
+                prop_assert!(read.typical_cost.is_nearly(&written.typical_cost));
+                prop_assert!(read.typical_token_time.is_nearly(&written.typical_token_time));
                 (read.duration_times, read.first_token_times) = (written.duration_times, written.first_token_times);
+                (read.typical_cost, read.typical_token_time) = (written.typical_cost, written.typical_token_time);
             }
             prop_assert_eq!(read, evidence);
         }

@@ -112,12 +112,9 @@ impl FakeTraffic {
             let outcome = outcome(variant, world.table.candidate);
             let generation = world.table.generation;
             world.finished.push(Observation {
-                variant,
-                outcome,
                 time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(40)),
                 duration: Duration::from_millis(300),
-                is_fallback: false,
-                generation,
+                ..Observation::bare(variant, outcome, generation)
             });
         }
     }
@@ -126,12 +123,10 @@ impl FakeTraffic {
     pub fn fall_back(&self, count: usize, variant: Variant, outcome: Outcome) {
         let mut world = self.world();
         let seen = Observation {
-            variant,
-            outcome,
             time_to_first_token: outcome.is_counted().then_some(Duration::from_millis(40)),
             duration: Duration::from_millis(300),
             is_fallback: true,
-            generation: world.table.generation,
+            ..Observation::bare(variant, outcome, world.table.generation)
         };
         world.finished.extend(std::iter::repeat_n(seen, count));
     }
@@ -139,12 +134,9 @@ impl FakeTraffic {
     /// Attempts on the candidate that a table of an earlier generation sent, cut short only now.
     pub fn fail_late(&self, count: usize, generation: u64) {
         let seen = Observation {
-            variant: Variant::Candidate,
-            outcome: Outcome::Truncated,
             time_to_first_token: Some(Duration::from_millis(40)),
             duration: Duration::from_secs(60),
-            is_fallback: false,
-            generation,
+            ..Observation::bare(Variant::Candidate, Outcome::Truncated, generation)
         };
         self.world().finished.extend(std::iter::repeat_n(seen, count));
     }

@@ -1,7 +1,7 @@
 //! One gate's verdict from a stage's evidence, with the numbers that led to it. Pure.
 
 use spec::amount::Span;
-use spec::rollout::{Against, Gate, GateReport, OnFail, RolloutSpec, Sli, Verdict};
+use spec::rollout::{Against, Fault, Gate, GateReport, Measure, OnFail, RolloutSpec, Sli, Verdict};
 
 use crate::evidence::{Counts, Evidence, Readings};
 use crate::statistics::{alpha_of_each, answers_until, answers_until_refuted, ln_evidence, ln_limit, share_interval};
@@ -23,27 +23,31 @@ pub(crate) fn judge_all(spec: &RolloutSpec, evidence: &Evidence) -> Vec<GateRepo
     spec.gates.iter().enumerate().map(judge).map(as_the_gate_says).collect()
 }
 
-/// A gate that only holds does not roll back.
+/// What a gate that failed leads to.
 fn as_the_gate_says(mut report: GateReport) -> GateReport {
-    if report.verdict == Verdict::RollBack && report.gate.on_fail == OnFail::Hold {
-        report.verdict = Verdict::Hold;
-        report.reason.push_str("; it failed, and holds as it should");
+    match (report.verdict, report.gate.on_fail) {
+        (Verdict::RollBack, OnFail::Hold) => {
+            report.verdict = Verdict::Hold;
+            report.reason.push_str("; it failed, and holds as it should");
+        }
+        (Verdict::RollBack, OnFail::StepBack) => report.verdict = Verdict::StepBack,
+        (Verdict::RollBack, OnFail::Rollback) | (Verdict::Promote | Verdict::Hold | Verdict::StepBack, _) => {}
     }
     report
 }
 
 /// A gate's part of the rollout's chance: tests that decide share it; scrapes are none, dry runs do not decide.
-fn alpha(spec: &RolloutSpec) -> f64 {
+pub(crate) fn alpha(spec: &RolloutSpec) -> f64 {
     let is_test = |gate: &&Gate| !gate.dry_run && !matches!(gate.sli, Sli::Scrape(_));
     alpha_of_each(spec.alpha, spec.gates.iter().filter(is_test).count())
 }
 
 /// The share of answers that may speak against a gate; none for a gate that isn't about answers.
-const fn allowed(gate: &Gate) -> Option<f64> {
+pub(crate) const fn allowed(gate: &Gate) -> Option<f64> {
     match &gate.sli {
-        Sli::ErrorRatio | Sli::TruncatedRatio => Some(gate.threshold),
-        Sli::TimeToFirstToken(quantile) | Sli::Latency(quantile) => Some(quantile.allowed_above()),
-        Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => None,
+        Sli::Ratio(_) => Some(gate.threshold),
+        Sli::Quantile(_, quantile) => Some(quantile.allowed_above()),
+        Sli::Typical(_) | Sli::Scrape(_) => None,
     }
 }
 
@@ -67,11 +71,11 @@ impl Share<'_> {
 
     fn verdict(&self, total: u64, bad: u64) -> (Verdict, String) {
         let ln_evidence = ln_evidence(self.allowed, bad, total);
-        let ln_limit = ln_limit(alpha(self.spec), self.spec.stages.len());
+        let ln_limit = ln_limit(alpha(self.spec), self.spec.most_stages());
         let gate = self.gate;
         let seen = format!("{gate}: {}{}", self.counts(total, bad), self.baseline());
         if total == 0 {
-            (Verdict::Hold, format!("{gate}: no data"))
+            (Verdict::Hold, format!("{gate}: no data{}", self.why_none()))
         } else if ln_evidence >= ln_limit {
             let (evidence, limit) = (e_value(ln_evidence), e_value(ln_limit));
             (Verdict::RollBack, format!("{seen}; the evidence against it is {evidence}, the limit {limit}"))
@@ -82,6 +86,19 @@ impl Share<'_> {
             (Verdict::Hold, format!("{seen}; not below, and not yet enough evidence to roll back; {ahead}"))
         } else {
             (Verdict::Promote, seen)
+        }
+    }
+
+    /// Answers came, and none of them says what the gate measures.
+    fn why_none(&self) -> String {
+        let said = match self.gate.sli {
+            Sli::Quantile(Measure::PerToken, _) => "is a stream that says its tokens",
+            Sli::Quantile(Measure::Cost, _) => "says its tokens, or the candidate has no price",
+            Sli::Quantile(..) | Sli::Ratio(_) | Sli::Typical(_) | Sli::Scrape(_) => return String::new(),
+        };
+        match self.evidence.candidate.counted {
+            0 => String::new(),
+            answers => format!(": none of {answers} answers {said}"),
         }
     }
 
@@ -107,39 +124,34 @@ impl Share<'_> {
 
     fn is_below(&self, total: u64, bad: u64) -> bool {
         match &self.gate.sli {
-            Sli::ErrorRatio | Sli::TruncatedRatio => (bad as f64) < self.allowed * total as f64,
+            Sli::Ratio(_) => (bad as f64) < self.allowed * total as f64,
             // At most this share may lie above: that is what makes the quantile no more than the threshold.
-            Sli::TimeToFirstToken(_) | Sli::Latency(_) => bad as f64 <= self.allowed * total as f64 + 1e-9,
-            Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => false,
+            Sli::Quantile(..) => bad as f64 <= self.allowed * total as f64 + 1e-9,
+            Sli::Typical(_) | Sli::Scrape(_) => false,
         }
     }
 
     fn observed(&self, counts: &Counts) -> Option<f64> {
         match &self.gate.sli {
-            Sli::ErrorRatio | Sli::TruncatedRatio => {
-                (counts.counted > 0).then(|| self.bad(counts) as f64 / counts.counted as f64)
-            }
-            Sli::TimeToFirstToken(quantile) => counts.first_tokens.quantile(quantile.allowed_above()),
-            Sli::Latency(quantile) => counts.durations.quantile(quantile.allowed_above()),
-            Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => None,
+            Sli::Ratio(_) => match counts.counted_for(self.at) {
+                0 => None,
+                total => Some(self.bad(counts) as f64 / total as f64),
+            },
+            Sli::Quantile(measure, quantile) => counts.spread(*measure).quantile(quantile.allowed_above()),
+            Sli::Typical(_) | Sli::Scrape(_) => None,
         }
     }
 
     fn counts(&self, total: u64, bad: u64) -> String {
         let share = percent(bad as f64 / total as f64);
-        let threshold = Span(std::time::Duration::from_secs_f64(self.gate.threshold));
         match &self.gate.sli {
-            Sli::ErrorRatio => format!("{bad} of {total} answers failed ({share})"),
-            Sli::TruncatedRatio => format!("{bad} of {total} answers were cut short ({share})"),
-            Sli::TimeToFirstToken(_) => format!(
-                "{bad} of {total} answers took longer than {threshold} to their first byte ({share}, {} allowed)",
+            Sli::Ratio(fault) => format!("{bad} of {total} answers {} ({share})", what_is_wrong(*fault)),
+            Sli::Quantile(measure, _) => format!(
+                "{bad} of {total} answers {} ({share}, {} allowed)",
+                what_is_above(*measure, self.gate.threshold),
                 percent(self.allowed)
             ),
-            Sli::Latency(_) => format!(
-                "{bad} of {total} answers took longer than {threshold} ({share}, {} allowed)",
-                percent(self.allowed)
-            ),
-            Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_) => String::new(),
+            Sli::Typical(_) | Sli::Scrape(_) => String::new(),
         }
     }
 
@@ -149,6 +161,25 @@ impl Share<'_> {
             0 => String::new(),
             total => format!(" (baseline {} of {total})", self.bad(baseline)),
         }
+    }
+}
+
+const fn what_is_wrong(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Failed => "failed",
+        Fault::Truncated => "were cut short",
+        Fault::Blocked => "were blocked by a guard",
+        Fault::Refused => "were refused by the upstream's filter",
+    }
+}
+
+fn what_is_above(measure: Measure, threshold: f64) -> String {
+    let span = || Span(std::time::Duration::from_secs_f64(threshold));
+    match measure {
+        Measure::FirstToken => format!("took longer than {} to their first byte", span()),
+        Measure::Latency => format!("took longer than {}", span()),
+        Measure::PerToken => format!("took longer than {} a token", span()),
+        Measure::Cost => format!("cost more than ${threshold}"),
     }
 }
 
@@ -261,11 +292,43 @@ mod tests {
         let spec = RolloutSpec { gates, ..RolloutSpec::default() };
         let mut evidence = Evidence::new(&spec.gates, 1);
         (evidence.candidate.counted, evidence.candidate.bad) = (20, vec![0, 10]);
-        evidence.candidate.left_waiting = vec![0, 10];
+        evidence.candidate.only_for = vec![0, 10];
         let reports = judge_all(&spec, &evidence);
         assert_eq!((reports[0].samples, reports[0].verdict), (20, Verdict::Promote), "{}", reports[0].reason);
         assert_eq!((reports[1].samples, reports[1].verdict), (30, Verdict::RollBack), "{}", reports[1].reason);
         assert!(reports[1].reason.contains("10 of 30 answers took longer than 15s"), "{}", reports[1].reason);
+    }
+
+    #[test]
+    fn a_gate_whose_measure_no_answer_says_holds_and_says_why() {
+        for (gate, reason) in [
+            ("tpot_p95<50ms", "tpot_p95<50ms: no data: none of 30 answers is a stream that says its tokens"),
+            (
+                "cost_p50<$0.01",
+                "cost_p50<$0.01: no data: none of 30 answers says its tokens, or the candidate has no price",
+            ),
+        ] {
+            let spec = spec(gate);
+            let mut evidence = Evidence::new(&spec.gates, 1);
+            (evidence.candidate.counted, evidence.candidate.unmeasured) = (30, vec![30]);
+            let report = judge_all(&spec, &evidence).remove(0);
+            assert_eq!((report.verdict, report.reason.as_str()), (Verdict::Hold, reason));
+        }
+        let (verdict, reason) = judge("cost_p50<$0.01", 20, 20);
+        assert_eq!(verdict, Verdict::RollBack);
+        assert!(reason.contains("20 of 20 answers cost more than $0.01 (100%, 50% allowed)"), "{reason}");
+    }
+
+    #[test]
+    fn a_gate_that_steps_back_says_so_and_more_tries_need_more_evidence() {
+        let (gate, bad) = ("latency_p50<2s", 14);
+        assert_eq!(judge(gate, 20, 20).0, Verdict::RollBack);
+        assert_eq!(judge(&format!("{gate} on_fail=step_back"), 20, 20).0, Verdict::StepBack);
+        let needed = |gate: &str| {
+            (1..100)
+                .find(|bad| judge(gate, *bad, *bad).0 != Verdict::Hold && judge(gate, *bad, *bad).0 != Verdict::Promote)
+        };
+        assert!(needed(&format!("{gate} on_fail=step_back")) > needed(gate), "{bad}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!       ledger, replay                            evidence   statistics       ledger                ports::Traffic
 //! ```
 
+pub mod backtest;
 pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -15,10 +16,12 @@ pub mod event;
 pub mod evidence;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fake;
+pub mod forecast;
 mod judge;
 mod ledger;
 pub mod machine;
 pub mod ports;
+pub mod recorded;
 pub mod replay;
 mod scrape;
 pub mod statistics;

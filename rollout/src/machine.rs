@@ -1,7 +1,7 @@
 //! The phases of a rollout and the moves between them: one total match.
 //!
 //! ```text
-//!            promote (next stage)
+//!       promote (next stage), step back
 //!               +---+
 //!               v   |    promote (last stage)
 //! start ----> baking ---------------------------> promoted
@@ -30,6 +30,8 @@ pub enum Move {
     Resume,
     /// To the next stage, or to the end after the last.
     Promote,
+    /// To the stage before.
+    StepBack,
     RollBack,
     Abort,
 }
@@ -43,13 +45,14 @@ pub struct IllegalMove {
 }
 
 impl Move {
-    pub const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Promote, Self::RollBack, Self::Abort];
+    pub const ALL: [Self; 6] = [Self::Pause, Self::Resume, Self::Promote, Self::StepBack, Self::RollBack, Self::Abort];
 
     const fn participle(self) -> &'static str {
         match self {
             Self::Pause => "paused",
             Self::Resume => "resumed",
             Self::Promote => "promoted",
+            Self::StepBack => "stepped back",
             Self::RollBack => "rolled back",
             Self::Abort => "aborted",
         }
@@ -62,6 +65,7 @@ impl fmt::Display for Move {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Promote => "promote",
+            Self::StepBack => "step back",
             Self::RollBack => "roll back",
             Self::Abort => "abort",
         })
@@ -83,13 +87,15 @@ impl Position {
             (Phase::Paused, Move::Resume) => to(Phase::Baking),
             (Phase::Baking, Move::Promote) if stage + 1 < stages => Ok(Self { phase, stage: stage + 1 }),
             (Phase::Baking, Move::Promote) => to(Phase::Promoted),
+            (Phase::Baking | Phase::Paused, Move::StepBack) if stage > 0 => Ok(Self { phase, stage: stage - 1 }),
             (Phase::Baking | Phase::Paused, Move::RollBack) => to(Phase::RolledBack),
             (Phase::Baking | Phase::Paused, Move::Abort) => to(Phase::Aborted),
             (Phase::Baking, Move::Resume)
             | (Phase::Paused, Move::Pause | Move::Promote)
+            | (Phase::Baking | Phase::Paused, Move::StepBack)
             | (
                 Phase::Promoted | Phase::RolledBack | Phase::Aborted,
-                Move::Pause | Move::Resume | Move::Promote | Move::RollBack | Move::Abort,
+                Move::Pause | Move::Resume | Move::Promote | Move::StepBack | Move::RollBack | Move::Abort,
             ) => Err(IllegalMove { phase, attempted }),
         }
     }
@@ -101,6 +107,12 @@ impl Position {
             RolloutPhase::Promoted => Weight::ALL,
             RolloutPhase::RolledBack | RolloutPhase::Aborted => Weight::NONE,
         }
+    }
+
+    /// The next stage's weight, if the spec wants somebody's approval before it.
+    pub fn needs_approval(self, spec: &RolloutSpec) -> Option<Weight> {
+        let next = spec.stages.get(self.stage + 1).filter(|_| !self.phase.is_over())?;
+        spec.approve_before.contains(next).then_some(*next)
     }
 
     pub const fn is_last(self, stages: usize) -> bool {

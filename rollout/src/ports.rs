@@ -26,6 +26,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::ClientError, Self::UpstreamError, Self::Truncated, Self::ClientAbort, Self::Blocked];
+
     /// Whether it belongs in an SLI's denominator.
     pub const fn is_counted(self) -> bool {
         matches!(self, Self::Ok | Self::UpstreamError | Self::Truncated)
@@ -60,6 +63,40 @@ pub struct Observation {
     pub is_fallback: bool,
     /// Generation of the route table that sent the request there.
     pub generation: u64,
+    /// Tokens of a stream that came to its end and said how many it had.
+    pub stream_tokens: Option<u64>,
+    /// What the answer cost; none if it doesn't say its tokens, or the variant has no price.
+    pub dollars: Option<f64>,
+    /// The upstream's own filter ended it (`finish_reason` `content_filter`).
+    pub is_refused: bool,
+    /// No session kept the request with a variant: the weights alone sent it there.
+    pub is_drawn: bool,
+}
+
+impl Observation {
+    /// One that says nothing more: no byte, no time, no tokens.
+    pub const fn bare(variant: Variant, outcome: Outcome, generation: u64) -> Self {
+        Self {
+            variant,
+            outcome,
+            time_to_first_token: None,
+            duration: Duration::ZERO,
+            is_fallback: false,
+            generation,
+            stream_tokens: None,
+            dollars: None,
+            is_refused: false,
+            is_drawn: false,
+        }
+    }
+
+    /// Seconds between two tokens of a good stream; the first token's time is no part of it.
+    pub fn time_per_token(&self) -> Option<f64> {
+        let gaps =
+            self.stream_tokens.filter(|_| self.outcome == Outcome::Ok)?.checked_sub(1).filter(|gaps| *gaps > 0)?;
+        let spent = self.duration.checked_sub(self.time_to_first_token?)?;
+        Some(spent.as_secs_f64() / gaps as f64)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -34,6 +34,12 @@ pub struct Rollout {
     pub pending: Option<Intent>,
     /// Of the change that was intended last.
     pub generation: u64,
+    pub step_backs: u32,
+    pub waiting_since: Timestamp,
+    /// The stage that may begin, as somebody said.
+    pub approved: Option<usize>,
+    /// The rollout that this one takes back.
+    pub undoes: Option<String>,
     pub evidence: Evidence,
     pub decision: Decision,
     /// What is shown as its history.
@@ -52,7 +58,7 @@ impl Rollout {
 
     /// From its first record.
     pub fn begin(id: &str, record: &Record<Event>) -> Result<Self, ReplayError> {
-        let Event::Started { spec, stage, .. } = &record.event else {
+        let Event::Started { spec, stage, undoes, .. } = &record.event else {
             return Err(ReplayError::Start { record: record.sequence });
         };
         let mut rollout = Self {
@@ -64,6 +70,10 @@ impl Rollout {
             is_begun: false,
             pending: None,
             generation: 0,
+            step_backs: 0,
+            waiting_since: record.at,
+            approved: None,
+            undoes: undoes.clone(),
             evidence: Evidence::new(&spec.gates, 0),
             decision: Decision::hold("waits for the first stage's weight to be in force"),
             events: Vec::new(),
@@ -87,12 +97,24 @@ impl Rollout {
                 self.pending = None;
                 self.begin_stage(record.at);
             }
-            Event::Paused => {
+            Event::SteppedBack { .. } => {
+                self.go(Move::StepBack, record)?;
+                self.pending = None;
+                self.step_backs = self.step_backs.saturating_add(1);
+                self.approved = None;
+                self.evidence = self.evidence.step_back(&self.spec.gates, self.generation);
+                self.watch_from(record.at);
+            }
+            Event::Approved { stage } => self.approved = Some(*stage),
+            Event::Paused | Event::BakedTooLong { .. } => {
                 self.go(Move::Pause, record)?;
                 // A paused rollout isn't promoted: the weight before is restored if the new one got in force already.
                 self.pending.take_if(|pending| pending.cause == Cause::Promote);
             }
-            Event::Resumed => self.go(Move::Resume, record)?,
+            Event::Resumed => {
+                self.go(Move::Resume, record)?;
+                self.waiting_since = record.at;
+            }
             Event::Promoted { .. } => self.end(Move::Promote, record)?,
             Event::RolledBack { .. } => self.end(Move::RollBack, record)?,
             Event::Aborted { .. } => self.end(Move::Abort, record)?,
@@ -110,6 +132,11 @@ impl Rollout {
         self.pending.as_ref().map_or_else(|| self.position.weight(&self.spec), |pending| pending.weight)
     }
 
+    /// Somebody let the next stage begin.
+    pub fn is_approved(&self) -> bool {
+        self.approved == Some(self.position.stage + 1)
+    }
+
     pub const fn is_over(&self) -> bool {
         self.position.phase.is_over()
     }
@@ -124,6 +151,8 @@ impl Rollout {
             started_at: self.started_at,
             stage_since: self.stage_since,
             ended_at: self.ended_at,
+            step_backs: self.step_backs,
+            awaits_approval: self.position.needs_approval(&self.spec).filter(|_| !self.is_approved()),
             gates: self.decision.gates.clone(),
             verdict: self.decision.verdict,
             reason: self.decision.reason.clone(),
@@ -140,14 +169,18 @@ impl Rollout {
                 self.begin_stage(record.at);
             }
             Cause::Restore => self.pending = None,
-            Cause::Promote | Cause::RollBack | Cause::Abort => pending.is_set = true,
+            Cause::Promote | Cause::StepBack | Cause::RollBack | Cause::Abort => pending.is_set = true,
         }
         Ok(())
     }
 
     fn begin_stage(&mut self, at: Timestamp) {
-        self.stage_since = at;
         self.evidence = self.evidence.next_stage(&self.spec.gates, self.generation);
+        self.watch_from(at);
+    }
+
+    fn watch_from(&mut self, at: Timestamp) {
+        (self.stage_since, self.waiting_since) = (at, at);
         self.evidence.tallies.begin(self.generation, self.position.weight(&self.spec));
     }
 
@@ -194,7 +227,7 @@ mod tests {
     }
 
     fn started() -> Event {
-        Event::Started { spec: RolloutSpec::default(), stage: 0, found: Weight::NONE }
+        Event::Started { spec: RolloutSpec::default(), stage: 0, found: Weight::NONE, undoes: None }
     }
 
     fn intended(cause: Cause, points: u16, generation: u64) -> Event {

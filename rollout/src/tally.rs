@@ -29,6 +29,15 @@ pub struct Answers {
     /// Truncated ones included.
     pub failed: u64,
     pub truncated: u64,
+    /// Not among the counted ones.
+    #[serde(default)]
+    pub blocked: u64,
+    #[serde(default)]
+    pub refused: u64,
+    /// Requests that no session kept with a variant, whatever came of them: whether they are split as the weights say
+    /// can be told, while one busy session would look like a fault.
+    #[serde(default)]
+    pub drawn: u64,
 }
 
 impl Tallies {
@@ -48,11 +57,19 @@ impl Tallies {
             Variant::Candidate => &mut stage.candidate,
             Variant::Baseline => &mut stage.baseline,
         };
+        answers.drawn += u64::from(seen.is_drawn);
+        answers.blocked += u64::from(seen.outcome == Outcome::Blocked);
         if seen.outcome.is_counted() {
             answers.counted += 1;
+            answers.refused += u64::from(seen.is_refused);
             answers.failed += u64::from(seen.outcome.is_failure());
             answers.truncated += u64::from(seen.outcome == Outcome::Truncated);
         }
+    }
+
+    /// Whose tally is the last; none before the first stage.
+    pub(crate) fn last_generation(&self) -> Option<u64> {
+        self.0.last().map(|stage| stage.since_generation)
     }
 
     /// The weight in force; none before the first stage.
@@ -74,21 +91,12 @@ impl Tallies {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn an_answer_counts_for_the_weight_that_sent_it_and_all_of_it_is_written() {
         let mut tallies = Tallies::default();
-        let seen = |generation, outcome| Observation {
-            variant: Variant::Candidate,
-            outcome,
-            time_to_first_token: None,
-            duration: Duration::ZERO,
-            is_fallback: false,
-            generation,
-        };
+        let seen = |generation, outcome| Observation::bare(Variant::Candidate, outcome, generation);
         tallies.add(&seen(1, Outcome::Truncated));
         for (generation, weight) in [(3, 1_000), (5, 3_000), (9, 10_000)] {
             tallies.begin(generation, Weight::from_basis_points(weight).unwrap());

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::amount::{Span, Weight};
 
 mod gate;
+mod lockout;
 
-pub use gate::{Against, Gate, InvalidGate, OnFail, Quantile, Sli};
+pub use lockout::{InvalidLockout, Lockout};
+
+pub use gate::{Against, Fault, Gate, InvalidGate, Measure, OnFail, Quantile, Sli};
 
 /// A staged cutover, as flags or a YAML file say it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +36,18 @@ pub struct RolloutSpec {
     /// Failures in a row, of requests or of health probes, that roll back without statistics.
     #[serde(default = "default_consecutive_failures")]
     pub consecutive_failures: u32,
+    /// A stage that isn't passed after this long is paused until somebody resumes it; none waits for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bake: Option<Span>,
+    /// Stages that begin only when somebody has approved, by their weights; what is in force is watched meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approve_before: Vec<Weight>,
+    /// When nothing is promoted; what goes wrong is taken back all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lockout: Vec<Lockout>,
+    /// How often a gate with `on_fail=step_back` may lead back to the stage before; the next time rolls back.
+    #[serde(default = "default_max_step_backs")]
+    pub max_step_backs: u32,
     /// Time between two decisions.
     #[serde(default = "default_tick")]
     pub tick: Span,
@@ -43,7 +58,7 @@ const fn default_bake() -> Span {
 }
 
 fn default_gates() -> Vec<Gate> {
-    vec![Gate::slo(Sli::ErrorRatio, 0.05), Gate::slo(Sli::TimeToFirstToken(Quantile::P95), 15.0)]
+    vec![Gate::slo(Sli::Ratio(Fault::Failed), 0.05), Gate::slo(Sli::Quantile(Measure::FirstToken, Quantile::P95), 15.0)]
 }
 
 const fn default_min_requests() -> u64 {
@@ -58,9 +73,16 @@ const fn default_consecutive_failures() -> u32 {
     5
 }
 
+const fn default_max_step_backs() -> u32 {
+    2
+}
+
 const fn default_tick() -> Span {
     Span::seconds(1)
 }
+
+/// More would divide the chance of each test away.
+const MOST_STEP_BACKS: u32 = 20;
 
 impl Default for RolloutSpec {
     fn default() -> Self {
@@ -71,6 +93,10 @@ impl Default for RolloutSpec {
             min_requests: default_min_requests(),
             alpha: default_alpha(),
             consecutive_failures: default_consecutive_failures(),
+            max_step_backs: default_max_step_backs(),
+            max_bake: None,
+            approve_before: Vec::new(),
+            lockout: Vec::new(),
             tick: default_tick(),
         }
     }
@@ -85,6 +111,8 @@ pub enum InvalidRollout {
     NotRising { at: usize, weight: Weight, before: Weight },
     #[error("stages[{at}]: the last stage is {weight}; it must be 100%")]
     NotAll { at: usize, weight: Weight },
+    #[error("approve_before[{at}]: {weight} is none of the stages after the first")]
+    NothingToApprove { at: usize, weight: Weight },
     #[error("gates: at least one gate is needed; without evidence nothing is promoted")]
     NoGate,
     #[error("gates: all are dry runs; at least one must decide, without evidence nothing is promoted")]
@@ -98,10 +126,30 @@ pub enum InvalidRollout {
 }
 
 impl RolloutSpec {
+    /// The window that keeps everything where it is now.
+    pub fn locked_out_by(&self, now: Timestamp) -> Option<&Lockout> {
+        self.lockout.iter().find(|lockout| lockout.contains(now))
+    }
+
+    /// How many times a stage can begin at the most: one that is stepped back from begins again, as does the one before.
+    pub fn most_stages(&self) -> usize {
+        self.stages.len() + 2 * self.most_step_backs()
+    }
+
+    /// None if no gate that decides leads back.
+    pub fn most_step_backs(&self) -> usize {
+        let leads_back = self.gates.iter().any(|gate| gate.on_fail == OnFail::StepBack && !gate.dry_run);
+        if leads_back { self.max_step_backs as usize } else { 0 }
+    }
+
     /// Checks what types can't: order, ends, ranges.
     pub fn validate(&self) -> Result<(), InvalidRollout> {
         self.validate_stages()?;
         self.validate_gates()?;
+        let is_later_stage = |weight: &Weight| self.stages.iter().skip(1).any(|stage| stage == weight);
+        if let Some(at) = self.approve_before.iter().position(|weight| !is_later_stage(weight)) {
+            return Err(InvalidRollout::NothingToApprove { at, weight: self.approve_before[at] });
+        }
         let out_of_range = |field, given: &dyn fmt::Display, wanted| {
             Err(InvalidRollout::OutOfRange { field, given: given.to_string(), wanted })
         };
@@ -113,6 +161,12 @@ impl RolloutSpec {
         }
         if self.consecutive_failures == 0 {
             return out_of_range("consecutive_failures", &self.consecutive_failures, "at least 1");
+        }
+        if let Some(max_bake) = self.max_bake.filter(|max_bake| *max_bake <= self.bake) {
+            return out_of_range("max_bake", &max_bake, "longer than bake");
+        }
+        if self.max_step_backs > MOST_STEP_BACKS {
+            return out_of_range("max_step_backs", &self.max_step_backs, "at most 20");
         }
         let tick = self.tick.0.as_millis();
         if !(10..=60_000).contains(&tick) {
@@ -155,20 +209,25 @@ impl RolloutSpec {
     }
 }
 
-/// Three values, never two: no evidence is never a pass.
+/// Never only two: no evidence is never a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Promote,
     Hold,
+    /// To the stage before.
+    StepBack,
     RollBack,
 }
 
 impl Verdict {
+    pub const ALL: [Self; 4] = [Self::Promote, Self::Hold, Self::StepBack, Self::RollBack];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Promote => "promote",
             Self::Hold => "hold",
+            Self::StepBack => "step-back",
             Self::RollBack => "roll-back",
         }
     }
@@ -218,6 +277,12 @@ pub struct RolloutReport {
     pub started_at: Timestamp,
     pub stage_since: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// How often it went back to the stage before.
+    #[serde(default)]
+    pub step_backs: u32,
+    /// The next stage's weight, if somebody must approve before it begins and hasn't.
+    #[serde(default)]
+    pub awaits_approval: Option<Weight>,
     pub gates: Vec<GateReport>,
     pub verdict: Verdict,
     /// One sentence with the numbers.
@@ -242,7 +307,7 @@ pub struct RolloutEvent {
     /// Counted from 1 within the rollout.
     pub record: u64,
     pub at: Timestamp,
-    /// `started`, `weight-intended`, `weight-set`, `promoted-stage`, `paused`, `resumed`, `promoted`, `rolled-back`, `aborted`.
+    /// `started`, `weight-intended`, `weight-set`, `promoted-stage`, `stepped-back`, `approved`, `paused`, `baked-too-long`, `resumed`, `promoted`, `rolled-back`, `aborted`.
     pub kind: String,
     pub weight: Weight,
     pub detail: String,
@@ -270,6 +335,10 @@ mod tests {
             ("stages: [100%]\ngates: [error_ratio<1.5x]", "gates[0]: error_ratio<1.5x has no baseline"),
             ("stages: [100%]\nalpha: 0", "alpha: 0 is not above 0"),
             ("stages: [100%]\nmin_requests: 0", "min_requests: 0"),
+            ("stages: [100%]\nbake: 1h\nmax_bake: 30m", "max_bake: 30m is not longer than bake"),
+            ("stages: [10%, 100%]\napprove_before: [10%]", "approve_before[0]: 10% is none of the stages after"),
+            ("stages: [10%, 100%]\napprove_before: [100%, 60%]", "approve_before[1]: 60%"),
+            ("stages: [100%]\nmax_step_backs: 21", "max_step_backs: 21"),
             ("stages: [100%]\ntick: 1ms", "tick: 1ms"),
         ] {
             let error = spec(bad).validate().unwrap_err().to_string();

@@ -187,7 +187,7 @@ fn every_label_value_in_a_rule_or_dashboard_is_one_that_is_given() {
 }
 
 fn is_given(label: &str, value: &str) -> bool {
-    let verdicts = [spec::rollout::Verdict::Promote, spec::rollout::Verdict::Hold, spec::rollout::Verdict::RollBack];
+    let verdicts = spec::rollout::Verdict::ALL;
     match label {
         "job" => Job::ALL.iter().any(|job| job.as_str() == value),
         "variant" => spec::id::Variant::ALL.iter().any(|variant| variant.as_str() == value),

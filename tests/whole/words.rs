@@ -13,10 +13,38 @@ fn help_is_as_it_was() {
         ("help-up", &["up", "--help"]),
         ("help-rollout", &["rollout", "--help"]),
         ("help-rollout-start", &["rollout", "start", "--help"]),
+        ("help-rollout-plan", &["rollout", "plan", "--help"]),
     ] {
         snapshot_exact(&home, name, &home.dsctl(words).exits(0));
     }
     snapshot_exact(&home, "no-words", &home.dsctl(&[]).exits(2));
+}
+
+#[test]
+fn a_rollout_file_is_checked_and_planned_where_nothing_runs() {
+    let home = Home::light();
+    let file = home.write("rollout.yaml", "stages: [10%, 100%]\nbake: 10m\ngates: [error_ratio<1%, ttft<1.2x]\n");
+    home.dsctl(&["rollout", "validate", &file]).exits(0).says("stages  10% > 100%").says("ttft<1.2x");
+    let plan = ["rollout", "plan", "--file", &file, "--requests-per-minute", "60"];
+    snapshot(&home, "rollout-plan", &home.dsctl(&plan).exits(0));
+    home.dsctl(&["rollout", "plan", "--requests-per-minute", "0"]).exits(2).says("is not above 0");
+    let request = |second: u32, variant: &str| {
+        format!(
+            "2026-11-27T20:00:{second:02}Z  INFO request variant=\"{variant}\" generation=2 outcome=\"ok\" duration_ms=9\n"
+        )
+    };
+    let log = home.write("dsgate.log", &(request(1, "baseline") + "other\n" + &request(2, "candidate")));
+    let simulate = ["rollout", "simulate", "--file", &file, "--from", &log];
+    home.dsctl(&simulate).exits(0).says("2 attempts in 1s; at the end 10%: waits for bake 1s of 10m, 1 of 20 answers");
+    home.dsctl(&["rollout", "simulate", "--from", &file]).exits(2).says("no line tells of a request");
+    for (bad, hint) in [
+        ("stages: [10%, 60%]", "stages[1]: the last stage is 60%"),
+        ("stages: [100%]\nbaek: 10m", "bake"),
+        ("stages: [100%]\ngates: [ttft<15s]", "a multiple of the baseline's"),
+    ] {
+        let file = home.write("bad.yaml", bad);
+        home.dsctl(&["rollout", "validate", &file]).exits(2).says(hint);
+    }
 }
 
 #[test]

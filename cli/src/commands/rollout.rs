@@ -1,11 +1,12 @@
 //! `dsctl rollout …`: words to the controller inside the gateway.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use spec::id::Variant;
 use spec::layout::DeploymentLayout;
-use spec::rollout::{RolloutEvent, RolloutPhase, RolloutReport, RolloutSpec};
+use spec::rollout::{RolloutEvent, RolloutPhase, RolloutReport, RolloutSpec, Verdict};
 
 use crate::args::{MoveArgs, RolloutCommand, RolloutStartArgs};
 use crate::context::Context;
@@ -31,10 +32,26 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<ExitCode,
             show(&report, json.json)?;
         }
         RolloutCommand::Page { name, json } => page(&gateway(&name)?, json.json)?,
+        RolloutCommand::Explain { name, json } => {
+            let report: RolloutReport = gateway(&name)?.get("/admin/rollout").await?;
+            let explanation = view::explanation::explain(&report, jiff::Timestamp::now());
+            if json.json { print_json(&explanation)? } else { print(view::explanation::text(&explanation))? }
+        }
+        RolloutCommand::Validate { file, json } => {
+            let spec = read(&file)?;
+            spec.validate().map_err(Failure::usage)?;
+            if json.json { print_json(&spec)? } else { print(view::rollout::spec(&spec))? }
+        }
+        RolloutCommand::Plan { file, requests_per_minute, json } => {
+            plan(file.as_deref(), requests_per_minute, json.json)?
+        }
+        RolloutCommand::Simulate { from, file, json } => return simulate(&from, file.as_deref(), json.json),
         RolloutCommand::Watch { name } => return watch(&gateway(&name)?).await,
         RolloutCommand::Pause(args) => go(&gateway(&args.name)?, "pause", &args).await?,
         RolloutCommand::Resume(args) => go(&gateway(&args.name)?, "resume", &args).await?,
         RolloutCommand::Abort(args) => go(&gateway(&args.name)?, "abort", &args).await?,
+        RolloutCommand::Approve(args) => go(&gateway(&args.name)?, "approve", &args).await?,
+        RolloutCommand::Undo(args) => go(&gateway(&args.name)?, "undo", &args).await?,
         RolloutCommand::History { name, json } => {
             let events: Vec<RolloutEvent> = gateway(&name)?.get("/admin/rollout/history").await?;
             if json.json { print_json(&events)? } else { print(view::rollout::history(&events))? }
@@ -56,6 +73,37 @@ fn refuse_without_baseline(layout: &DeploymentLayout) -> Result<(), Failure> {
 fn page(gateway: &Gateway, json: bool) -> Result<(), Failure> {
     let address = gateway.page();
     if json { print_json(&serde_json::json!({ "page": address })) } else { print(address) }
+}
+
+/// Of a file alone: nothing needs to run for it.
+fn plan(file: Option<&Path>, requests_per_minute: f64, json: bool) -> Result<(), Failure> {
+    let spec = file.map(read).transpose()?.unwrap_or_default();
+    spec.validate().map_err(Failure::usage)?;
+    if !(requests_per_minute > 0.0 && requests_per_minute.is_finite()) {
+        return Err(Failure::usage(format!("--requests-per-minute {requests_per_minute} is not above 0")));
+    }
+    let stages = rollout::forecast::forecast(&spec, requests_per_minute / 60.0);
+    if json { print_json(&stages) } else { print(view::rollout::plan(&stages)) }
+}
+
+fn simulate(from: &Path, file: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+    let spec = file.map(read).transpose()?.unwrap_or_default();
+    spec.validate().map_err(Failure::usage)?;
+    let log = std::fs::read_to_string(from);
+    let log = log.map_err(|error| Failure::usage(format!("{}: {error}", from.display())))?;
+    let records = rollout::recorded::read(&log);
+    if records.is_empty() {
+        return Err(Failure::usage(format!("{}: no line tells of a request that was routed", from.display()))
+            .next("dsctl logs dsgate --lines 100000"));
+    }
+    let played = rollout::backtest::backtest(&spec, &records);
+    if json {
+        print_json(&played)?
+    } else {
+        print(view::rollout::backtest(&played, &records))?
+    }
+    let is_rolled_back = played.verdict == Verdict::RollBack;
+    Ok(if is_rolled_back { ExitCode::from(Kind::RolledBack as u8) } else { ExitCode::SUCCESS })
 }
 
 fn show(report: &RolloutReport, json: bool) -> Result<(), Failure> {
@@ -88,15 +136,17 @@ async fn start(gateway: &Gateway, args: RolloutStartArgs) -> Result<ExitCode, Fa
     Ok(exit_code(over.phase))
 }
 
+fn read(file: &Path) -> Result<RolloutSpec, Failure> {
+    let place = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
+    spec::yaml::parse(&text, &place).map_err(Failure::usage)
+}
+
 /// The file if there is one, flags laid over it.
 fn rollout_spec(args: &RolloutStartArgs) -> Result<RolloutSpec, Failure> {
     let mut spec = match &args.file {
         None => RolloutSpec::default(),
-        Some(path) => {
-            let place = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
-            spec::yaml::parse(&text, &place).map_err(Failure::usage)?
-        }
+        Some(path) => read(path)?,
     };
     if !args.stages.is_empty() {
         spec.stages.clone_from(&args.stages);

@@ -5,6 +5,7 @@ use std::path::Path;
 pub mod alerts;
 pub mod cloud;
 pub mod drift;
+pub mod explanation;
 pub mod gpus;
 pub mod phases;
 pub mod plan;

@@ -118,6 +118,8 @@ async fn a_rollout_owns_the_weights_until_it_is_over() {
         ("POST", "/admin/rollout", spec, "rollout_active"),
         ("PUT", "/admin/route-table", change, "rollout_owns_weights"),
         ("POST", "/admin/rollout/resume", json!(null), "no_such_move"),
+        ("POST", "/admin/rollout/approve", json!(null), "nothing_to_approve"),
+        ("POST", "/admin/rollout/undo", json!(null), "rollout_active"),
     ] {
         let (status, error) = error_of(call(&house, method, path, body).await).await;
         assert_eq!((status, error.code.as_deref()), (409, Some(code)), "{error:?}");
@@ -168,6 +170,9 @@ async fn a_rollout_owns_the_weights_until_it_is_over() {
     assert!(house.metrics().await.contains("dsctl_rollout_stage 0"));
     let (status, _) = error_of(call(&house, "POST", "/admin/rollout/abort", json!(null)).await).await;
     assert_eq!(status, 409);
+    let undone: RolloutReport = call(&house, "POST", "/admin/rollout/undo", json!(null)).await.json().await.unwrap();
+    assert_eq!((undone.phase, undone.weight.to_string().as_str()), (RolloutPhase::Baking, "50%"));
+    assert_eq!(call(&house, "POST", "/admin/rollout/abort", json!(null)).await.status(), 200);
     let history: Vec<Value> = house.admin("GET", "/admin/rollout/history").send().await.unwrap().json().await.unwrap();
     let kinds: Vec<&str> = history.iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"started") && kinds.contains(&"paused") && kinds.last() == Some(&"aborted"), "{kinds:?}");

@@ -10,7 +10,7 @@ use rollout::ports::{Observation, Outcome};
 use rollout::statistics::comparison::{Tally, ln_evidence_above};
 use rollout::statistics::log_mean::{LogTimes, slowdown};
 use spec::id::Variant;
-use spec::rollout::{Gate, Quantile, RolloutSpec, Sli, Verdict};
+use spec::rollout::{Against, Fault, Gate, Measure, Quantile, RolloutSpec, Sli, Verdict};
 
 use super::traffic::{Answer, Scene, WEIGHTS};
 
@@ -19,6 +19,8 @@ const SLOW_SECONDS: f64 = 1.5;
 const SLOW_ALLOWED: f64 = 0.05;
 /// How many times as many errors the comparison lets the candidate have.
 const RATIO_ALLOWED: f64 = 1.5;
+/// What the gate on times beside the baseline allows.
+const SLOWDOWN_ALLOWED: f64 = 1.2;
 /// Two-sided 98%, the level of Kayenta's judge.
 const MANN_WHITNEY_LIMIT: f64 = 2.326;
 
@@ -32,6 +34,7 @@ pub trait Method {
 pub fn all(scene: &Scene) -> Vec<Box<dyn Method>> {
     vec![
         Box::new(Gates::new(scene)),
+        Box::new(Gates::beside()),
         Box::new(Comparison::default()),
         Box::new(Slowdown::default()),
         Box::new(Threshold::new(scene, 0)),
@@ -49,10 +52,26 @@ struct Gates {
 
 impl Gates {
     fn new(scene: &Scene) -> Self {
-        let gates =
-            vec![Gate::slo(Sli::ErrorRatio, scene.slo), Gate::slo(Sli::TimeToFirstToken(Quantile::P95), SLOW_SECONDS)];
+        Self::of(vec![
+            Gate::slo(Sli::Ratio(Fault::Failed), scene.slo),
+            Gate::slo(Sli::Quantile(Measure::FirstToken, Quantile::P95), SLOW_SECONDS),
+        ])
+    }
+
+    /// The same beside the baseline: failures at most 1.5 times as often, times at most 1.2 times as long.
+    fn beside() -> Self {
+        let gate = |sli, threshold| Gate { against: Against::Baseline, ..Gate::slo(sli, threshold) };
+        Self::of(vec![
+            gate(Sli::Ratio(Fault::Failed), RATIO_ALLOWED),
+            gate(Sli::Typical(Measure::FirstToken), SLOWDOWN_ALLOWED),
+        ])
+    }
+
+    fn of(gates: Vec<Gate>) -> Self {
         let spec = RolloutSpec { gates, alpha: ALPHA, ..RolloutSpec::default() };
-        Self { evidence: Evidence::new(&spec.gates, 1), spec, stage: 0 }
+        let mut evidence = Evidence::new(&spec.gates, 1);
+        evidence.tallies.begin(1, spec.stages[0]);
+        Self { evidence, spec, stage: 0 }
     }
 }
 
@@ -62,23 +81,23 @@ impl Method for Gates {
         if answer.stage != self.stage {
             self.stage = answer.stage;
             self.evidence = self.evidence.next_stage(&self.spec.gates, generation);
+            self.evidence.tallies.begin(generation, self.spec.stages[answer.stage]);
         }
         let duration = Duration::from_secs_f64(answer.seconds);
-        let seen = Observation {
-            variant: if answer.is_candidate { Variant::Candidate } else { Variant::Baseline },
-            outcome: if answer.is_failed { Outcome::Truncated } else { Outcome::Ok },
-            time_to_first_token: Some(duration),
-            duration,
-            is_fallback: false,
-            generation,
-        };
+        let variant = if answer.is_candidate { Variant::Candidate } else { Variant::Baseline };
+        let outcome = if answer.is_failed { Outcome::Truncated } else { Outcome::Ok };
+        let bare = Observation::bare(variant, outcome, generation);
+        let seen = Observation { time_to_first_token: Some(duration), duration, ..bare };
         self.evidence.add(&self.spec.gates, &seen);
     }
 
     fn look(&mut self) -> bool {
         let (position, now) = (Position::first(self.stage), Timestamp::UNIX_EPOCH);
         let Self { spec, evidence, .. } = self;
-        decide(&Situation { spec, position, stage_since: now, evidence, now }).verdict == Verdict::RollBack
+        let (stage_since, waiting_since, step_backs, is_approved) = (now, now, 0, false);
+        decide(&Situation { spec, position, stage_since, waiting_since, step_backs, is_approved, evidence, now })
+            .verdict
+            == Verdict::RollBack
     }
 }
 
@@ -113,7 +132,7 @@ struct Slowdown {
 impl Method for Slowdown {
     fn see(&mut self, answer: &Answer) {
         let times = if answer.is_candidate { &mut self.candidate } else { &mut self.baseline };
-        times.add(Duration::from_secs_f64(answer.seconds));
+        times.add(answer.seconds);
     }
 
     fn look(&mut self) -> bool {

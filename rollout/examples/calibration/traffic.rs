@@ -55,6 +55,11 @@ impl Scene {
         Self { candidate_errors, slowdown, ..Self::healthy(name, 0.005, requests_per_look) }
     }
 
+    /// As bad beside the baseline as gates beside it allow; an absolute gate on times may well mind.
+    pub const fn at_the_bounds(name: &'static str, requests_per_look: u64) -> Self {
+        Self { candidate_errors: 0.03, slowdown: 1.2, ..Self::healthy(name, 0.02, requests_per_look) }
+    }
+
     pub const fn drifting(self) -> Self {
         Self { drift: Drift::Swings, ..self }
     }

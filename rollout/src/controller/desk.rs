@@ -5,10 +5,10 @@ use std::sync::Arc;
 use engine::store::Store;
 use jiff::Timestamp;
 use spec::amount::Weight;
-use spec::rollout::{RolloutEvent, RolloutReport, RolloutSpec, Verdict};
+use spec::rollout::{RolloutEvent, RolloutPhase, RolloutReport, RolloutSpec, Verdict};
 
 use super::look::Sight;
-use crate::decide::{Situation, decide};
+use crate::decide::{Situation, baked_too_long, decide};
 use crate::error::ControllerError;
 use crate::event::{Cause, Event, next_id};
 use crate::ledger::{Ledger, forget_oldest, past_events};
@@ -88,18 +88,51 @@ impl Desk {
         if let Some(ledger) = self.live() {
             return Err(ControllerError::Active { id: ledger.rollout.id.clone() });
         }
+        if let Some(lockout) = spec.locked_out_by(now) {
+            return Err(ControllerError::LockedOut { lockout: lockout.to_string() });
+        }
         let found = self.traffic.route_table().candidate;
         let stage = first_stage(&spec, found)?;
+        self.begin(now, Event::Started { spec, stage, found, undoes: None }).await
+    }
+
+    /// A rollout's first record; then what follows from it.
+    async fn begin(&mut self, now: Timestamp, started: Event) -> Result<(), ControllerError> {
         let id = next_id(now, self.ledger.as_ref().map(|ledger| ledger.rollout.id.as_str()));
         // What was seen before has nothing to say of it.
         self.traffic.take_observations();
-        let started = Event::Started { spec, stage, found };
         self.is_behind = true;
         let ledger = Ledger::begin(Arc::clone(&self.store), &id, now, started).await?;
         self.is_behind = false;
         let ended = self.ledger.replace(ledger);
         self.remember(ended);
         self.settle(now).await
+    }
+
+    /// Of a promoted candidate it is one record that says all, so that a death anywhere after it ends at 0% too.
+    pub async fn undo(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        self.catch_up().await?;
+        let last = &self.ledger.as_ref().ok_or(ControllerError::NoRollout)?.rollout;
+        let (id, spec) = (last.id.clone(), last.spec.clone());
+        match last.position.phase {
+            RolloutPhase::Baking | RolloutPhase::Paused => Err(ControllerError::Active { id }),
+            RolloutPhase::RolledBack | RolloutPhase::Aborted => self.start(spec, now).await,
+            RolloutPhase::Promoted => {
+                let (stage, found) = (spec.stages.len().saturating_sub(1), self.traffic.route_table().candidate);
+                self.begin(now, Event::Started { spec, stage, found, undoes: Some(id) }).await
+            }
+        }
+    }
+
+    pub async fn approve(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        self.catch_up().await?;
+        let rollout = &self.live().ok_or(ControllerError::NoRollout)?.rollout;
+        let next = rollout.position.stage + 1;
+        match rollout.position.needs_approval(&rollout.spec) {
+            Some(weight) if rollout.is_approved() => Err(ControllerError::NothingToApprove { approved: Some(weight) }),
+            Some(_) => self.append(now, Event::Approved { stage: next }).await,
+            None => Err(ControllerError::NothingToApprove { approved: None }),
+        }
     }
 
     pub async fn command(&mut self, asked: Move, now: Timestamp) -> Result<(), ControllerError> {
@@ -117,7 +150,7 @@ impl Desk {
             Move::Resume => self.append(now, Event::Resumed).await?,
             Move::Abort => self.take_away(Cause::Abort, by_hand, now).await?,
             // Nobody asks for these; they are decided.
-            Move::Promote | Move::RollBack => return Ok(()),
+            Move::Promote | Move::StepBack | Move::RollBack => return Ok(()),
         }
         self.settle(now).await
     }
@@ -132,22 +165,27 @@ impl Desk {
         };
         observe(ledger, &*traffic, sight);
         let rollout = &mut ledger.rollout;
-        rollout.decision = decide(&Situation {
-            spec: &rollout.spec,
-            position: rollout.position,
-            stage_since: rollout.stage_since,
-            evidence: &rollout.evidence,
-            now,
-        });
+        let situation = Situation::of(rollout, now);
+        let decision = decide(&situation);
+        let too_long = baked_too_long(&situation, &decision);
+        rollout.decision = decision;
         let (verdict, reason) = (rollout.decision.verdict, rollout.decision.reason.clone());
         match verdict {
             Verdict::RollBack => self.roll_back(reason, now).await,
+            Verdict::StepBack => {
+                settled?;
+                self.step_back(reason, now).await
+            }
             Verdict::Promote => {
                 settled?;
                 self.promote(reason, now).await
             }
             Verdict::Hold => {
                 settled?;
+                if let Some(reason) = too_long {
+                    self.append_decision(now).await?;
+                    return self.append(now, Event::BakedTooLong { reason }).await;
+                }
                 self.keep_evidence(now).await
             }
         }
@@ -175,6 +213,16 @@ impl Desk {
             }
             self.take_away(Cause::RollBack, reason, now).await?;
         }
+        self.settle(now).await
+    }
+
+    async fn step_back(&mut self, reason: String, now: Timestamp) -> Result<(), ControllerError> {
+        self.append_decision(now).await?;
+        let Some(ledger) = self.live() else { return Ok(()) };
+        let rollout = &ledger.rollout;
+        let before = rollout.position.after(Move::StepBack, rollout.spec.stages.len())?;
+        let weight = before.weight(&rollout.spec);
+        self.intend(Cause::StepBack, weight, reason, now).await?;
         self.settle(now).await
     }
 
@@ -228,7 +276,12 @@ impl Desk {
     pub async fn settle(&mut self, now: Timestamp) -> Result<(), ControllerError> {
         self.keep_withdrawal(now).await?;
         if let Some((cause, reason)) = self.what_to_restore() {
-            let weight = self.live().map_or(Weight::NONE, |ledger| ledger.rollout.weight());
+            let weight = match cause {
+                Cause::RollBack | Cause::Abort => Weight::NONE,
+                Cause::Start | Cause::Restore | Cause::Promote | Cause::StepBack => {
+                    self.live().map_or(Weight::NONE, |ledger| ledger.rollout.weight())
+                }
+            };
             self.intend(cause, weight, reason, now).await?;
         }
         let mut attempt = 1;
@@ -261,6 +314,10 @@ impl Desk {
             // It was in force once, and the table changed before that could be concluded.
             Some(pending) if pending.is_set && !is_ours => Some((pending.cause, pending.reason.clone())),
             Some(_) => None,
+            None if !rollout.is_begun && rollout.undoes.is_some() => {
+                let promoted = rollout.undoes.as_deref().unwrap_or_default();
+                Some((Cause::Abort, format!("undoes rollout {promoted}")))
+            }
             None if !rollout.is_begun => Some((Cause::Start, format!("from {} to the first stage", table.candidate))),
             None if is_ours => None,
             None => Some((Cause::Restore, format!("found {} under generation {}", table.candidate, table.generation))),
@@ -273,6 +330,10 @@ impl Desk {
             Cause::Promote => {
                 let stage = self.live().map_or(0, |ledger| ledger.rollout.position.stage + 1);
                 self.append(now, Event::PromotedStage { stage, reason }).await
+            }
+            Cause::StepBack => {
+                let stage = self.live().map_or(0, |ledger| ledger.rollout.position.stage.saturating_sub(1));
+                self.append(now, Event::SteppedBack { stage, reason }).await
             }
             Cause::RollBack => self.append(now, Event::RolledBack { reason }).await,
             Cause::Abort => self.append(now, Event::Aborted { reason }).await,

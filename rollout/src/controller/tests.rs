@@ -15,6 +15,8 @@ use crate::fake::{FailingStore, FakeClock, FakeTraffic, Lasting, When};
 use crate::ledger::Ledger;
 use crate::ports::{Observation, Outcome, TrafficError};
 
+mod rules;
+
 /// How a candidate behaves at a weight.
 type Behaviour = fn(Variant, Weight) -> Outcome;
 
@@ -30,6 +32,12 @@ fn weight(percent: u16) -> Weight {
 
 fn spec() -> RolloutSpec {
     RolloutSpec { bake: Span::seconds(5), ..RolloutSpec::default() }
+}
+
+/// Failures lead back a stage, once; no streak of them rolls back. Somebody must let the third stage begin.
+fn forgiving() -> RolloutSpec {
+    let gates = vec!["error_ratio<5% on_fail=step_back".parse().unwrap()];
+    RolloutSpec { gates, max_step_backs: 1, consecutive_failures: 1_000, approve_before: vec![weight(60)], ..spec() }
 }
 
 /// What outlives a controller.
@@ -54,8 +62,12 @@ impl House {
     }
 
     async fn started(&self) -> Controller {
+        self.started_with(spec()).await
+    }
+
+    async fn started_with(&self, spec: RolloutSpec) -> Controller {
         let controller = self.open().await;
-        controller.start(spec()).await.unwrap();
+        controller.start(spec).await.unwrap();
         controller
     }
 
@@ -151,6 +163,35 @@ async fn a_candidate_that_fails_at_thirty_goes_back_to_none_with_the_numbers() {
     assert!(report.reason.contains("answers failed (100%)"), "{}", report.reason);
     assert!(report.gates[0].samples < 30, "one tick's answers are enough: {:?}", report.gates);
     assert_eq!(kinds(&controller).last().unwrap(), "rolled-back 0%");
+}
+
+#[tokio::test]
+async fn a_stage_that_fails_is_tried_again_from_the_one_before_and_then_given_up() {
+    let house = House::new();
+    let controller = house.started_with(forgiving()).await;
+    let report = house.until_over(&controller, FAILING_FROM_30).await;
+    assert_eq!((report.phase, report.step_backs, house.weight()), (RolloutPhase::RolledBack, 1, Weight::NONE));
+    assert!(report.reason.ends_with("it stepped back 1 of 1 times already"), "{}", report.reason);
+    let steps: Vec<String> = kinds(&controller).into_iter().filter(|kind| !kind.starts_with("weight-")).collect();
+    assert_eq!(
+        steps,
+        ["started 10%", "promoted-stage 30%", "stepped-back 10%", "promoted-stage 30%", "rolled-back 0%"]
+    );
+}
+
+#[tokio::test]
+async fn a_paused_rollout_steps_back_and_stays_paused_and_late_failures_of_the_stage_left_are_forgiven() {
+    let house = House::new();
+    let controller = house.started_with(forgiving()).await;
+    house.seconds(&controller, 7, HEALTHY).await;
+    let generation = house.traffic.route_table().generation;
+    assert_eq!(house.weight(), weight(30));
+    controller.pause().await.unwrap();
+    let report = house.seconds(&controller, 1, FAILING_FROM_30).await;
+    assert_eq!((report.phase, report.stage, house.weight()), (RolloutPhase::Paused, 0, weight(10)));
+    house.traffic.fail_late(20, generation);
+    let report = house.seconds(&controller, 30, FAILING_FROM_30).await;
+    assert_eq!((report.phase, report.stage, report.step_backs), (RolloutPhase::Paused, 0, 1), "{}", report.reason);
 }
 
 #[tokio::test]
@@ -523,15 +564,16 @@ enum Disturbed {
     Traffic,
 }
 
+/// A rollout that is run to its end, again and again.
+struct Course {
+    spec: RolloutSpec,
+    behaviour: Behaviour,
+    end: (RolloutPhase, Weight),
+}
+
 /// Runs a rollout to its end with one act disturbed; the controller dies of it and is opened again, or goes on.
 /// False if the run was over before it came to that.
-async fn run_disturbed(
-    at: usize,
-    what: Disturbed,
-    when: When,
-    lasting: Lasting,
-    behaviour: Behaviour,
-) -> (House, bool) {
+async fn run_disturbed(at: usize, what: Disturbed, when: When, lasting: Lasting, course: &Course) -> (House, bool) {
     let house = House::new();
     let store = Arc::new(FailingStore::new(house.store.clone(), at, when, lasting));
     match what {
@@ -545,9 +587,9 @@ async fn run_disturbed(
     let mut is_disturbed = false;
     for _ in 0..500 {
         if controller.report().is_none() {
-            is_disturbed |= controller.start(spec()).await.is_err();
+            is_disturbed |= controller.start(course.spec.clone()).await.is_err();
         }
-        house.second(&controller, behaviour).await;
+        house.second(&controller, course.behaviour).await;
         is_disturbed |= store.has_failed() || house.traffic.has_failed();
         if is_disturbed && lasting == Lasting::UntilMended {
             store.mend();
@@ -564,9 +606,12 @@ async fn run_disturbed(
 
 #[tokio::test]
 async fn no_death_or_failure_at_any_act_changes_the_end() {
-    for (behaviour, end) in
-        [(HEALTHY, (RolloutPhase::Promoted, Weight::ALL)), (FAILING_FROM_30, (RolloutPhase::RolledBack, Weight::NONE))]
-    {
+    let (promoted, rolled_back) = ((RolloutPhase::Promoted, Weight::ALL), (RolloutPhase::RolledBack, Weight::NONE));
+    for course in [
+        Course { spec: spec(), behaviour: HEALTHY, end: promoted },
+        Course { spec: spec(), behaviour: FAILING_FROM_30, end: rolled_back },
+        Course { spec: forgiving(), behaviour: FAILING_FROM_30, end: rolled_back },
+    ] {
         for what in [Disturbed::Store, Disturbed::Traffic] {
             for (when, lasting) in [
                 (When::Before, Lasting::UntilMended),
@@ -576,8 +621,8 @@ async fn no_death_or_failure_at_any_act_changes_the_end() {
             ] {
                 let mut acts = 0;
                 loop {
-                    let (house, was_disturbed) = run_disturbed(acts, what, when, lasting, behaviour).await;
-                    assert_eq!(house.end().await, end, "{what:?} failed {when:?} act {acts}, {lasting:?}");
+                    let (house, was_disturbed) = run_disturbed(acts, what, when, lasting, &course).await;
+                    assert_eq!(house.end().await, course.end, "{what:?} failed {when:?} act {acts}, {lasting:?}");
                     if !was_disturbed {
                         break;
                     }
@@ -601,6 +646,7 @@ enum Happening {
     Tick,
     Pause,
     Resume,
+    Approve,
     Abort,
     ProbesFail(bool),
     Restart,
@@ -625,6 +671,7 @@ fn anything() -> impl Strategy<Value = Happening> {
         8 => Just(Happening::Tick),
         1 => Just(Happening::Pause),
         2 => Just(Happening::Resume),
+        2 => Just(Happening::Approve),
         1 => prop::bool::weighted(0.1).prop_map(|abort| if abort { Happening::Abort } else { Happening::Tick }),
         1 => prop::bool::weighted(0.2).prop_map(Happening::ProbesFail),
         2 => Just(Happening::Restart),
@@ -639,6 +686,7 @@ struct Earned {
     weight: Weight,
     answers: u64,
     is_paused: bool,
+    is_approved: bool,
 }
 
 struct Play {
@@ -649,11 +697,11 @@ struct Play {
 }
 
 impl Play {
-    async fn begin() -> Self {
+    async fn begin(spec: RolloutSpec) -> Self {
         let house = House::new();
-        let controller = house.started().await;
+        let controller = house.started_with(spec).await;
         let store = Arc::new(FailingStore::new(house.store.clone(), usize::MAX, When::Before, Lasting::Once));
-        let model = Earned { weight: weight(10), answers: 0, is_paused: false };
+        let model = Earned { weight: weight(10), answers: 0, is_paused: false, is_approved: false };
         Self { house, controller, store, model }
     }
 
@@ -677,6 +725,10 @@ impl Play {
                 // One whose record could not be written may be there all the same.
                 let _resumed_or_maybe = controller.resume().await;
                 model.is_paused = false;
+            }
+            Happening::Approve => {
+                model.is_approved |= controller.report().is_some_and(|report| report.awaits_approval.is_some());
+                let _approved_or_maybe = controller.approve().await;
             }
             Happening::Abort => drop(controller.abort().await),
             Happening::ProbesFail(fail) => house.traffic.fail_probes(fail.then_some("refused")),
@@ -703,12 +755,17 @@ impl Play {
             let expected = if report.phase == RolloutPhase::Promoted { Weight::ALL } else { Weight::NONE };
             prop_assert_eq!(in_force, expected);
         }
+        if Weight::NONE < report.weight && report.weight < model.weight {
+            // What goes back a stage must earn its way anew, from the moment that this is intended.
+            *model = Earned { weight: report.weight, answers: 0, is_approved: false, ..*model };
+        }
         if report.weight > model.weight {
             let stages = spec().stages;
             let next = stages.iter().find(|stage| **stage > model.weight).copied();
             prop_assert_eq!(Some(report.weight), next);
             prop_assert!(model.answers >= 20, "{} answers at {}", model.answers, model.weight);
             prop_assert!(!model.is_paused, "promoted while paused");
+            prop_assert!(model.is_approved || !report.spec.approve_before.contains(&report.weight));
             (model.weight, model.answers) = (report.weight, 0);
         }
         Ok(())
@@ -719,10 +776,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_leads_to_a_higher_weight_without_evidence(happenings in prop::collection::vec(anything(), 1..80)) {
+    fn nothing_leads_to_a_higher_weight_without_evidence(
+        happenings in prop::collection::vec(anything(), 1..80), is_forgiving in prop::bool::ANY,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut play = Play::begin().await;
+            let mut play = Play::begin(if is_forgiving { forgiving() } else { spec() }).await;
             for happening in &happenings {
                 play.happens(happening).await;
                 play.check()?;

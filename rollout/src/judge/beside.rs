@@ -1,10 +1,10 @@
 //! Gates beside the baseline: failures over all stages so far, times within the stage. Pure.
 
 use spec::amount::Weight;
-use spec::rollout::{Gate, GateReport, RolloutSpec, Sli, Verdict};
+use spec::rollout::{Fault, Gate, GateReport, Measure, RolloutSpec, Sli, Verdict};
 
-use super::{alpha, e_value};
-use crate::evidence::{Counts, Evidence};
+use super::{alpha, e_value, what_is_wrong};
+use crate::evidence::Evidence;
 use crate::statistics::comparison::{Tally, estimate, ln_evidence_above, ratio_interval, scaled};
 use crate::statistics::log_mean::{LEAST, LogTimes, slowdown};
 use crate::statistics::{Interval, answers_until, ln_limit};
@@ -22,12 +22,11 @@ type Said = (Option<f64>, Verdict, String);
 impl Beside<'_> {
     pub fn judge(&self) -> GateReport {
         let (observed, verdict, reason) = match self.gate.sli {
-            Sli::TypicalFirstToken => self.times("to their first byte", |counts| &counts.first_token_times),
-            Sli::TypicalLatency => self.times("in all", |counts| &counts.duration_times),
-            Sli::TruncatedRatio => self.failures("were cut short", |answers| answers.truncated),
-            Sli::ErrorRatio | Sli::TimeToFirstToken(_) | Sli::Latency(_) | Sli::Scrape(_) => {
-                self.failures("failed", |answers| answers.failed)
-            }
+            Sli::Typical(measure) | Sli::Quantile(measure, _) => self.typical(measure),
+            Sli::Ratio(Fault::Truncated) => self.faults(Fault::Truncated, |answers| answers.truncated),
+            Sli::Ratio(Fault::Blocked) => self.faults(Fault::Blocked, |answers| answers.blocked),
+            Sli::Ratio(Fault::Refused) => self.faults(Fault::Refused, |answers| answers.refused),
+            Sli::Ratio(Fault::Failed) | Sli::Scrape(_) => self.faults(Fault::Failed, |answers| answers.failed),
         };
         let (gate, samples) = (self.gate.clone(), self.evidence.candidate.counted);
         let reason = format!("{gate}: {reason}");
@@ -54,10 +53,16 @@ impl Beside<'_> {
         self.evidence.tallies.weight() == Some(Weight::ALL)
     }
 
-    fn failures(&self, what: &str, count: fn(&Answers) -> u64) -> Said {
-        let (ratio, tallies) = (self.gate.threshold, self.evidence.tallies.of(count));
-        let totals = self.evidence.tallies.of(|answers| answers.counted);
-        let ln_limit = ln_limit(alpha(self.spec), 1);
+    fn faults(&self, fault: Fault, count: fn(&Answers) -> u64) -> Said {
+        let (ratio, what) = (self.gate.threshold, what_is_wrong(fault));
+        let tallies = self.evidence.tallies.of(count);
+        let total: fn(&Answers) -> u64 = match fault {
+            Fault::Blocked => |answers| answers.counted + answers.blocked,
+            Fault::Failed | Fault::Truncated | Fault::Refused => |answers| answers.counted,
+        };
+        let totals = self.evidence.tallies.of(total);
+        // Each step back begins the tallies anew, and each beginning is a further chance to err.
+        let ln_limit = ln_limit(alpha(self.spec), 1 + self.spec.most_step_backs());
         let ln_evidence = ln_evidence_above(ratio, &tallies);
         let (seen, estimate) = (seen(what, &tallies, &totals), estimate(&tallies));
         let (verdict, reason) = if ln_evidence >= ln_limit {
@@ -74,23 +79,28 @@ impl Beside<'_> {
         (estimate, verdict, reason)
     }
 
-    fn times(&self, what: &str, times: fn(&Counts) -> &LogTimes) -> Said {
-        let (candidate, baseline) = (times(&self.evidence.candidate), times(&self.evidence.baseline));
+    fn typical(&self, measure: Measure) -> Said {
+        let Evidence { candidate, baseline, .. } = self.evidence;
+        let (candidate, baseline) = (candidate.typical(measure), baseline.typical(measure));
         let ratio = self.gate.threshold;
         // A stage starts anew: times of different weights are of different hours and can't be thrown together.
-        let alpha = alpha(self.spec) / self.spec.stages.len() as f64;
+        let alpha = alpha(self.spec) / self.spec.most_stages() as f64;
         let few = self.few();
         if few.is_none() && self.is_alone() {
             return (None, Verdict::Promote, "at 100% there is no baseline; it passed at each stage before".to_owned());
         }
         let Some(interval) = slowdown(candidate, baseline, alpha) else {
             let (ours, theirs) = (candidate.count, baseline.count);
-            let reason = format!("{ours} good answers and {theirs} of the baseline; each needs {LEAST} to be compared");
+            let good = match measure {
+                Measure::FirstToken | Measure::Latency => "good answers",
+                Measure::PerToken => "good streams that say their tokens",
+                Measure::Cost => "good answers with a known cost",
+            };
+            let reason = format!("{ours} {good} and {theirs} of the baseline; each needs {LEAST} to be compared");
             return (None, Verdict::Hold, few.unwrap_or(reason));
         };
         let estimate = candidate.times_as_long(baseline);
-        let seen =
-            format!("the answers took {estimate:.2} times as long {what} as the baseline's{}", between(&interval));
+        let seen = format!("the answers {} the baseline's{}", times_as(measure, estimate), between(&interval));
         let (verdict, reason) = if interval.low > ratio {
             (Verdict::RollBack, seen)
         } else if let Some(few) = few {
@@ -101,6 +111,15 @@ impl Beside<'_> {
             (Verdict::Hold, format!("{seen}; {}", until_decided(candidate, baseline, ratio, alpha)))
         };
         (Some(estimate), verdict, reason)
+    }
+}
+
+fn times_as(measure: Measure, estimate: f64) -> String {
+    match measure {
+        Measure::FirstToken => format!("took {estimate:.2} times as long to their first byte as"),
+        Measure::Latency => format!("took {estimate:.2} times as long in all as"),
+        Measure::PerToken => format!("took {estimate:.2} times as long per token as"),
+        Measure::Cost => format!("cost {estimate:.2} times as much as"),
     }
 }
 
@@ -174,9 +193,9 @@ mod tests {
                 // A fifth more and less in turns, so that times have a variance.
                 let duration = Duration::from_millis(if at % 2 == 0 { millis * 4 / 5 } else { millis * 6 / 5 });
                 let time_to_first_token = Some(duration / 2);
-                let generation = self.generation;
-                let seen =
-                    Observation { variant, outcome, time_to_first_token, duration, is_fallback: false, generation };
+                let bare = Observation::bare(variant, outcome, self.generation);
+                let (stream_tokens, dollars) = (Some(11), Some(duration.as_secs_f64() / 100.0));
+                let seen = Observation { time_to_first_token, duration, stream_tokens, dollars, ..bare };
                 self.evidence.add(&self.spec.gates, &seen);
             }
         }
@@ -204,6 +223,19 @@ mod tests {
         }
         scene.stage(3_000);
         assert_eq!(scene.judge().0, Verdict::RollBack, "evidence is carried");
+    }
+
+    #[test]
+    fn blocks_are_held_against_the_baselines_too() {
+        let mut scene = Scene::new("blocked_ratio<2x");
+        scene.answers(Variant::Candidate, 100, Outcome::Ok, 100);
+        scene.answers(Variant::Baseline, 900, Outcome::Ok, 100);
+        scene.answers(Variant::Baseline, 9, Outcome::Blocked, 100);
+        assert_eq!(scene.judge().0, Verdict::Promote, "{}", scene.judge().1);
+        scene.answers(Variant::Candidate, 20, Outcome::Blocked, 100);
+        let (verdict, reason) = scene.judge();
+        assert_eq!(verdict, Verdict::RollBack, "{reason}");
+        assert!(reason.contains("20 of 120 answers were blocked by a guard, 9 of 909 of the baseline"), "{reason}");
     }
 
     #[test]
@@ -238,7 +270,13 @@ mod tests {
 
     #[test]
     fn a_slow_candidate_is_rolled_back_or_held_as_the_gate_says() {
-        for (gate, verdict) in [("ttft<1.2x", Verdict::RollBack), ("ttft<1.2x on_fail=hold", Verdict::Hold)] {
+        for (gate, verdict) in [
+            ("ttft<1.2x", Verdict::RollBack),
+            ("ttft<1.2x on_fail=hold", Verdict::Hold),
+            ("ttft<1.2x on_fail=step_back", Verdict::StepBack),
+            ("tpot<1.2x", Verdict::RollBack),
+            ("cost<1.2x", Verdict::RollBack),
+        ] {
             let mut scene = Scene::new(gate);
             scene.answers(Variant::Candidate, 200, Outcome::Ok, 200);
             scene.answers(Variant::Baseline, 1_800, Outcome::Ok, 100);

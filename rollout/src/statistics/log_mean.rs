@@ -4,8 +4,6 @@
 //! looks at once for large counts (asymptotically), whatever the distribution; below [`LEAST`] times there is none.
 //! Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Annals of Statistics 52(6) 2024, arXiv 2103.06476, Proposition 2.5.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::Interval;
@@ -14,7 +12,8 @@ use super::Interval;
 pub const LEAST: u64 = 30;
 /// The count at which the sequence is made tightest.
 const TIGHTEST_AT: f64 = 150.0;
-const SMALLEST_SECONDS: f64 = 1e-6;
+/// Below any time or price that is told apart.
+const SMALLEST: f64 = 1e-9;
 
 /// Count, mean and sum of squared deviations of logarithms (Welford 1962): all that is kept, in any number of times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -25,12 +24,17 @@ pub struct LogTimes {
 }
 
 impl LogTimes {
-    pub fn add(&mut self, time: Duration) {
-        let value = time.as_secs_f64().max(SMALLEST_SECONDS).ln();
+    pub fn add(&mut self, value: f64) {
+        let value = value.max(SMALLEST).ln();
         self.count += 1;
         let deviation = value - self.mean;
         self.mean += deviation / self.count as f64;
         self.squares += deviation * (value - self.mean);
+    }
+
+    /// So many times about one second that vary so: what is to be expected before there are any.
+    pub(crate) fn alike(count: u64, deviation: f64) -> Self {
+        Self { count, mean: 0.0, squares: deviation * deviation * count.saturating_sub(1) as f64 }
     }
 
     /// How many times as long as the others these are (ratio of geometric means).
@@ -81,8 +85,8 @@ mod tests {
     use super::super::chance::Chance;
     use super::*;
 
-    fn time(chance: &mut Chance, median: f64) -> Duration {
-        Duration::from_secs_f64(median * (0.6 * chance.normal()).exp())
+    fn time(chance: &mut Chance, median: f64) -> f64 {
+        median * (0.6 * chance.normal()).exp()
     }
 
     proptest! {
@@ -92,8 +96,8 @@ mod tests {
         ) {
             let (mut one, mut other) = (LogTimes::default(), LogTimes::default());
             for micros in &times {
-                one.add(Duration::from_micros(*micros));
-                other.add(Duration::from_micros(*micros) * factor);
+                one.add(*micros as f64 / 1e6);
+                other.add(*micros as f64 / 1e6 * f64::from(factor));
             }
             let mean = times.iter().map(|micros| (*micros as f64 / 1e6).ln()).sum::<f64>() / times.len() as f64;
             prop_assert!((one.mean - mean).abs() < 1e-6);
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn few_times_say_nothing() {
         let mut times = LogTimes::default();
-        (1..LEAST).for_each(|_| times.add(Duration::from_secs(1)));
+        (1..LEAST).for_each(|_| times.add(1.0));
         assert_eq!(times.interval(0.01), None);
         assert_eq!(slowdown(&times, &times, 0.01), None);
     }

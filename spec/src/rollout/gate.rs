@@ -10,20 +10,66 @@ use crate::amount::Span;
 /// What is measured on the candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Sli {
-    /// `error_ratio`: upstream errors and truncated answers, of all counted answers.
-    ErrorRatio,
-    /// `truncated_ratio`: streams that ended without their end.
-    TruncatedRatio,
-    /// `ttft_p50`, `ttft_p95`, `ttft_p99`: seconds to the first byte of the answer.
-    TimeToFirstToken(Quantile),
-    /// `latency_p50` …: seconds to the last byte.
-    Latency(Quantile),
-    /// `ttft`: the typical (geometric mean) time to the first byte; only beside the baseline.
-    TypicalFirstToken,
-    /// `latency`: the typical time to the last byte; only beside the baseline.
-    TypicalLatency,
+    /// `error_ratio`, `truncated_ratio`, `blocked_ratio`, `refused_ratio`: a share of the answers.
+    Ratio(Fault),
+    /// `ttft_p50`, `ttft_p95`, `ttft_p99`, and so for each measure.
+    Quantile(Measure, Quantile),
+    /// `ttft`, `latency`, `tpot`, `cost`: the typical value (geometric mean); only beside the baseline.
+    Typical(Measure),
     /// `scrape:NAME`: the sum of a metric's samples on the candidate's /metrics.
     Scrape(String),
+}
+
+/// What may be wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Upstream errors and truncated answers, of all counted answers.
+    Failed,
+    /// Streams that ended without their end.
+    Truncated,
+    /// Answers that a guard of the gateway ended, of these and all counted ones.
+    Blocked,
+    /// Answers that ended with `finish_reason` `content_filter`.
+    Refused,
+}
+
+/// What is measured of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Measure {
+    /// Seconds to the first byte.
+    FirstToken,
+    /// Seconds to the last byte.
+    Latency,
+    /// Seconds between two tokens, after the first; of good answers that say how many tokens they have.
+    PerToken,
+    /// Dollars, of answers that say their tokens, from a variant with a price.
+    Cost,
+}
+
+impl Fault {
+    pub const ALL: [Self; 4] = [Self::Failed, Self::Truncated, Self::Blocked, Self::Refused];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "error_ratio",
+            Self::Truncated => "truncated_ratio",
+            Self::Blocked => "blocked_ratio",
+            Self::Refused => "refused_ratio",
+        }
+    }
+}
+
+impl Measure {
+    pub const ALL: [Self; 4] = [Self::FirstToken, Self::Latency, Self::PerToken, Self::Cost];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstToken => "ttft",
+            Self::Latency => "latency",
+            Self::PerToken => "tpot",
+            Self::Cost => "cost",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +80,8 @@ pub enum Quantile {
 }
 
 impl Quantile {
+    pub const ALL: [Self; 3] = [Self::P50, Self::P95, Self::P99];
+
     /// The share that may lie above the threshold.
     pub const fn allowed_above(self) -> f64 {
         match self {
@@ -54,13 +102,13 @@ impl Quantile {
 
 /// A condition to leave a stage: the SLI must stay below the threshold.
 ///
-/// Text form `SLI<THRESHOLD`: a ratio takes `5%`, a time `15s` or `250ms`, a scrape a plain number, and a comparison
-/// with the baseline `1.5x`; then perhaps ` on_fail=hold` and ` dry_run`. A rollout file may also say
+/// Text form `SLI<THRESHOLD`: a ratio takes `5%`, a time `15s` or `250ms`, a cost `$0.02`, a scrape a plain number, and a
+/// comparison with the baseline `1.5x`; then perhaps ` on_fail=hold` (or `step_back`) and ` dry_run`. A rollout file may also say
 /// `{gate: error_ratio<1.5x, on_fail: hold, dry_run: true}`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate {
     pub sli: Sli,
-    /// 0 to 1 for ratios, seconds for times, the metric's own unit for a scrape; how many times the baseline's for a
+    /// 0 to 1 for ratios, seconds for times, dollars for costs, the metric's own unit for a scrape; how many times the baseline's for a
     /// comparison.
     pub threshold: f64,
     pub against: Against,
@@ -86,6 +134,9 @@ pub enum OnFail {
     Rollback,
     /// Keeps the weight, for somebody to look.
     Hold,
+    /// Goes back to the stage before and bakes anew; rolls back where there is none, or after the last time allowed.
+    #[serde(rename = "step_back")]
+    StepBack,
 }
 
 impl Gate {
@@ -101,11 +152,11 @@ pub enum InvalidGate {
     #[error("gate \"{0}\" should read SLI<THRESHOLD, e.g. error_ratio<5% or ttft_p95<15s")]
     Form(String),
     #[error(
-        "gate \"{gate}\": unknown SLI \"{sli}\"; known are error_ratio, truncated_ratio, ttft, ttft_p50, ttft_p95, \
-         ttft_p99, latency, latency_p50, latency_p95, latency_p99, scrape:METRIC{}", did_you_mean(near.as_deref())
+        "gate \"{gate}\": unknown SLI \"{sli}\"; known are error_ratio, truncated_ratio, blocked_ratio, \
+         refused_ratio, ttft, latency, tpot, cost, the last four with _p50, _p95 or _p99 too, scrape:METRIC{}", did_you_mean(near.as_deref())
     )]
     Sli { gate: String, sli: String, near: Option<String> },
-    #[error("gate \"{gate}\": on_fail takes rollback or hold, not \"{given}\"")]
+    #[error("gate \"{gate}\": on_fail takes rollback, hold or step_back, not \"{given}\"")]
     OnFail { gate: String, given: String },
     #[error("gate \"{gate}\": \"{threshold}\" is not {wanted}")]
     Threshold { gate: String, threshold: String, wanted: &'static str },
@@ -118,29 +169,23 @@ fn did_you_mean(near: Option<&str>) -> String {
 impl fmt::Display for Sli {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ErrorRatio => f.write_str("error_ratio"),
-            Self::TruncatedRatio => f.write_str("truncated_ratio"),
-            Self::TimeToFirstToken(quantile) => write!(f, "ttft_{}", quantile.as_str()),
-            Self::Latency(quantile) => write!(f, "latency_{}", quantile.as_str()),
-            Self::TypicalFirstToken => f.write_str("ttft"),
-            Self::TypicalLatency => f.write_str("latency"),
+            Self::Ratio(fault) => f.write_str(fault.as_str()),
+            Self::Quantile(measure, quantile) => write!(f, "{}_{}", measure.as_str(), quantile.as_str()),
+            Self::Typical(measure) => f.write_str(measure.as_str()),
             Self::Scrape(name) => write!(f, "scrape:{name}"),
         }
     }
 }
 
-const KNOWN_SLIS: [(&str, Sli); 10] = [
-    ("error_ratio", Sli::ErrorRatio),
-    ("truncated_ratio", Sli::TruncatedRatio),
-    ("ttft_p50", Sli::TimeToFirstToken(Quantile::P50)),
-    ("ttft_p95", Sli::TimeToFirstToken(Quantile::P95)),
-    ("ttft_p99", Sli::TimeToFirstToken(Quantile::P99)),
-    ("ttft", Sli::TypicalFirstToken),
-    ("latency", Sli::TypicalLatency),
-    ("latency_p50", Sli::Latency(Quantile::P50)),
-    ("latency_p95", Sli::Latency(Quantile::P95)),
-    ("latency_p99", Sli::Latency(Quantile::P99)),
-];
+/// All but scrapes, each with its text.
+fn known_slis() -> Vec<(String, Sli)> {
+    let of_measure = |measure: Measure| {
+        let quantiles = Quantile::ALL.into_iter().map(move |quantile| Sli::Quantile(measure, quantile));
+        quantiles.chain([Sli::Typical(measure)])
+    };
+    let slis = Fault::ALL.into_iter().map(Sli::Ratio).chain(Measure::ALL.into_iter().flat_map(of_measure));
+    slis.map(|sli| (sli.to_string(), sli)).collect()
+}
 
 fn parse_sli(gate: &str, text: &str) -> Result<Sli, InvalidGate> {
     if let Some(name) = text.strip_prefix("scrape:") {
@@ -149,11 +194,11 @@ fn parse_sli(gate: &str, text: &str) -> Result<Sli, InvalidGate> {
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'));
         return if is_name { Ok(Sli::Scrape(name.to_owned())) } else { Err(unknown_sli(gate, text)) };
     }
-    KNOWN_SLIS.iter().find(|(name, _)| *name == text).map(|(_, sli)| sli.clone()).ok_or_else(|| unknown_sli(gate, text))
+    known_slis().into_iter().find(|(name, _)| name == text).map(|(_, sli)| sli).ok_or_else(|| unknown_sli(gate, text))
 }
 
 fn unknown_sli(gate: &str, text: &str) -> InvalidGate {
-    let known: Vec<String> = KNOWN_SLIS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let known: Vec<String> = known_slis().into_iter().map(|(name, _)| name).collect();
     let near = crate::yaml::closest(text, &known).map(str::to_owned);
     InvalidGate::Sli { gate: gate.to_owned(), sli: text.to_owned(), near }
 }
@@ -163,15 +208,18 @@ const TIMES_BASELINE: &str = "a multiple of the baseline's, above 1x and at most
 fn parse_threshold(gate: &str, sli: &Sli, text: &str) -> Result<(f64, Against), InvalidGate> {
     let invalid = |wanted| InvalidGate::Threshold { gate: gate.to_owned(), threshold: text.to_owned(), wanted };
     let value = match (sli, text.strip_suffix('x')) {
-        (Sli::ErrorRatio | Sli::TruncatedRatio | Sli::TypicalFirstToken | Sli::TypicalLatency, Some(times)) => {
+        (Sli::Ratio(_) | Sli::Typical(_), Some(times)) => {
             let times = parse_times(times).ok_or_else(|| invalid(TIMES_BASELINE))?;
             return Ok((times, Against::Baseline));
         }
-        (Sli::TypicalFirstToken | Sli::TypicalLatency, None) => return Err(invalid(TIMES_BASELINE)),
-        (Sli::ErrorRatio | Sli::TruncatedRatio, None) => {
+        (Sli::Typical(_), None) => return Err(invalid(TIMES_BASELINE)),
+        (Sli::Ratio(_), None) => {
             parse_share(text).ok_or_else(|| invalid("a share above 0% and below 100%, e.g. 5%"))?
         }
-        (Sli::TimeToFirstToken(_) | Sli::Latency(_), _) => {
+        (Sli::Quantile(Measure::Cost, _), _) => {
+            parse_dollars(text).ok_or_else(|| invalid("a price of an answer above 0, e.g. $0.02"))?
+        }
+        (Sli::Quantile(_, _), _) => {
             let wanted = "a span of time above 0, e.g. 15s or 250ms (beside the baseline: ttft<1.2x, latency<1.2x)";
             parse_seconds(text).ok_or_else(|| invalid(wanted))?
         }
@@ -191,6 +239,10 @@ fn parse_share(text: &str) -> Option<f64> {
     Some(percent / 100.0).filter(|share| *share > 0.0 && *share < 1.0)
 }
 
+fn parse_dollars(text: &str) -> Option<f64> {
+    text.strip_prefix('$')?.parse().ok().filter(|dollars: &f64| *dollars > 0.0 && dollars.is_finite())
+}
+
 fn parse_seconds(text: &str) -> Option<f64> {
     let span: Span = text.parse().ok()?;
     Some(span.0.as_secs_f64()).filter(|seconds| *seconds > 0.0)
@@ -205,6 +257,7 @@ impl FromStr for Gate {
             match word.strip_prefix("on_fail=") {
                 Some("rollback") => on_fail = OnFail::Rollback,
                 Some("hold") => on_fail = OnFail::Hold,
+                Some("step_back") => on_fail = OnFail::StepBack,
                 Some(other) => return Err(InvalidGate::OnFail { gate: given.to_owned(), given: other.to_owned() }),
                 None if word == "dry_run" => dry_run = true,
                 None => break,
@@ -222,21 +275,22 @@ impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.against, &self.sli) {
             (Against::Baseline, _) => write!(f, "{}<{}x", self.sli, self.threshold)?,
-            (Against::Slo, Sli::ErrorRatio | Sli::TruncatedRatio) => {
+            (Against::Slo, Sli::Ratio(_)) => {
                 // Twelve digits keep what was typed and drop what binary fractions add.
                 let percent = (self.threshold * 100.0 * 1e10).round() / 1e10;
                 write!(f, "{}<{percent}%", self.sli)?;
             }
-            (Against::Slo, Sli::TimeToFirstToken(_) | Sli::Latency(_)) => {
+            (Against::Slo, Sli::Quantile(Measure::Cost, _)) => write!(f, "{}<${}", self.sli, self.threshold)?,
+            (Against::Slo, Sli::Quantile(_, _)) => {
                 let span = Span(std::time::Duration::from_secs_f64(self.threshold));
                 write!(f, "{}<{}", self.sli, span.to_string().replace(' ', ""))?;
             }
-            (Against::Slo, Sli::TypicalFirstToken | Sli::TypicalLatency | Sli::Scrape(_)) => {
-                write!(f, "{}<{}", self.sli, self.threshold)?;
-            }
+            (Against::Slo, Sli::Typical(_) | Sli::Scrape(_)) => write!(f, "{}<{}", self.sli, self.threshold)?,
         }
-        if self.on_fail == OnFail::Hold {
-            f.write_str(" on_fail=hold")?;
+        match self.on_fail {
+            OnFail::Rollback => {}
+            OnFail::Hold => f.write_str(" on_fail=hold")?,
+            OnFail::StepBack => f.write_str(" on_fail=step_back")?,
         }
         if self.dry_run { f.write_str(" dry_run") } else { Ok(()) }
     }
@@ -299,6 +353,12 @@ mod tests {
             "error_ratio<1.5x",
             "ttft<1.2x on_fail=hold",
             "latency<1.25x on_fail=hold dry_run",
+            "blocked_ratio<2x on_fail=step_back",
+            "refused_ratio<0.5%",
+            "tpot_p99<80ms",
+            "tpot<1.2x",
+            "cost_p95<$0.02",
+            "cost<1.5x",
             "scrape:vllm:num_requests_waiting<100",
         ] {
             assert_eq!(text.parse::<Gate>().unwrap().to_string(), text);
@@ -318,7 +378,9 @@ mod tests {
             ("ttft_p95<1.2x", "beside the baseline: ttft<1.2x"),
             ("ttft<15s", "a multiple of the baseline's"),
             ("error_ratio<1x", "above 1x"),
-            ("error_ratio<5% on_fail=page", "on_fail takes rollback or hold, not \"page\""),
+            ("error_ratio<5% on_fail=page", "on_fail takes rollback, hold or step_back, not \"page\""),
+            ("cost_p95<0.02", "e.g. $0.02"),
+            ("cost_p95<$0", "e.g. $0.02"),
             ("scrape:<1", "unknown SLI"),
             ("scrape:up<many", "is not a number"),
             ("scrape:up<inf", "is not a number"),
