@@ -137,13 +137,7 @@ impl Trip<'_> {
         }
         self.line.variant = Some(to);
         let attempt = self.plane.observer.begin(stop.variant.unwrap_or(self.first), self.generation, turn);
-        Some(
-            attempt
-                .at_price(stop.upstream.price())
-                .of_session(self.session)
-                .charged_to(&self.permit)
-                .visiting(visit),
-        )
+        Some(attempt.at_price(stop.upstream.price()).of_session(self.session).charged_to(&self.permit).visiting(visit))
     }
 
     /// What its weight sent to a variant that is held back has failed there: a rollout must see it.

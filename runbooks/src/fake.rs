@@ -220,6 +220,8 @@ impl Probe for Fake {
             started_at: Timestamp::UNIX_EPOCH,
             stage_since: Timestamp::UNIX_EPOCH,
             ended_at: None,
+            step_backs: 0,
+            awaits_approval: None,
             gates: Vec::new(),
             verdict,
             reason: "as it was set".to_owned(),

@@ -2,8 +2,8 @@
 
 pub mod agent;
 pub mod alerts;
-pub mod chaos;
 pub mod audit;
+pub mod chaos;
 pub mod down;
 pub mod drift;
 pub mod forget;
