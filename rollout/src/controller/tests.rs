@@ -687,6 +687,9 @@ struct Earned {
     answers: u64,
     is_paused: bool,
     is_approved: bool,
+    /// What the weight that is intended now was earned with: it is there still if that is taken back before the stage has begun.
+    spent: Option<(u64, bool)>,
+    step_backs: u32,
 }
 
 struct Play {
@@ -701,7 +704,8 @@ impl Play {
         let house = House::new();
         let controller = house.started_with(spec).await;
         let store = Arc::new(FailingStore::new(house.store.clone(), usize::MAX, When::Before, Lasting::Once));
-        let model = Earned { weight: weight(10), answers: 0, is_paused: false, is_approved: false };
+        let model =
+            Earned { weight: weight(10), answers: 0, is_paused: false, is_approved: false, spent: None, step_backs: 0 };
         Self { house, controller, store, model }
     }
 
@@ -756,8 +760,17 @@ impl Play {
             prop_assert_eq!(in_force, expected);
         }
         if Weight::NONE < report.weight && report.weight < model.weight {
-            // What goes back a stage must earn its way anew, from the moment that this is intended.
-            *model = Earned { weight: report.weight, answers: 0, is_approved: false, ..*model };
+            // What goes back a stage must earn its way anew, from the moment that this is intended; a weight that was intended and
+            // taken back has cost nothing.
+            let (answers, is_approved) = match model.spent.filter(|_| report.step_backs == model.step_backs) {
+                Some((answers, is_approved)) => (answers + model.answers, is_approved),
+                None => (0, false),
+            };
+            *model = Earned { weight: report.weight, answers, is_approved, spent: None, ..*model };
+        }
+        model.step_backs = report.step_backs;
+        if report.spec.stages.get(report.stage) == Some(&model.weight) {
+            model.spent = None;
         }
         if report.weight > model.weight {
             let stages = spec().stages;
@@ -766,6 +779,7 @@ impl Play {
             prop_assert!(model.answers >= 20, "{} answers at {}", model.answers, model.weight);
             prop_assert!(!model.is_paused, "promoted while paused");
             prop_assert!(model.is_approved || !report.spec.approve_before.contains(&report.weight));
+            model.spent = Some((model.answers, model.is_approved));
             (model.weight, model.answers) = (report.weight, 0);
         }
         Ok(())
