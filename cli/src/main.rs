@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 mod args;
+mod audit_kept;
 mod clouds;
 mod commands;
 mod context;

@@ -4,6 +4,7 @@
 //! $DSCTL_HOME/                       default: the user's data folder + dsctl
 //!   weights/                         content-addressed cache, shared by deployments
 //!   artifacts/<sha256>/NAME          binaries, by digest
+//!   audit/<name>-<time>/             audit logs of deployments that are gone: log/, audit-key
 //!   incidents/<name>/<id>.jsonl      what runbooks saw and did to a deployment; outlives it
 //!   runbooks/<name>.yaml             runbooks of one's own
 //!   trusted/<name>.pem               whom clients of a deployment's gateway may trust that was not made here
@@ -60,6 +61,11 @@ impl HomeLayout {
     /// What runbooks saw and did to a deployment; it outlives the deployment.
     pub fn incidents(&self, name: &DeploymentName) -> PathBuf {
         self.root.join("incidents").join(name.as_str())
+    }
+
+    /// Audit logs of deployments that are gone.
+    pub fn audit_logs(&self) -> PathBuf {
+        self.root.join("audit")
     }
 
     /// Runbooks of one's own.

@@ -43,4 +43,12 @@ fn a_deployment_keeps_checks_exports_and_partly_forgets_who_asked_what() {
     fs::write(&log, good.replacen("\"status\":200", "\"status\":500", 1)).unwrap();
     let changed = home.dsctl(&["audit", "verify"]).exits(1).stdout;
     assert!(changed.contains("records-000000000001.jsonl:1: it was changed"), "{changed}");
+
+    // The log outlives the deployment, with its key.
+    fs::write(&log, good).unwrap();
+    let gone = home.dsctl(&["down", "--yes"]).exits(0);
+    let kept =
+        gone.stderr.split("the audit log is kept: dsctl ").nth(1).expect("where it is kept").lines().next().unwrap();
+    let words: Vec<&str> = kept.split(' ').collect();
+    home.dsctl(&words).exits(0).says("whole: ");
 }

@@ -171,7 +171,8 @@ fn the_admin_api_refuses(home: &Home) {
         (Method::PUT, "/admin/route-table", json!({"candidate": "50%"}), 400, "expected_generation"),
         (Method::POST, "/admin/rollout", json!({"stages": ["50%"]}), 400, "stages[0]"),
         (Method::POST, "/admin/rollout", json!({"stages": ["100%"], "gate": 1}), 400, "gate"),
-        (Method::POST, "/admin/rollout/undo", json!({}), 404, "/admin/rollout/undo"),
+        (Method::POST, "/admin/rollout/redo", json!({}), 404, "/admin/rollout/redo"),
+        (Method::POST, "/admin/rollout/undo", json!({}), 404, "there was no rollout yet"),
         (Method::DELETE, "/admin/rollout", json!({}), 405, "DELETE"),
     ] {
         let answer = home.admin(method, path, Some(&body)).has_status(status);

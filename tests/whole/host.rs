@@ -107,7 +107,7 @@ fn keys_are_exchanged_while_the_gateway_goes_on() {
     tests::wait::until("the old key is refused", || (answers(&two[1]) == 401).then_some(()));
     assert_eq!(answers(&two[0]), 200);
 
-    home.dsctl(&["keys", "rotate", "--retire-others"]).exits(0).says("the one key that is taken from now on");
+    home.dsctl(&["keys", "rotate", "--retire-others"]).exits(0).says("that is taken from now on");
     let last = keys();
     assert!(last.len() == 1 && last[0] != two[0], "{last:?}");
     tests::wait::until("a key that leaked is refused", || (answers(&two[0]) == 401).then_some(()));

@@ -12,6 +12,7 @@ use spec::rollout::RolloutReport;
 use spec::route::GatewayStatus;
 
 use crate::args::DownArgs;
+use crate::audit_kept;
 use crate::commands::weights;
 use crate::context::Context;
 use crate::exit::{Failure, Kind};
@@ -75,6 +76,10 @@ async fn down_cloud(context: &Context, kept: &Kept, args: &DownArgs) -> Result<(
         }
         return print(format!("{name} is gone: nothing of it was ever made."));
     };
+    let deployment = &kept.deployment;
+    if deployment.audit.is_some() || deployment.guards.is_some() || !deployment.compliance.is_empty() {
+        say("Note: an audit log lies on the host's disk and goes with it; copy it first if it must be kept.");
+    }
     if !args.yes {
         confirm(&format!("Remove {name} and all it consists of on {}?", kept.cloud()), "dsctl down")?;
     }
@@ -156,10 +161,17 @@ pub async fn destroy_local(context: &Context, name: &DeploymentName, command: &s
     let provider = LocalProvider::new(context.home.clone(), name.clone(), context.binaries()?);
     let site = Site::local(&context.home.deployment(name), name, provider);
     let mut session = Session::open(site, command).await?;
+    let audit = audit_kept::begin(context, name)?;
     let plan = session.engine.plan_destroy();
     let applied = session.apply(&plan, &Graph::default(), &mut |step| show(&step)).await;
     if applied.is_err() {
+        if let Some(Err(lost)) = audit.as_ref().map(audit_kept::KeptAudit::put_back) {
+            say(format!("the audit log lies aside: {}", lost.message));
+        }
         return session.release_after(applied).await.map(|()| 0);
+    }
+    if let Some(audit) = &audit {
+        say(audit.finish()?);
     }
     // The lease goes with the folder, in one move: nobody can begin anew in what is being removed.
     folder::remove(context, name)?;
