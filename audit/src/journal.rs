@@ -156,6 +156,10 @@ impl Journal {
         let is_full =
             |current: &Current| current.len > 0 && (current.len >= self.rotation.bytes || current.day != day(at));
         if self.current.as_ref().is_none_or(is_full) {
+            // What a crash or a full disk left of a group at its end goes before another file follows.
+            if let Some(last) = self.current.as_mut().filter(|last| last.file.is_none()) {
+                last.open(&self.folder)?.sync_all()?;
+            }
             let path = self.folder.join(format!("{PREFIX}{:012}{SUFFIX}", self.last.0 + 1));
             self.current = Some(Current { path, file: None, len: 0, day: day(at) });
         }

@@ -105,13 +105,16 @@ impl People {
     /// Whether there was one. Its bytes are written over first, where the disk does that in place.
     pub fn drop_key(&self, keys: &Keys, user: &str) -> io::Result<bool> {
         let path = self.path(keys, user);
-        let mut file = match File::options().write(true).open(&path) {
+        // Out of the way first: what is written over it is a key that anybody knows, and must be nobody's.
+        let gone = path.with_extension("gone");
+        match fs::rename(&path, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            opened => opened?,
-        };
+            renamed => renamed?,
+        }
+        let mut file = File::options().write(true).open(&gone)?;
         file.write_all(&[b'0'; 64])?;
         file.sync_all()?;
-        fs::remove_file(&path)?;
+        fs::remove_file(&gone)?;
         File::open(path.parent().unwrap_or(&self.folder))?.sync_all()?;
         Ok(true)
     }

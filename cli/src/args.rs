@@ -2,23 +2,26 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use ipnet::Ipv4Net;
-use spec::amount::{Span, Usd, Utilization, Weight};
+use spec::amount::{Span, Usd, Utilization};
 use spec::deployment::{BaselineWish, Cloud};
 use spec::id::{DeploymentName, HostName, Sha256};
 use spec::machine::{Egress, Pack, RegionPattern, Tls};
 use spec::monitoring::Part;
-use spec::rollout::Gate;
 use spec::state_location::StateLocation;
 use spec::weights::WeightsSource;
 
 mod audit;
 mod host;
+mod on_call;
+mod rollout;
 
 pub use audit::*;
 pub use host::*;
+pub use on_call::*;
+pub use rollout::*;
 
 /// Private LLM serving: sizes a DeepSeek-R1 distill, brings it up on a machine of yours, and moves traffic to it in
 /// stages and back by itself.
@@ -486,231 +489,6 @@ pub enum WeightsCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum RolloutCommand {
-    /// Begin a rollout
-    Start(Box<RolloutStartArgs>),
-    /// Where the rollout is, and why
-    Status {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// Address of a page for a browser on this machine: weights, gates, latencies and events; it holds the admin token
-    Page {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// Why it is there, in sentences: what each gate says, how fast answers come, when they are enough
-    Explain {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// Check a rollout file without starting anything: exit 0 valid, 2 not
-    Validate {
-        /// Rollout file (rollout.yaml)
-        file: PathBuf,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// How long each stage will take at a rate of requests, and what its gates can't tell in that time
-    Plan {
-        /// Rollout file (rollout.yaml) [default: the stages and gates that `start` has]
-        #[arg(long, short, value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// Requests of both variants together
-        #[arg(long, value_name = "COUNT")]
-        requests_per_minute: f64,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// What a file's gates would have decided of recorded requests: exit 0, or 10 if they would have rolled back
-    Simulate {
-        /// Log of dsgate (`dsctl logs dsgate -n 100000`); what is no request in it is passed over
-        #[arg(long, value_name = "LOG")]
-        from: PathBuf,
-        /// Rollout file (rollout.yaml) [default: the stages and gates that `start` has]
-        #[arg(long, short, value_name = "FILE")]
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// The same, again and again until it is over
-    Watch {
-        #[command(flatten)]
-        name: NameArgs,
-    },
-    /// Hold the weight; failing gates still roll back
-    Pause(MoveArgs),
-    /// Go on after a pause
-    Resume(MoveArgs),
-    /// Stop and move traffic back to the baseline now
-    Abort(MoveArgs),
-    /// Let the next stage begin that `approve_before` of the rollout file names; its gates decide all the same
-    Approve(MoveArgs),
-    /// Take back what the last rollout promoted; or begin anew, at the first stage, what was rolled back
-    Undo(MoveArgs),
-    /// All that was decided and done
-    History {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct MoveArgs {
-    #[command(flatten)]
-    pub name: NameArgs,
-    #[command(flatten)]
-    pub json: JsonArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct RolloutStartArgs {
-    #[command(flatten)]
-    pub name: NameArgs,
-    /// Rollout file (rollout.yaml); flags win over it
-    #[arg(long, short, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Weights of the candidate, rising to 100 [default: 10,30,60,100]
-    #[arg(long, value_delimiter = ',', value_name = "PERCENT,…")]
-    pub stages: Vec<Weight>,
-    /// Time that a stage is held at least [default: 30m]
-    #[arg(long, value_name = "TIME")]
-    pub bake: Option<Span>,
-    /// Condition that must hold, e.g. 'error_ratio<5%' or 'ttft_p95<15s' [default: these two], or beside the baseline 'error_ratio<1.5x', 'latency<1.2x'; ' on_fail=hold' or ' on_fail=step_back' and ' dry_run' may follow
-    #[arg(long = "gate", value_name = "SLI<THRESHOLD")]
-    pub gates: Vec<Gate>,
-    /// Answers of the candidate that a stage needs [default: 20]
-    #[arg(long, value_name = "COUNT")]
-    pub min_requests: Option<u64>,
-    /// Chance of rolling back a candidate that is exactly at a threshold [default: 0.01]
-    #[arg(long, value_name = "PROBABILITY")]
-    pub alpha: Option<f64>,
-    /// Failures in a row that roll back at once [default: 5]
-    #[arg(long, value_name = "COUNT")]
-    pub consecutive_failures: Option<u32>,
-    /// Time between two decisions [default: 1s]
-    #[arg(long, value_name = "TIME")]
-    pub tick: Option<Span>,
-    /// Wait until it is over: exit 0 promoted, 10 rolled back or aborted
-    #[arg(long)]
-    pub wait: bool,
-    /// With --wait: stop waiting after this long, exit 9; the rollout goes on
-    #[arg(long, value_name = "TIME", requires = "wait")]
-    pub timeout: Option<Span>,
-    #[command(flatten)]
-    pub json: JsonArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum RunbookCommand {
-    /// All runbooks and the alerts they answer
-    List(JsonArgs),
-    /// Print a runbook as Markdown
-    Show { runbook: String },
-    /// What was run on a deployment, the last first
-    History {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// Go through a runbook: checks first, a remedy only if you agree
-    Run {
-        /// A runbook's name
-        #[arg(required_unless_present = "alert")]
-        runbook: Option<String>,
-        /// The runbook that answers this alert
-        #[arg(long, conflicts_with = "runbook", value_name = "ALERT")]
-        alert: Option<String>,
-        #[command(flatten)]
-        name: NameArgs,
-        /// Show what would be done
-        #[arg(long)]
-        dry_run: bool,
-        /// Carry out remedies without asking
-        #[arg(long, short, conflicts_with = "dry_run")]
-        yes: bool,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum IncidentCommand {
-    /// All that were kept of a deployment, the last first
-    List {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// What happened in one, step by step
-    Show {
-        /// As `dsctl incident list` names it; the last one without it
-        incident: Option<String>,
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-    /// The same as a page of Markdown, for the post-mortem
-    Export {
-        /// As `dsctl incident list` names it; the last one without it
-        incident: Option<String>,
-        #[command(flatten)]
-        name: NameArgs,
-        /// File to write; never one that exists [default: standard output]
-        #[arg(long, short, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-}
-
-impl IncidentCommand {
-    pub const fn name(&self) -> &DeploymentName {
-        match self {
-            Self::List { name, .. } | Self::Show { name, .. } | Self::Export { name, .. } => &name.name,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct ChaosArgs {
-    /// What to break
-    pub fault: Fault,
-    #[command(flatten)]
-    pub name: NameArgs,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
-    #[command(flatten)]
-    pub json: JsonArgs,
-}
-
-/// Something that breaks in the night.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fault {
-    /// End the daemon as if it had crashed
-    KillDaemon,
-    /// End the gateway as if it had crashed; clients get no answer until it is back
-    KillGateway,
-    /// End the agent, so that nothing else is started again
-    KillAgent,
-    /// The agent first, then the daemon: nobody starts it again
-    KillAgentAndDaemon,
-    /// Change one byte of the weights in the cache that all deployments of this machine share
-    DamageWeights,
 }
 
 #[derive(Debug, Args)]

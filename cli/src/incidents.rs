@@ -84,8 +84,9 @@ pub fn all(context: &Context, name: &DeploymentName) -> Result<Vec<Incident>, Fa
 
 fn read(path: &Path) -> Result<Incident, Failure> {
     let failed = |error: String| Failure::failed(format!("{}: {error}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    Incident::parse(&text).map_err(|error| failed(error.to_string()))
+    // A crash may have cut a letter in half.
+    let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    Incident::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| failed(error.to_string()))
 }
 
 /// One by its id; the last without.

@@ -24,6 +24,8 @@ use crate::site::Kept;
 
 /// Of each unit, that a runbook looks into.
 const LOG_LINES: usize = 50;
+/// In the first line of each start of dsserve.
+const START: &str = "daemon::run: starting";
 /// Tokens; below this a prompt hardly fits.
 const LEAST_CONTEXT: u32 = 256;
 
@@ -87,7 +89,13 @@ impl DeploymentProbe {
 
     fn logs(&self) -> BTreeMap<Unit, Vec<String>> {
         let host = self.context.home.deployment(&self.name).host();
-        let of = |unit: Unit| Some((unit, agent::logs::tail(&host, unit.as_str(), LOG_LINES).ok()?));
+        let of = |unit: Unit| {
+            let lines = agent::logs::tail(&host, unit.as_str(), LOG_LINES).ok()?;
+            // What was said before the last two starts is of the past; the last may not have come to say anything yet.
+            let mut starts = lines.iter().enumerate().rev().filter(|(_, line)| line.contains(START)).map(|(at, _)| at);
+            let from = starts.nth(1).unwrap_or_default();
+            Some((unit, lines[from..].to_vec()))
+        };
         [Unit::Dsserve, Unit::DsserveBaseline, Unit::Dsgate].into_iter().filter_map(of).collect()
     }
 

@@ -8,7 +8,11 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokR
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
+use crate::schema_size;
 use crate::tokenizer::Tokenizer;
+
+/// Taken from the system only as far as it is used.
+const STACK_BYTES: usize = 64 << 20;
 
 /// White space between values: a line break and what a line is indented by. Without a bound, small models never end it.
 const SPACE: &str = r"\n[ \t]{0,40}|[ \t]{1,40}";
@@ -49,16 +53,34 @@ impl Vocabulary {
     }
 
     pub fn follow(&self, schema: Value) -> Result<Constraint, ConstraintError> {
+        if let Some(excess) = schema_size::excess(&schema) {
+            return Err(ConstraintError::Schema(excess));
+        }
         let mut schema = schema;
         if let Some(object) = schema.as_object_mut() {
             object.insert("x-guidance".to_owned(), json!({"whitespace_flexible": true, "whitespace_pattern": SPACE}));
         }
-        let matcher = Matcher::new(self.factory.create_parser(TopLevelGrammar::from_json_schema(schema)));
+        let matcher = self.on_a_stack_of_its_own(TopLevelGrammar::from_json_schema(schema))?;
         match matcher.get_error() {
             // What follows the first line is of the library's insides.
             Some(error) => Err(ConstraintError::Schema(error.lines().next().unwrap_or_default().to_owned())),
             None => Ok(Constraint { matcher: Box::new(matcher), waits_for: None }),
         }
+    }
+}
+
+impl Vocabulary {
+    /// The library descends into what a schema holds, deeper than the threads of this process reach.
+    fn on_a_stack_of_its_own(&self, grammar: TopLevelGrammar) -> Result<Matcher, ConstraintError> {
+        let broken = |what: &str| ConstraintError::Broken(what.to_owned());
+        std::thread::scope(|scope| {
+            let work = std::thread::Builder::new()
+                .name("schema".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || Matcher::new(self.factory.create_parser(grammar)));
+            let work = work.map_err(|error| broken(&error.to_string()))?;
+            work.join().map_err(|_| broken("the library gave up"))
+        })
     }
 }
 

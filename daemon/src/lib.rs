@@ -32,6 +32,7 @@ mod request_tools;
 mod run;
 mod sampler;
 mod scheduler;
+mod schema_size;
 mod sequence;
 mod serve;
 mod splitting;

@@ -1,5 +1,7 @@
 //! What an answer may be besides text: calls of tools, JSON, JSON of a schema.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::request_fields::{Fields, RequestError, wrong_kind};
@@ -75,11 +77,30 @@ fn must_have(tools: Tools) -> Result<Tools, RequestError> {
         ToolChoice::Named(name) => tools.tools.iter().any(|tool| tool.name == *name),
         ToolChoice::Auto | ToolChoice::Required => !tools.tools.is_empty(),
     };
-    if is_there {
-        Ok(tools)
-    } else {
-        Err(RequestError::field("tool_choice", "asks for a tool that is not among tools"))
+    if !is_there {
+        return Err(RequestError::field("tool_choice", "asks for a tool that is not among tools"));
     }
+    match doubtful_definition(&tools.tools) {
+        Some(name) => {
+            let problem =
+                format!("two of them define {name:?}, and not alike: rename one, or tool_choice can't be held to");
+            Err(RequestError::field("tools", problem))
+        }
+        None => Ok(tools),
+    }
+}
+
+/// A name that two tools mean different things by: their definitions come to lie side by side.
+fn doubtful_definition(tools: &[Tool]) -> Option<&str> {
+    let mut known: BTreeMap<&str, &Value> = BTreeMap::new();
+    let definitions =
+        tools.iter().flat_map(|tool| DEFINITIONS.iter().filter_map(|key| tool.parameters.get(*key)?.as_object()));
+    for (name, definition) in definitions.flatten() {
+        if known.insert(name, definition).is_some_and(|earlier| earlier != definition) {
+            return Some(name);
+        }
+    }
+    None
 }
 
 fn tool(path: &str, value: Value) -> Result<Tool, RequestError> {

@@ -115,7 +115,15 @@ impl Allowances {
         };
         let bytes = serde_json::to_vec_pretty(&spending).map_err(SpendingError::Unreadable)?;
         let expect = version.clone().map_or(Expect::Absent, Expect::Version);
-        *version = Some(self.store.put_if(KEY, &bytes, expect).await?);
+        let put = match self.store.put_if(KEY, &bytes, expect).await {
+            // This process alone writes it: somebody edited it, or an earlier write failed at its very end.
+            Err(StoreError::Conflict { .. }) => {
+                let there = self.store.get(KEY).await?.map(|(_, version)| version);
+                self.store.put_if(KEY, &bytes, there.map_or(Expect::Absent, Expect::Version)).await
+            }
+            put => put,
+        };
+        *version = Some(put?);
         Ok(())
     }
 }
@@ -136,7 +144,7 @@ impl Estimate {
     }
 
     const fn whole(self) -> Use {
-        Use { tokens: self.prompt + self.completion, dollars: self.dollars }
+        Use { tokens: self.prompt.saturating_add(self.completion), dollars: self.dollars }
     }
 }
 
@@ -150,16 +158,18 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// What an attempt came to. One that does not say it is taken to have used all that it might have.
-    pub fn charge(&self, usage: Option<Usage>, price: Option<TokenPrice>) {
-        let usage = usage.unwrap_or(Usage { prompt: self.most.prompt, completion: self.most.completion });
+    /// What an attempt came to. One that does not say it is taken to have used all that it might have, or as many tokens as pieces
+    /// came where these are more.
+    pub fn charge(&self, usage: Option<Usage>, pieces: u64, price: Option<TokenPrice>) {
+        let most = Usage { prompt: self.most.prompt, completion: self.most.completion.max(pieces) };
+        let usage = usage.unwrap_or(most);
         let dollars = price.map_or(0.0, |price| price.dollars(usage.prompt, usage.completion));
         let metrics = &self.allowances.metrics;
         metrics.count(&key::TOKENS, &[&self.known.id, "prompt"], usage.prompt);
         metrics.count(&key::TOKENS, &[&self.known.id, "completion"], usage.completion);
         metrics.add_dollars(&key::DOLLARS, &[&self.known.id], dollars);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.tokens += usage.prompt + usage.completion;
+        used.tokens = used.tokens.saturating_add(usage.prompt.saturating_add(usage.completion));
         used.dollars += dollars;
     }
 }

@@ -21,6 +21,8 @@ pub struct RequestBody {
     pub user: Option<String>,
     /// What the answer may have at the most, in tokens, if the request says it.
     pub max_tokens: Option<u64>,
+    /// That it asks for.
+    pub answers: u64,
 }
 
 /// Why a body is refused.
@@ -54,6 +56,7 @@ impl RequestBody {
         let mut json = serde_json::Deserializer::from_str(text);
         let head = HeadSeed.deserialize(&mut json).and_then(|head| json.end().map(|()| head));
         let head = head.map_err(|error| BodyError::NotJson(error.to_string()))?.map_err(BodyError::NotObject)?;
+        let (max_tokens, answers) = (head.max_tokens(), head.answers());
         let model = match head.model {
             None => return Err(BodyError::NoModel),
             Some(Value::String(name)) if !name.is_empty() => name,
@@ -61,10 +64,8 @@ impl RequestBody {
             Some(other) => return Err(BodyError::ModelNotText(kind_of(&other))),
         };
         let user = head.user.and_then(|user| user.as_str().filter(|user| !user.is_empty()).map(str::to_owned));
-        let limits = [head.max_completion_tokens, head.max_tokens];
-        let max_tokens = limits.iter().flatten().find_map(Value::as_u64);
         let places = places_of(&bytes, "model");
-        Ok(Self { bytes, places, model, user, max_tokens })
+        Ok(Self { bytes, places, model, user, max_tokens, answers })
     }
 
     /// As it is sent, but for the model's name.
@@ -76,7 +77,7 @@ impl RequestBody {
     #[must_use]
     pub fn reworded(&self, bytes: Bytes) -> Self {
         let places = places_of(&bytes, "model");
-        Self { bytes, places, model: self.model.clone(), user: self.user.clone(), max_tokens: self.max_tokens }
+        Self { bytes, places, model: self.model.clone(), user: self.user.clone(), ..*self }
     }
 
     /// The same body with another model's name.
@@ -114,7 +115,35 @@ struct Head {
     model: Option<Value>,
     user: Option<Value>,
     max_tokens: Option<Value>,
+    n: Option<Value>,
+    best_of: Option<Value>,
+    prompt: Option<Value>,
     max_completion_tokens: Option<Value>,
+}
+
+/// No upstream generates more in one answer.
+const MOST_TOKENS: u64 = u32::MAX as u64;
+
+fn number(value: Option<&Value>) -> Option<u64> {
+    value.and_then(Value::as_u64).map(|number| number.min(MOST_TOKENS))
+}
+
+impl Head {
+    /// Whichever of the two limits is larger: which one an upstream goes by is not known here.
+    fn max_tokens(&self) -> Option<u64> {
+        let limits = [self.max_completion_tokens.as_ref(), self.max_tokens.as_ref()];
+        limits.into_iter().filter_map(number).max()
+    }
+
+    /// Choices of each prompt.
+    fn answers(&self) -> u64 {
+        let choices = [self.n.as_ref(), self.best_of.as_ref()].into_iter().filter_map(number).max().unwrap_or(1).max(1);
+        let prompts = match &self.prompt {
+            Some(Value::Array(all)) if all.iter().any(|one| !one.is_number()) => all.len() as u64,
+            _ => 1,
+        };
+        choices.saturating_mul(prompts)
+    }
 }
 
 /// Reads any JSON value: a head from an object, the kind's name from anything else.
@@ -143,6 +172,9 @@ impl<'de> Visitor<'de> for HeadSeed {
                 "user" => head.user = Some(map.next_value()?),
                 "max_tokens" => head.max_tokens = Some(map.next_value()?),
                 "max_completion_tokens" => head.max_completion_tokens = Some(map.next_value()?),
+                "n" => head.n = Some(map.next_value()?),
+                "best_of" => head.best_of = Some(map.next_value()?),
+                "prompt" => head.prompt = Some(map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -256,6 +288,19 @@ mod tests {
 
     fn renamed(text: &str, name: &str) -> String {
         String::from_utf8(parse(text).unwrap().with_model(name).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn all_that_may_be_generated_is_counted() {
+        let most = |rest: &str| {
+            let body = parse(&format!("{{\"model\":\"m\",{rest}}}")).unwrap();
+            (body.max_tokens, body.answers)
+        };
+        assert_eq!(most("\"n\":3"), (None, 3));
+        assert_eq!(most("\"max_completion_tokens\":0,\"max_tokens\":100000"), (Some(100_000), 1));
+        assert_eq!(most("\"max_tokens\":18446744073709551615,\"best_of\":4"), (Some(MOST_TOKENS), 4));
+        assert_eq!(most("\"max_tokens\":5,\"n\":2,\"prompt\":[\"a\",\"b\",\"c\"]"), (Some(5), 6));
+        assert_eq!(most("\"prompt\":[1,2,3],\"n\":0"), (None, 1));
     }
 
     #[test]

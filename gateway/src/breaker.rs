@@ -64,6 +64,13 @@ impl Breaker {
         is_passable
     }
 
+    /// Of a probe that has begun to answer; how it ends is noted as of any other.
+    pub fn probe_answers(&mut self) {
+        if matches!(self, Self::HalfOpen { .. }) {
+            *self = Self::default();
+        }
+    }
+
     /// `limit` is of failures in a row: one answer in between shows that it lives.
     pub fn note(&mut self, seen: Seen, limit: u32, now: Instant) {
         *self = match (*self, seen) {
@@ -113,6 +120,20 @@ mod tests {
         assert!(breaker.pass(now + SHORTEST) && !breaker.pass(now + SHORTEST), "one probe");
         breaker.note(Seen::Answered, FAILURES, now + SHORTEST);
         assert_eq!(breaker, Breaker::default());
+    }
+
+    /// A stream that goes on for minutes, or whose client reads no more, holds nobody else up.
+    #[test]
+    fn a_probe_that_begins_to_answer_lets_others_pass_and_still_counts_how_it_ends() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        failed(&mut breaker, FAILURES, now);
+        breaker.probe_answers();
+        assert!(!breaker.is_passable(now), "only of a probe");
+        assert!(breaker.pass(now + SHORTEST));
+        breaker.probe_answers();
+        assert!(breaker.is_passable(now + SHORTEST));
+        failed(&mut breaker, FAILURES, now + SHORTEST);
+        assert!(!breaker.is_passable(now + SHORTEST), "a beginning is no end");
     }
 
     #[test]

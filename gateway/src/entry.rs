@@ -70,6 +70,14 @@ pub struct Ended {
     pub price: Option<TokenPrice>,
 }
 
+/// A record is no place for texts, however a client calls them.
+const LONGEST_NAME: usize = 256;
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST_NAME));
+    text
+}
+
 #[derive(Debug)]
 pub struct Entry {
     recorder: Arc<Recorder>,
@@ -84,6 +92,7 @@ impl Entry {
     pub fn begin(recorder: &Arc<Recorder>, asked: Asked, prompt: Option<&[u8]>, findings: Findings) -> Self {
         let Asked { path, key, client, user, model } = asked;
         let id = format!("req-{:032x}", rand::random::<u128>());
+        let (path, model, user) = (shortened(path), model.map(shortened), user.map(shortened));
         let record = RequestRecord { id, path, key, model, outcome: "client_abort".to_owned(), ..Default::default() };
         let prompt = prompt.map(|text| Sha256::digest(text).into());
         let draft = Draft { at: Timestamp::now(), record, user, client, prompt, answer: None };

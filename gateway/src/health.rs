@@ -60,6 +60,11 @@ pub struct Visit {
 }
 
 impl Visit {
+    /// It answers, though the answer may take long: a probe need not wait for its end.
+    pub fn is_answered(&self) {
+        self.health.breaker().probe_answers();
+    }
+
     pub const fn note(&mut self, seen: Seen) {
         self.seen = seen;
     }

@@ -35,14 +35,18 @@ pub enum Transport {
     Encrypted(Arc<Tls>),
 }
 
-/// Serves a router until `stop`; connections go on in `tracker` until their requests are answered.
-pub async fn serve(
-    listener: TcpListener,
-    transport: Transport,
-    router: Router,
-    stop: CancellationToken,
-    tracker: TaskTracker,
-) {
+/// When a listener, and its connections, end.
+#[derive(Debug, Clone, Default)]
+pub struct Ends {
+    /// No new connections; those that there are end once their requests are answered.
+    pub stop: CancellationToken,
+    /// Connections end wherever they are.
+    pub cut: CancellationToken,
+}
+
+/// Serves a router until it ends; `tracker` has its connections.
+pub async fn serve(listener: TcpListener, transport: Transport, router: Router, ends: Ends, tracker: TaskTracker) {
+    let Ends { stop, cut } = ends;
     let service = TowerToHyperService::new(router);
     loop {
         let accepted = tokio::select! {
@@ -52,7 +56,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let service = WithPeer { service: service.clone(), peer: Peer(peer) };
-                tracker.spawn(serve_connection(stream, transport.clone(), service, stop.clone()));
+                let connection = serve_connection(stream, transport.clone(), service, stop.clone());
+                tracker.spawn(cut.clone().run_until_cancelled_owned(connection));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -90,6 +90,7 @@ impl Observer {
             wait: None,
             usage: None,
             is_stream: false,
+            pieces: 0,
             is_refused: false,
             is_drawn: false,
             is_finished: false,
@@ -171,6 +172,7 @@ pub struct Attempt {
     /// What the upstream said of it last: some say it with each piece, each time of all so far.
     usage: Option<Usage>,
     is_stream: bool,
+    pieces: u64,
     /// The upstream's own filter ended it.
     is_refused: bool,
     is_drawn: bool,
@@ -240,6 +242,14 @@ impl Attempt {
     pub fn begin_stream(&mut self) {
         self.first_byte();
         self.is_stream = true;
+        if let Some(visit) = &self.visit {
+            visit.is_answered();
+        }
+    }
+
+    /// A piece of a streamed answer, about a token.
+    pub const fn note_piece(&mut self) {
+        self.pieces += 1;
     }
 
     pub const fn note_refusal(&mut self, is_refused: bool) {
@@ -273,7 +283,7 @@ impl Attempt {
         if self.is_metered(outcome) {
             cost::meter(&self.observer.metrics, self.label(), self.usage, self.price);
             if let Some(permit) = &self.permit {
-                permit.charge(self.usage, self.price);
+                permit.charge(self.usage, self.pieces, self.price);
             }
         }
         self.permit = None;

@@ -152,7 +152,10 @@ fn permit(
         return Err(Box::new(refusal(ErrorKind::NotFound, message, Some("model"), Some("model_not_found"))));
     }
     let prompt = body.bytes().len() as u64 / BYTES_A_TOKEN;
-    let completion = if request.endpoint == Endpoint::Embeddings { 0 } else { body.max_tokens.unwrap_or(USUAL_TOKENS) };
+    let completion = match request.endpoint {
+        Endpoint::Embeddings => 0,
+        _ => body.max_tokens.unwrap_or(USUAL_TOKENS).saturating_mul(body.answers),
+    };
     let prices = settings.upstreams.values().flatten().chain(&settings.spare);
     let prices = prices.filter_map(|upstream| upstream.price());
     plane.allowances.reserve(known, Estimate::of(prompt, completion, prices)).map(Some).map_err(|exceeded| {

@@ -88,7 +88,10 @@ async fn account(State(plane): State<Arc<DataPlane>>, request: Request, next: Ne
 async fn record_refusal(plane: &DataPlane, path: &str, address: Option<SocketAddr>, response: Response) -> Response {
     let is_recorded = response.extensions().get::<Recorded>().is_some();
     match &plane.recorder {
-        Some(recorder) if !is_recorded && path.starts_with("/v1/") && !response.status().is_success() => {
+        // While nothing can be written, what comes to nothing is not held for it.
+        Some(recorder)
+            if !recorder.refuses() && !is_recorded && path.starts_with("/v1/") && !response.status().is_success() =>
+        {
             let caller = Caller { key: response.extensions().get().cloned(), address };
             let entry = Entry::begin(recorder, caller.asking(path), None, Findings::default());
             proxy::turn_away(response, "refused", Some(entry)).await

@@ -144,12 +144,15 @@ impl Relay {
         self.attempt.note_refusal(event.is_refused);
         match event.kind {
             EventKind::Silent => event.bytes,
-            EventKind::Piece => match self.guard.as_mut().map(|guard| guard.event(&event.bytes)) {
-                None => event.bytes,
-                Some(Checked::Passes(bytes)) => bytes,
-                Some(Checked::Blocked(blocked)) => self.block(&blocked),
-                Some(Checked::Unreadable) => self.leave_out(),
-            },
+            EventKind::Piece => {
+                self.attempt.note_piece();
+                match self.guard.as_mut().map(|guard| guard.event(&event.bytes)) {
+                    None => event.bytes,
+                    Some(Checked::Passes(bytes)) => bytes,
+                    Some(Checked::Blocked(blocked)) => self.block(&blocked),
+                    Some(Checked::Unreadable) => self.leave_out(),
+                }
+            }
             EventKind::Unreadable => self.leave_out(),
             EventKind::Done if self.had_fault => self.cut("an unreadable event of the upstream was left out"),
             EventKind::Done => self.close(event.bytes),

@@ -32,6 +32,9 @@ pub struct Passed {
     pub findings: Findings,
 }
 
+/// Stands for a session.
+const KEPT: &[u8] = b"kept";
+
 /// A request under way.
 struct Trip<'a> {
     plane: &'a DataPlane,
@@ -66,7 +69,8 @@ pub async fn route(
         return commit_kept(plane, kept, line).await;
     }
     let (failures, refused, has_tried_first) = (Vec::new(), None, false);
-    let session = request.session();
+    // Where answers are kept, what is left to ask was not dealt by the weights alone.
+    let session = request.session().or(keep.as_ref().map(|_| KEPT));
     let mut trip =
         Trip { plane, settings, first, session, generation, permit, line, failures, refused, has_tried_first };
     let (stops, force) = way::of(settings, first, plane.is_judged());
@@ -77,6 +81,8 @@ pub async fn route(
             Ok(taken) if trip.is_doubtful(&taken, &attempt) => trip.set_aside(Answered { taken, attempt }),
             Ok(taken) => {
                 let answered = trip.settle(Answered { taken, attempt });
+                // An answer of another variant is not the answer of this one.
+                let keep = keep.filter(|_| answered.attempt.label() == first.as_str());
                 return commit(plane, settings, answered, Ending { guard, line: trip.line, keep }).await;
             }
             Err(failure) => trip.fail(attempt, failure),

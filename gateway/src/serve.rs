@@ -27,6 +27,9 @@ use crate::{admin, follow, listen, public, trail, watchdog};
 /// What requests under way get to finish after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
+/// What requests that are cut get to be accounted for.
+const CUT_TIME: Duration = Duration::from_secs(1);
+
 /// What the last records of the audit log get to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(4);
 
@@ -154,6 +157,7 @@ impl Gateway {
     /// Serves until `stop`, then finishes what is under way.
     pub(crate) async fn serve(self, transport: Transport, stop: CancellationToken) {
         let tracker = TaskTracker::new();
+        let ends = listen::Ends { stop: stop.clone(), cut: CancellationToken::new() };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             tls = matches!(transport, Transport::Encrypted(_)),
@@ -169,7 +173,7 @@ impl Gateway {
             (self.admin, Transport::Plain, admin::router(Arc::clone(&self.control))),
         ];
         for (listener, transport, router) in listeners {
-            tokio::spawn(listen::serve(listener, transport, router, stop.clone(), tracker.clone()));
+            tokio::spawn(listen::serve(listener, transport, router, ends.clone(), tracker.clone()));
         }
         let (allowances, kept) = (Arc::clone(&self.control.plane.allowances), stop.clone());
         tokio::spawn(async move { allowances.keep_on(kept).await });
@@ -182,6 +186,11 @@ impl Gateway {
         tracing::info!(requests = tracker.len(), "stopping: no new connections, requests under way are finished");
         if tokio::time::timeout(DRAIN_TIME, tracker.wait()).await.is_err() {
             tracing::warn!(requests = tracker.len(), "requests were cut: they took longer than {DRAIN_TIME:?}");
+            // Their ends are counted and recorded like any other.
+            ends.cut.cancel();
+            if tokio::time::timeout(CUT_TIME, tracker.wait()).await.is_err() {
+                tracing::warn!(requests = tracker.len(), "requests did not end when they were cut");
+            }
         }
         self.control.plane.allowances.keep_or_log().await;
         if let Some(recorder) = &self.control.plane.recorder

@@ -16,8 +16,8 @@ use crate::upstream::Upstream;
 /// The chain's names: of variants, and of the upstream that is none.
 pub const SPARE: &str = "spare";
 
-/// More attempts only make the client wait: who failed so often will not be helped.
-const MOST_STOPS: usize = 5;
+/// Upstreams of each part of the chain. More attempts only make the client wait; but no part crowds out what comes after it.
+const MOST_OF_EACH: usize = 2;
 
 /// One upstream that may be asked.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub fn of(settings: &Settings, first: Variant, is_judged: bool) -> (Vec<Stop>, F
     }
     let other = settings.configured.other(first);
     let spare =
-        settings.spare.iter().map(|upstream| Stop { variant: None, upstream: Arc::clone(upstream), is_owed: false });
+        least_busy(&settings.spare).into_iter().map(|upstream| Stop { variant: None, upstream, is_owed: false });
     match first {
         Variant::Candidate => {
             stops.extend(spare);
@@ -55,7 +55,6 @@ pub fn of(settings: &Settings, first: Variant, is_judged: bool) -> (Vec<Stop>, F
             stops.extend(spare);
         }
     }
-    stops.truncate(MOST_STOPS);
     let now = Instant::now();
     let is_passable = stops.iter().any(|stop| stop.upstream.health.is_passable(now));
     (stops, if is_passable { Force::No } else { Force::Yes })
@@ -68,9 +67,16 @@ pub enum Force {
     Yes,
 }
 
-/// The least busy first; equals in the order of the configuration.
 fn add(stops: &mut Vec<Stop>, settings: &Settings, variant: Variant) {
-    let mut upstreams: Vec<_> = settings.upstreams.get(&variant).into_iter().flatten().cloned().collect();
-    upstreams.sort_by_key(|upstream| upstream.health.outstanding());
+    let upstreams = least_busy(settings.upstreams.get(&variant).into_iter().flatten());
     stops.extend(upstreams.into_iter().map(|upstream| Stop { variant: Some(variant), upstream, is_owed: false }));
+}
+
+/// Those that are not held back, then the least busy first; equals in the order of the configuration.
+fn least_busy<'a>(upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>) -> Vec<Arc<Upstream>> {
+    let now = Instant::now();
+    let mut upstreams: Vec<_> = upstreams.into_iter().cloned().collect();
+    upstreams.sort_by_key(|upstream| (!upstream.health.is_passable(now), upstream.health.outstanding()));
+    upstreams.truncate(MOST_OF_EACH);
+    upstreams
 }

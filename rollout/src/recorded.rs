@@ -22,8 +22,9 @@ pub struct Recorded {
 struct Line {
     timestamp: Timestamp,
     message: String,
+    /// Who answered; not always a variant.
     #[serde(default)]
-    variant: Option<Variant>,
+    variant: Option<String>,
     #[serde(default)]
     outcome: String,
     #[serde(default)]
@@ -57,7 +58,7 @@ fn plain(line: &str) -> Option<Line> {
     Some(Line {
         timestamp,
         message,
-        variant: Variant::ALL.into_iter().find(|variant| variant.as_str() == text("variant")),
+        variant: Some(text("variant").to_owned()).filter(|variant| !variant.is_empty()),
         outcome: text("outcome").to_owned(),
         generation: number("generation").unwrap_or_default(),
         first_byte_ms: number("first_byte_ms"),
@@ -66,22 +67,27 @@ fn plain(line: &str) -> Option<Line> {
     })
 }
 
-/// The attempt that answered, and before it the one that failed, if one did.
+fn variant_named(name: Option<&str>) -> Option<Variant> {
+    Variant::ALL.into_iter().find(|variant| name == Some(variant.as_str()))
+}
+
+/// The attempt that answered, and before it the one that failed, if one did. A spare that answered is no variant, but what failed before is.
 fn of(line: Line) -> Vec<Recorded> {
-    let Some(variant) = line.variant.filter(|_| line.message == "request") else { return Vec::new() };
+    if line.message != "request" {
+        return Vec::new();
+    }
     let Some(outcome) = Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == line.outcome) else {
         return Vec::new();
     };
-    let first_word = line.failures.split_whitespace().next();
-    let first_failed = Variant::ALL.into_iter().find(|variant| first_word == Some(variant.as_str()));
-    let failed = first_failed.map(|variant| Observation::bare(variant, Outcome::UpstreamError, line.generation));
-    let answered = Observation {
+    let failed = variant_named(line.failures.split_whitespace().next());
+    let failed = failed.map(|variant| Observation::bare(variant, Outcome::UpstreamError, line.generation));
+    let answered = variant_named(line.variant.as_deref()).map(|variant| Observation {
         time_to_first_token: line.first_byte_ms.map(Duration::from_millis),
         duration: Duration::from_millis(line.duration_ms),
         is_fallback: failed.is_some(),
         ..Observation::bare(variant, outcome, line.generation)
-    };
-    failed.into_iter().chain([answered]).map(|seen| Recorded { at: line.timestamp, seen }).collect()
+    });
+    failed.into_iter().chain(answered).map(|seen| Recorded { at: line.timestamp, seen }).collect()
 }
 
 #[cfg(test)]
@@ -93,6 +99,7 @@ mod tests {
         let log = r#"{"timestamp":"2026-11-27T20:00:01.5Z","level":"INFO","message":"request","variant":"candidate","generation":3,"outcome":"ok","first_byte_ms":40,"duration_ms":300}
 2026-11-27T20:00:00.000001Z  INFO request method="POST" path="/v1/chat/completions" status=200 variant="baseline" generation=3 outcome="ok" first_byte_ms=9 duration_ms=10 failures="candidate answered 503"
 2026-11-27T20:00:00.000001Z  INFO admin method=GET path="/admin/status" status=200
+{"timestamp":"2026-11-27T20:00:03Z","level":"INFO","message":"request","variant":"spare","outcome":"ok","failures":"candidate answered 500"}
 {"timestamp":"2026-11-27T20:00:00Z","level":"INFO","message":"admin","path":"/admin/status"}
 no JSON at all
 {"timestamp":"2026-11-27T20:00:02Z","level":"INFO","message":"request","outcome":"client_abort","duration_ms":1}"#;
@@ -107,6 +114,7 @@ no JSON at all
                 (Variant::Candidate, Outcome::UpstreamError, false),
                 (Variant::Baseline, Outcome::Ok, true),
                 (Variant::Candidate, Outcome::Ok, false),
+                (Variant::Candidate, Outcome::UpstreamError, false),
             ]
         );
         assert_eq!((all[2].seen.time_to_first_token, all[2].seen.generation), (Some(Duration::from_millis(40)), 3));

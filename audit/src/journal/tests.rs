@@ -97,6 +97,20 @@ fn a_line_torn_at_any_byte_is_cut_and_said() {
     }
 }
 
+/// The next record begins a file of its own: the day is another, or the file was full.
+#[test]
+fn half_a_line_is_cut_from_a_file_that_nothing_more_comes_to() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&mut open(folder.path(), 1 << 20), &[draft("a", None), draft("b", None)]);
+    let path = files(folder.path()).unwrap().remove(0);
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, &good[..good.len() - 5]).unwrap();
+    write(&mut open(folder.path(), 1), &[draft("c", None)]);
+    let summary = check(folder.path());
+    assert!(summary.is_whole() && (summary.records, summary.repairs) == (3, 1), "{summary:?}");
+    assert_eq!(files(folder.path()).unwrap().len(), 2);
+}
+
 #[test]
 fn what_could_not_be_written_is_written_later_and_once() {
     let folder = tempfile::tempdir().unwrap();

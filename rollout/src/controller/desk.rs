@@ -289,6 +289,10 @@ impl Desk {
             if pending.is_set {
                 return self.conclude(pending.cause, pending.reason, now).await;
             }
+            // Decided before the lockout began, and not done by then: it waits like any other.
+            if pending.cause == Cause::Promote && self.is_locked_out(now) {
+                return Ok(());
+            }
             match self.traffic.set_weight(pending.weight, pending.generation).await {
                 Ok(()) => {
                     let (weight, generation) = (pending.weight, pending.generation);
@@ -303,6 +307,10 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    fn is_locked_out(&mut self, now: Timestamp) -> bool {
+        self.live().is_some_and(|ledger| ledger.rollout.spec.locked_out_by(now).is_some())
     }
 
     /// Why a weight must be intended though nothing new was decided; none if the table is as it was left.
